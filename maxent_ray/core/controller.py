@@ -1,0 +1,321 @@
+"""The controller: one pure step from measured statistics to new τ and β, with its reason.
+
+:meth:`Controller.step` is the only function in the package that moves τ and β.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import NamedTuple
+
+from maxent_ray.core import meta_gradient, update_rules
+from maxent_ray.core.controller_config import ControllerConfig
+from maxent_ray.core.controller_state import ControllerState, Decision, Reason
+from maxent_ray.core.meta_gradient import Magnitudes
+from maxent_ray.core.objectives import (
+    ControllerGradients,
+    ControllerMetaContext,
+    build_controller_objective,
+)
+from maxent_ray.core.statistics import BatchStatistics, merge
+from maxent_ray.core.update_rules import Signal, UpdateRule
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The targets in force at one step, in the form that objectives read."""
+
+    tau_target_entropy: float | None
+    kl_target: float
+
+
+class _Measured(NamedTuple):
+    """One window of statistics, seen through the declared signals."""
+
+    entropy: float | None
+    kl: float | None
+    statistics: BatchStatistics
+
+
+class _Moved(NamedTuple):
+    value: float
+    rule: dict[str, float]
+    events: tuple[str, ...]
+
+
+class Controller:
+    """Keeps entropy and KL on target by moving τ and β. Pure: state goes in, state comes out.
+
+    Example:
+        >>> controller = Controller(ControllerConfig(group_size=8, target_entropy=1.9, target_kl=0.05))
+        >>> state = controller.init()
+        >>> too_diverse = BatchStatistics(groups=1, weight_entropy_sum=2.0, tokens=1, policy_kl_sum=0.05)
+        >>> state, decision = controller.step(state, too_diverse)
+        >>> decision.reason.value, state.tau < 0.3
+        ('updated', True)
+    """
+
+    def __init__(self, config: ControllerConfig) -> None:
+        self.config = config
+        self._objective = build_controller_objective(None, SimpleNamespace(controller_meta=_meta_view(config)))
+        self._tau_rule = _build_rule(config, "tau")
+        self._beta_rule = _build_rule(config, "beta")
+
+    def init(self) -> ControllerState:
+        """The state before the first step: the config's τ and β, version 0."""
+        return ControllerState(
+            tau=self.config.tau,
+            beta=self.config.beta,
+            tau_rule=self._tau_rule.init(self.config.tau),
+            beta_rule=self._beta_rule.init(self.config.beta),
+        )
+
+    def adopt(self, state: ControllerState) -> ControllerState:
+        """Make a state from another run usable under this config.
+
+        A coefficient that this config moves is brought inside this config's bounds; averages and moments are kept
+        when the update rule has the same parts and start anew when it has not.
+        """
+        tau, beta = self._clamp("tau", state.tau), self._clamp("beta", state.beta)
+        fresh_tau, fresh_beta = self._tau_rule.init(tau), self._beta_rule.init(beta)
+        return replace(
+            state,
+            tau=tau,
+            beta=beta,
+            tau_rule=state.tau_rule if state.tau_rule.keys() == fresh_tau.keys() else fresh_tau,
+            beta_rule=state.beta_rule if state.beta_rule.keys() == fresh_beta.keys() else fresh_beta,
+        )
+
+    def step(
+        self, state: ControllerState, statistics: BatchStatistics, gradients: ControllerGradients | None = None
+    ) -> tuple[ControllerState, Decision]:
+        """Decide one round.
+
+        Args:
+            state: The state after the previous round.
+            statistics: The merged statistics of this round's batch.
+            gradients: Merged truncated-backprop gradients or sensitivities of this round, if workers formed them.
+
+        Returns:
+            The new state and the decision. Statistics or gradients that are not finite leave τ, β and every average
+            unchanged; the decision says ``non_finite``.
+        """
+        state = replace(state, step=state.step + 1, version=state.version + 1)
+        targets = Targets(self.config.target_entropy_at(state.step), self.config.target_kl)
+        if statistics.invalid_field() is not None:
+            return self._keep(state, Reason.NON_FINITE, targets, self._measure(BatchStatistics()))
+        window = merge(state.window, statistics)
+        measured = self._measure(window)
+        if not self.config.is_update_step(state.step):
+            in_warm_up = state.step < self.config.warmup_steps
+            state = replace(state, window=BatchStatistics() if in_warm_up else window)
+            return self._keep(state, Reason.WARM_UP if in_warm_up else Reason.INTERVAL, targets, measured)
+        state = replace(state, window=BatchStatistics())
+        if gradients is not None and not _is_usable(gradients):
+            return self._keep(state, Reason.NON_FINITE, targets, measured)
+        magnitudes = self._track(state.magnitudes, gradients)
+        signals = self._compute(state.step, targets, measured, gradients, magnitudes)
+        if signals is None:
+            return self._keep(state, Reason.NO_GRADIENT, targets, measured)
+        return self._move(replace(state, magnitudes=magnitudes), targets, measured, signals)
+
+    def _measure(self, statistics: BatchStatistics) -> _Measured:
+        entropy, kl = statistics.mean(self.config.entropy_signal), statistics.mean(self.config.kl_signal)
+        return _Measured(entropy, kl, statistics)
+
+    def _track(self, magnitudes: Magnitudes, gradients: ControllerGradients | None) -> Magnitudes:
+        if gradients is None or gradients.sensitivity is None:
+            return magnitudes
+        return meta_gradient.track(magnitudes, gradients.sensitivity, self.config.magnitude_decay)
+
+    def _compute(
+        self,
+        step: int,
+        targets: Targets,
+        measured: _Measured,
+        gradients: ControllerGradients | None,
+        magnitudes: Magnitudes,
+    ) -> ControllerGradients | None:
+        """Ask the objective; truncated backprop finds the workers' unroll behind ``backprop_fn``."""
+        if self._objective is None:
+            return None
+
+        def backprop(steps: int) -> ControllerGradients | None:
+            if gradients is None or gradients.sensitivity is None:
+                return gradients
+            if gradients.sensitivity.steps != steps:
+                return None
+            target_entropy, target_kl = targets.tau_target_entropy, targets.kl_target
+            if self.config.form == "joint":
+                return meta_gradient.joint(gradients.sensitivity, target_entropy, target_kl)
+            return meta_gradient.paired(gradients.sensitivity, magnitudes, target_entropy, target_kl)
+
+        return self._objective.compute(
+            ControllerMetaContext(
+                weighting=targets,
+                weight_stats=SimpleNamespace(weight_entropy=measured.entropy),
+                loss_outputs=None,
+                global_step=step,
+                kl_value=measured.kl,
+                backprop_fn=backprop,
+            )
+        )
+
+    def _move(
+        self, state: ControllerState, targets: Targets, measured: _Measured, signals: ControllerGradients
+    ) -> tuple[ControllerState, Decision]:
+        """Move τ down its gradient and β up its own, each through its rule."""
+        relative = signals.source == "analytic"
+        statistics = measured.statistics
+        tau = self._apply(
+            self._tau_rule,
+            state.tau,
+            state.tau_rule,
+            gradient=signals.tau_grad,
+            curvature=statistics.mean("entropy_tau"),
+            scale=targets.tau_target_entropy if relative else None,
+        )
+        kl_beta = statistics.mean("kl_beta")
+        beta = self._apply(
+            self._beta_rule,
+            state.beta,
+            state.beta_rule,
+            gradient=None if signals.beta_grad is None else -signals.beta_grad,
+            curvature=None if kl_beta is None else -kl_beta,
+            scale=targets.kl_target if relative else None,
+        )
+        events = tuple(f"tau.{e}" for e in tau.events) + tuple(f"beta.{e}" for e in beta.events)
+        held_back = any("projected" in event for event in events)
+        moved = replace(
+            state,
+            tau=tau.value,
+            beta=beta.value,
+            tau_rule=tau.rule,
+            beta_rule=beta.rule,
+            saturated=state.saturated + 1 if held_back else 0,
+        )
+        reason = self._reason(moved, signals, tau.events, beta.events)
+        return moved.count(reason), _decision(moved, state, reason, targets, measured, signals, events)
+
+    def _apply(
+        self,
+        rule: UpdateRule,
+        value: float,
+        rule_state: object,
+        *,
+        gradient: float | None,
+        curvature: float | None,
+        scale: float | None,
+    ) -> _Moved:
+        """One coefficient through its rule; without a signal it stays where it is."""
+        if gradient is None:
+            return _Moved(value, dict(rule_state), ())  # type: ignore[call-overload]
+        scale = scale or 1.0
+        signal = Signal(gradient / scale, value, curvature=None if curvature is None else curvature / scale)
+        signal, new_state = rule.update(signal, rule_state)  # type: ignore[arg-type]
+        return _Moved(signal.value, dict(new_state), signal.events)
+
+    def _reason(
+        self,
+        state: ControllerState,
+        signals: ControllerGradients,
+        tau_events: tuple[str, ...],
+        beta_events: tuple[str, ...],
+    ) -> Reason:
+        if state.saturated >= self.config.saturation_patience:
+            return Reason.INFEASIBLE_TARGET
+        active = [
+            events
+            for grad, events in ((signals.tau_grad, tau_events), (signals.beta_grad, beta_events))
+            if grad is not None
+        ]
+        if all("dead_band" in events for events in active):
+            return Reason.DEAD_BAND
+        return Reason.CLIPPED if any("dead_band" != e for events in active for e in events) else Reason.UPDATED
+
+    def _keep(
+        self, state: ControllerState, reason: Reason, targets: Targets, measured: _Measured
+    ) -> tuple[ControllerState, Decision]:
+        return state.count(reason), _decision(state, state, reason, targets, measured, ControllerGradients(), ())
+
+    def _clamp(self, name: str, value: float) -> float:
+        if not self.config.moves(name):
+            return value
+        low, high = self.config.bounds(name)
+        return min(max(value, low), high)
+
+
+def _decision(
+    new: ControllerState,
+    old: ControllerState,
+    reason: Reason,
+    targets: Targets,
+    measured: _Measured,
+    signals: ControllerGradients,
+    events: tuple[str, ...],
+) -> Decision:
+    return Decision(
+        step=new.step,
+        version=new.version,
+        reason=reason,
+        tau=new.tau,
+        beta=new.beta,
+        previous_tau=old.tau,
+        previous_beta=old.beta,
+        entropy=measured.entropy,
+        target_entropy=targets.tau_target_entropy,
+        kl=measured.kl,
+        target_kl=targets.kl_target or None,
+        tau_grad=signals.tau_grad,
+        beta_grad=signals.beta_grad,
+        source=signals.source,
+        events=events,
+        tied_share=measured.statistics.tied_share,
+    )
+
+
+def _is_usable(gradients: ControllerGradients) -> bool:
+    """No number in it is NaN or infinite (a missing signal is fine)."""
+    signals = (gradients.tau_grad, gradients.beta_grad)
+    finite = all(value is None or math.isfinite(value) for value in signals)
+    return finite and (gradients.sensitivity is None or meta_gradient.is_finite(gradients.sensitivity))
+
+
+def _meta_view(config: ControllerConfig) -> SimpleNamespace | None:
+    if config.objective is None:
+        return None
+    return SimpleNamespace(
+        enabled=True, method=config.objective, truncation_steps=config.truncation_steps, fallback=config.fallback
+    )
+
+
+def _build_rule(config: ControllerConfig, name: str) -> UpdateRule:
+    """clip → ema → dead band → step → project, from the settings of one coefficient."""
+    is_tau = name == "tau"
+    rate = config.tau_learning_rate if is_tau else config.beta_learning_rate
+    clip = config.tau_grad_clip if is_tau else config.beta_grad_clip
+    parts: dict[str, UpdateRule] = {}
+    if clip is not None:
+        parts["clip"] = update_rules.clip(clip)
+    if config.ema_decay > 0:
+        parts["ema"] = update_rules.ema(config.ema_decay)
+    if config.dead_band > 0:
+        parts["deadband"] = update_rules.deadband(config.dead_band)
+    parts["step"] = _step_rule(config, rate, config.proportional_gain if not is_tau else rate)
+    if config.moves(name):
+        parts["project"] = update_rules.project(*config.bounds(name))
+    return update_rules.chain(**parts)
+
+
+def _step_rule(config: ControllerConfig, rate: float, proportional: float) -> UpdateRule:
+    match config.optimizer:
+        case "sgd":
+            return update_rules.sgd(rate, space=config.space)
+        case "adam":
+            return update_rules.adam(rate, space=config.space)
+        case "newton":
+            return update_rules.newton(damping=1e-2, learning_rate=rate, max_step=0.5, space=config.space)
+        case "pi":
+            return update_rules.proportional_integral(proportional, rate, space=config.space)

@@ -1,0 +1,191 @@
+"""Settings of one controller: what it tracks, how it moves, and between which bounds. Checked once, then frozen."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+from maxent_ray.core.meta_gradient import FORMS, Form
+from maxent_ray.core.objectives import ANALYTIC_METHODS, TRUNCATED_METHODS
+from maxent_ray.core.statistics import EntropySignal, KlSignal
+from maxent_ray.errors import ConfigError, UnknownObjectiveError
+
+Optimizer = Literal["sgd", "adam", "newton", "pi"]
+Space = Literal["log", "linear"]
+
+
+@dataclass(frozen=True)
+class ControllerConfig:
+    """Settings of a :class:`~maxent_ray.core.controller.Controller`.
+
+    Errors reach the update rules as relative errors, (H − H*)/H* and (KL − KL*)/KL*, so a learning rate, a clip and
+    a dead band mean the same for τ and β and for both objectives.
+
+    Raises:
+        ConfigError: a value is out of range; the message names the field, the value and the range.
+
+    Example:
+        >>> ControllerConfig(group_size=8, target_entropy=1.9, target_kl=0.05).objective
+        'analytic'
+    """
+
+    group_size: int
+    """G ≥ 2: completions per prompt; weight entropies lie between 0 and log G."""
+    objective: str | None = "analytic"
+    """A method name of :func:`~maxent_ray.core.objectives.build_controller_objective`; None keeps τ and β fixed."""
+    tau: float = 0.3
+    """Initial τ."""
+    beta: float = 0.1
+    """Initial β."""
+
+    entropy_signal: EntropySignal = "weight_entropy"
+    kl_signal: KlSignal = "policy_kl"
+    target_entropy: float | None = None
+    """H* in nats; None leaves τ alone."""
+    target_entropy_final: float | None = None
+    """H* at the end of the annealing; None: no annealing."""
+    target_entropy_horizon: int = 0
+    """Steps over which H* goes linearly from ``target_entropy`` to ``target_entropy_final``."""
+    target_kl: float = 0.0
+    """KL* in nats; 0 leaves β alone."""
+
+    optimizer: Optimizer = "sgd"
+    space: Space = "log"
+    tau_learning_rate: float = 2.0
+    beta_learning_rate: float = 0.2
+    proportional_gain: float = 1.0
+    """Proportional gain of β in ``pi`` (its integral gain is ``beta_learning_rate``); τ uses its own rate for both."""
+    tau_grad_clip: float | None = 0.25
+    beta_grad_clip: float | None = 1.0
+    ema_decay: float = 0.0
+    """Smoothing of the error signals, 0 for none."""
+    dead_band: float = 0.0
+    """Relative errors up to this are ignored."""
+    tau_min: float = 1e-3
+    tau_max: float = 100.0
+    beta_min: float = 1e-4
+    beta_max: float = 100.0
+
+    warmup_steps: int = 0
+    update_interval: int = 1
+    """Steps between two updates; the statistics of the steps between are merged, not dropped."""
+    truncation_steps: int = 1
+    """K of truncated backprop."""
+    form: Form = "paired"
+    fallback: Literal["analytic"] | None = None
+    """What truncated backprop does without usable gradients: None skips the update."""
+    magnitude_decay: float = 0.9
+    """Decay of the running magnitudes that ``paired`` divides by."""
+    saturation_patience: int = 20
+    """Updates in a row at a bound, still pushed outwards, after which the target is reported as infeasible."""
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        self._check_choices()
+        self._check_targets()
+        self._check_ranges()
+
+    @property
+    def max_entropy(self) -> float:
+        """log G, the largest weight entropy (nats)."""
+        return math.log(self.group_size)
+
+    @property
+    def uses_hypergradients(self) -> bool:
+        """Whether workers must unroll policy steps on update steps."""
+        return self.objective is not None and self.objective.lower() in TRUNCATED_METHODS
+
+    def target_entropy_at(self, step: int) -> float | None:
+        """H* at a step, annealed linearly (nats).
+
+        Example:
+            >>> config = ControllerConfig(group_size=8, target_entropy=2.0, target_entropy_final=1.0,
+            ...                           target_entropy_horizon=10)
+            >>> config.target_entropy_at(5), config.target_entropy_at(50)
+            (1.5, 1.0)
+        """
+        if self.target_entropy is None or self.target_entropy_final is None:
+            return self.target_entropy
+        progress = min(max(step / self.target_entropy_horizon, 0.0), 1.0)
+        return self.target_entropy + progress * (self.target_entropy_final - self.target_entropy)
+
+    def bounds(self, name: str) -> tuple[float, float]:
+        """Lower and upper bound of ``"tau"`` or ``"beta"``."""
+        return (self.tau_min, self.tau_max) if name == "tau" else (self.beta_min, self.beta_max)
+
+    def is_update_step(self, step: int) -> bool:
+        """Whether the controller moves after ``step`` (past the warm-up, and a multiple of the interval)."""
+        return step >= self.warmup_steps and (step + 1) % self.update_interval == 0
+
+    def _check_choices(self) -> None:
+        methods = ANALYTIC_METHODS + TRUNCATED_METHODS
+        if self.objective is not None and self.objective.lower() not in methods:
+            raise UnknownObjectiveError(f"objective is {self.objective!r}; valid: {', '.join(methods)}, or null")
+        for name, valid in (
+            ("entropy_signal", get_args(EntropySignal)),
+            ("kl_signal", get_args(KlSignal)),
+            ("optimizer", get_args(Optimizer)),
+            ("space", get_args(Space)),
+            ("form", FORMS),
+            ("fallback", ("analytic", None)),
+        ):
+            if getattr(self, name) not in valid:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; valid: {', '.join(map(str, valid))}")
+
+    def _check_targets(self) -> None:
+        for name in ("target_entropy", "target_entropy_final"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            _require(value > 0, name, value, "> 0 nats")
+            if self.entropy_signal == "weight_entropy":
+                bound = f"< log G = {self.max_entropy:.4f} nats, the entropy of uniform weights over G = {self.group_size}"
+                _require(value < self.max_entropy, name, value, bound)
+        if self.target_entropy_final is not None:
+            _require(self.target_entropy is not None, "target_entropy", None, "set when target_entropy_final is")
+            _require(self.target_entropy_horizon >= 1, "target_entropy_horizon", self.target_entropy_horizon, ">= 1")
+        _require(self.target_kl >= 0, "target_kl", self.target_kl, ">= 0 nats (0: β is not controlled)")
+
+    def _check_ranges(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{field.name} is {value}; it must be finite")
+        _require(self.group_size >= 2, "group_size", self.group_size, ">= 2")
+        for name in ("tau_learning_rate", "beta_learning_rate"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "> 0")
+        for name in ("tau_grad_clip", "beta_grad_clip"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, name, value, "> 0, or null for none")
+        for name in ("update_interval", "truncation_steps", "saturation_patience"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
+        for name in ("warmup_steps", "dead_band", "proportional_gain"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
+        for name in ("ema_decay", "magnitude_decay"):
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
+        self._check_bounds("tau")
+        self._check_bounds("beta")
+
+    def _check_bounds(self, name: str) -> None:
+        value, (low, high) = getattr(self, name), self.bounds(name)
+        lowest_ok = low >= 0 if name == "beta" else low > 0
+        if self.space == "log" and self.moves(name):
+            lowest_ok = low > 0
+        _require(lowest_ok, f"{name}_min", low, "> 0 (≥ 0 only for a β that is fixed or moves in linear space)")
+        if low > high:
+            raise ConfigError(f"{name}_min is {low} and {name}_max is {high}: the bounds cross")
+        fixed = not self.moves(name)
+        allowed = (value >= 0 if name == "beta" else value > 0) if fixed else low <= value <= high
+        _require(allowed, name, value, f"in [{low}, {high}]")
+
+    def moves(self, name: str) -> bool:
+        """Whether the controller has a signal to move ``"tau"`` or ``"beta"`` with."""
+        if self.objective is None:
+            return False
+        return self.target_entropy is not None if name == "tau" else self.target_kl > 0
+
+
+def _require(holds: bool, name: str, value: object, valid: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name} is {value}; it must be {valid}")

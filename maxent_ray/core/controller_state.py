@@ -1,0 +1,129 @@
+"""What a controller knows (state), what workers train with (coefficients), and what it did and why (decision)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Any
+
+from maxent_ray.core.meta_gradient import Magnitudes
+from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.errors import InvalidReportError
+
+
+class Reason(StrEnum):
+    """Why a decision moved the coefficients, or did not."""
+
+    UPDATED = "updated"
+    CLIPPED = "clipped"
+    DEAD_BAND = "dead_band"
+    WARM_UP = "warm_up"
+    INTERVAL = "interval"
+    NO_GRADIENT = "no_gradient"
+    NON_FINITE = "non_finite"
+    INFEASIBLE_TARGET = "infeasible_target"
+    STALE = "stale"
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """What a worker trains one step with."""
+
+    tau: float
+    """Entropy temperature τ."""
+    beta: float
+    """KL coefficient β."""
+    version: int
+    """Rounds that were decided before these values; equal on all ranks of a step."""
+    step: int
+    """The training step these values are for."""
+
+
+@dataclass(frozen=True)
+class ControllerState:
+    """Everything that must survive a restart or travel with a clone. No settings are in it."""
+
+    tau: float
+    beta: float
+    version: int = 0
+    """Rounds decided."""
+    step: int = -1
+    """The last step that was decided."""
+    tau_rule: Mapping[str, float] = field(default_factory=dict)
+    """Averages and moments of τ's update rule."""
+    beta_rule: Mapping[str, float] = field(default_factory=dict)
+    magnitudes: Magnitudes = Magnitudes()
+    window: BatchStatistics = BatchStatistics()
+    """Statistics since the last update."""
+    saturated: int = 0
+    """Updates in a row that a bound held back."""
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    """How often each reason was given."""
+
+    def count(self, reason: Reason) -> ControllerState:
+        """The same state with one more decision of ``reason`` on record."""
+        return replace(self, reasons={**self.reasons, reason.value: self.reasons.get(reason.value, 0) + 1})
+
+    def coefficients(self, step: int) -> Coefficients:
+        """The coefficients that ``step`` trains with."""
+        return Coefficients(self.tau, self.beta, self.version, step)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and strings, ready for JSON; a few hundred bytes."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ControllerState:
+        """Inverse of :meth:`to_dict`.
+
+        Raises:
+            InvalidReportError: a key is unknown or missing, or τ or β is not a finite number.
+        """
+        known = {f.name for f in fields(cls)}
+        if set(values) != known:
+            wrong = sorted(set(values) ^ known)
+            raise InvalidReportError(f"controller state has unknown or missing keys {wrong}; it needs {sorted(known)}")
+        for name in ("tau", "beta"):
+            if not math.isfinite(values[name]) or values[name] < 0:
+                raise InvalidReportError(f"controller state's {name} is {values[name]}; it must be finite and >= 0")
+        nested = {
+            "magnitudes": Magnitudes(**values["magnitudes"]),
+            "window": BatchStatistics.from_dict(values["window"]),
+        }
+        return cls(**{**values, **nested})
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One round: what was measured, what was wanted, what was done and why."""
+
+    step: int
+    version: int
+    """Version of the coefficients after this decision."""
+    reason: Reason
+    tau: float
+    """τ after the decision."""
+    beta: float
+    """β after the decision."""
+    previous_tau: float
+    previous_beta: float
+    entropy: float | None = None
+    """Measured H (nats, of the declared signal)."""
+    target_entropy: float | None = None
+    kl: float | None = None
+    """Measured KL (nats, of the declared signal)."""
+    target_kl: float | None = None
+    tau_grad: float | None = None
+    beta_grad: float | None = None
+    source: str = ""
+    """Objective that formed the gradients."""
+    events: tuple[str, ...] = ()
+    """What the update rules did on the way, such as ``tau.clipped`` or ``beta.projected_low``."""
+    tied_share: float = 0.0
+    """Share of the groups whose weights τ cannot move."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)

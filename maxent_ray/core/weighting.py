@@ -1,0 +1,204 @@
+"""Maximum-entropy weights over a group of completions, and the convex dual that the temperatures minimise.
+
+Symbols (``docs/notation.md``): B groups of G completions; q the smoothed reward distribution, ρ the reference
+log-probability of a completion (length-normalised by default), p ∝ exp(ρ) the reference over the group,
+κ = τ + β.
+
+Everything is differentiable in τ and β and exact in float64; all sums over a group go through ``logsumexp``, so
+log-probabilities of ±1e4 stay finite.
+
+Source: maximum-entropy GRPO's listwise weighting; the dual has the form of MPO's temperature dual
+(Abdolmaleki et al. 2018, arXiv:1806.06920, eq. 9) with a second multiplier for the KL term.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+Coefficient = Tensor | float
+
+
+class GroupLogits(NamedTuple):
+    """The tilted log-probabilities of a group and their log-partition function."""
+
+    tilted: Float[Tensor, "B G"]
+    """ℓ = (log q + β log p)/κ."""
+    log_normalizer: Float[Tensor, "B 1"]
+    """log Σ exp ℓ."""
+
+
+def listwise_q(rewards: Float[Tensor, "B G"], temperature: float, epsilon: float) -> Float[Tensor, "B G"]:
+    """Reward distribution over each group, q = (1 − ε)·softmax(r/T_q) + ε/G.
+
+    Args:
+        rewards: ``[B, G]`` rewards of the completions, any unit.
+        temperature: T_q > 0, in units of reward.
+        epsilon: Smoothing mass ε in [0, 1) spread evenly over the group, so that log q stays finite.
+
+    Returns:
+        ``[B, G]``, rows sum to one.
+
+    Raises:
+        ValueError: ``temperature`` is not positive, or ``epsilon`` is outside [0, 1).
+
+    Example:
+        >>> listwise_q(torch.tensor([[0.0, 0.0]]), temperature=1.0, epsilon=0.0)
+        tensor([[0.5000, 0.5000]])
+    """
+    if not temperature > 0:
+        raise ValueError(f"q temperature must be > 0, got {temperature}")
+    if not 0 <= epsilon < 1:
+        raise ValueError(f"q epsilon must be in [0, 1), got {epsilon}")
+    q = torch.softmax(rewards / temperature, dim=-1)
+    return (1 - epsilon) * q + epsilon / rewards.shape[-1]
+
+
+def _group_logits(
+    log_q: Float[Tensor, "B G"], log_p: Float[Tensor, "B G"], tau: Coefficient, beta: Coefficient
+) -> GroupLogits:
+    tilted = (log_q + beta * log_p) / (tau + beta)
+    return GroupLogits(tilted, torch.logsumexp(tilted, dim=-1, keepdim=True))
+
+
+def log_group_weights(
+    log_q: Float[Tensor, "B G"], ref_logprobs: Float[Tensor, "B G"], tau: Coefficient, beta: Coefficient
+) -> Float[Tensor, "B G"]:
+    """Logarithm of :func:`group_weights`, for callers that need log w where w underflows."""
+    logits = _group_logits(log_q, ref_logprobs, tau, beta)
+    return logits.tilted - logits.log_normalizer
+
+
+def group_weights(
+    log_q: Float[Tensor, "B G"], ref_logprobs: Float[Tensor, "B G"], tau: Coefficient, beta: Coefficient
+) -> Float[Tensor, "B G"]:
+    """Maximum-entropy weights, w ∝ exp((log q + β ρ)/κ).
+
+    They maximise ⟨w, log q⟩ + τ H(w) − β KL(w‖p) over the simplex. A shift of log q or of ρ cancels.
+
+    Args:
+        log_q: ``[B, G]`` log q, up to a constant per row.
+        ref_logprobs: ``[B, G]`` reference log-probabilities ρ, up to a constant per row (nats).
+        tau: Entropy temperature τ ≥ 0; a float or a 0-dim tensor to differentiate in.
+        beta: KL coefficient β ≥ 0, with τ + β > 0; a float or a 0-dim tensor.
+
+    Returns:
+        ``[B, G]``, rows sum to one.
+
+    Example:
+        >>> group_weights(torch.tensor([[0.0, 0.0]]), torch.tensor([[-1.0, -1.0]]), tau=0.3, beta=0.1)
+        tensor([[0.5000, 0.5000]])
+    """
+    return log_group_weights(log_q, ref_logprobs, tau, beta).exp()
+
+
+def weight_entropy(weights: Float[Tensor, "B G"]) -> Float[Tensor, "B"]:
+    """Shannon entropy of each group's weights, in nats: 0 … log G.
+
+    Example:
+        >>> weight_entropy(torch.tensor([[1.0, 0.0], [0.5, 0.5]]))
+        tensor([0.0000, 0.6931])
+    """
+    return torch.special.entr(weights).sum(dim=-1)
+
+
+def weight_kl(weights: Float[Tensor, "B G"], ref_logprobs: Float[Tensor, "B G"]) -> Float[Tensor, "B"]:
+    """KL(w‖p) of each group in nats, with p ∝ exp(ρ) the reference over the group."""
+    log_p = torch.log_softmax(ref_logprobs, dim=-1)
+    return torch.special.xlogy(weights, weights).sum(dim=-1) - (weights * log_p).sum(dim=-1)
+
+
+def dual_value(
+    log_q: Float[Tensor, "B G"],
+    log_p: Float[Tensor, "B G"],
+    tau: Coefficient,
+    beta: Coefficient,
+    target_entropy: float,
+    target_kl: float,
+) -> Float[Tensor, ""]:
+    """Dual of the weighting problem, mean over groups: κ log Σ exp ℓ − τ H* + β KL*.
+
+    Jointly convex in (τ, β); at its minimum the weights meet both targets.
+
+    Args:
+        log_q: ``[B, G]`` log q.
+        log_p: ``[B, G]`` log p, normalised over the group (``log_softmax`` of ρ).
+        tau: Entropy temperature τ.
+        beta: KL coefficient β; τ + β > 0.
+        target_entropy: H*, nats per group.
+        target_kl: KL*, nats per group.
+
+    Returns:
+        A 0-dim tensor, nats.
+    """
+    logits = _group_logits(log_q, log_p, tau, beta)
+    partition = (tau + beta) * logits.log_normalizer.mean()
+    return partition - tau * target_entropy + beta * target_kl
+
+
+def dual_gradient(
+    log_q: Float[Tensor, "B G"],
+    log_p: Float[Tensor, "B G"],
+    tau: Coefficient,
+    beta: Coefficient,
+    target_entropy: float,
+    target_kl: float,
+) -> Float[Tensor, "2"]:
+    """Gradient of :func:`dual_value` in (τ, β), closed form: (H(w) − H*, −(KL(w‖p) − KL*)).
+
+    Returns:
+        ``[2]``: d/dτ and d/dβ, nats per group.
+    """
+    weights = group_weights(log_q, log_p, tau, beta)
+    entropy_error = weight_entropy(weights).mean() - target_entropy
+    kl = (torch.special.xlogy(weights, weights) - weights * log_p).sum(dim=-1).mean()
+    return torch.stack([entropy_error, -(kl - target_kl)])
+
+
+class DualCurvature(NamedTuple):
+    """Second derivatives of the dual, one value per group. They are also dH/dτ, dH/dβ and −dKL(w‖p)/dβ."""
+
+    tau_tau: Float[Tensor, "B"]
+    tau_beta: Float[Tensor, "B"]
+    beta_beta: Float[Tensor, "B"]
+
+
+def dual_curvature(
+    log_q: Float[Tensor, "B G"], log_p: Float[Tensor, "B G"], tau: Coefficient, beta: Coefficient
+) -> DualCurvature:
+    """Second derivatives of each group's dual: Var_w ℓ, Cov_w(ℓ, ℓ − r) and Var_w(ℓ − r), over κ, with r = log p."""
+    tilted, log_normalizer = _group_logits(log_q, log_p, tau, beta)
+    weights = (tilted - log_normalizer).exp()
+    centred = tilted - (weights * tilted).sum(-1, keepdim=True)
+    residual = tilted - log_p
+    residual = residual - (weights * residual).sum(-1, keepdim=True)
+    kappa = tau + beta
+    return DualCurvature(
+        tau_tau=(weights * centred.square()).sum(-1) / kappa,
+        tau_beta=(weights * centred * residual).sum(-1) / kappa,
+        beta_beta=(weights * residual.square()).sum(-1) / kappa,
+    )
+
+
+def dual_hessian(
+    log_q: Float[Tensor, "B G"],
+    log_p: Float[Tensor, "B G"],
+    tau: Coefficient,
+    beta: Coefficient,
+    target_entropy: float = 0.0,
+    target_kl: float = 0.0,
+) -> Float[Tensor, "2 2"]:
+    """Hessian of :func:`dual_value` in (τ, β), closed form; the targets enter linearly and do not appear in it.
+
+    Returns:
+        ``[2, 2]``, symmetric and positive semi-definite.
+    """
+    del target_entropy, target_kl
+    curvature = dual_curvature(log_q, log_p, tau, beta)
+    tau_tau, tau_beta, beta_beta = (component.mean() for component in curvature)
+    return torch.stack([torch.stack([tau_tau, tau_beta]), torch.stack([tau_beta, beta_beta])])
