@@ -1,0 +1,43 @@
+"""Policies: load a causal language model, sample groups of completions from it, score them."""
+
+from maxent_ray.policy.loading import (
+    Policy,
+    frozen_copy,
+    load_policy,
+    parameter_count,
+    save_policy,
+)
+from maxent_ray.policy.rollout import Rollout, encode_prompts, sample_groups
+from maxent_ray.policy.scoring import (
+    TokenScores,
+    completion_logits,
+    full_logprobs,
+    k3_kl,
+    score,
+    sequence_mean,
+    token_entropy,
+    token_kl,
+    token_logprobs,
+)
+from maxent_ray.policy.source import EMBEDDED
+
+__all__ = [
+    "EMBEDDED",
+    "Policy",
+    "Rollout",
+    "TokenScores",
+    "completion_logits",
+    "encode_prompts",
+    "frozen_copy",
+    "full_logprobs",
+    "k3_kl",
+    "load_policy",
+    "parameter_count",
+    "sample_groups",
+    "save_policy",
+    "score",
+    "sequence_mean",
+    "token_entropy",
+    "token_kl",
+    "token_logprobs",
+]

@@ -1,0 +1,191 @@
+"""Load a policy: any Hugging Face causal language model with its tokenizer, from a folder or from the hub."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from maxent_ray.errors import PolicyLoadError
+from maxent_ray.policy.source import find_source, hub_answers, source_advice
+
+_LOAD_ERRORS = (OSError, ValueError, RuntimeError, ImportError, SafetensorError)
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """A language model that is trained, and the tokenizer that goes with it.
+
+    Attributes:
+        model: The causal language model; loaded in evaluation mode, so that no dropout comes between sampling
+            and scoring.
+        tokenizer: Pads on the left and has a padding and an end-of-sequence token.
+        name: What `load_policy` was asked for.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's parameters are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """Tokens that end a completion: the tokenizer's, and those of the model's generation settings."""
+        ends = {int(self.tokenizer.eos_token_id)}
+        if self.model.generation_config is not None:
+            declared = self.model.generation_config.eos_token_id
+            ends.update([declared] if isinstance(declared, int) else declared or [])
+        return tuple(sorted(ends))
+
+
+def load_policy(model: str, *, device: torch.device, dtype: torch.dtype = torch.float32) -> Policy:
+    """Load a policy with `AutoModelForCausalLM` and `AutoTokenizer`, whatever its origin.
+
+    Args:
+        model: `"embedded"` (the model shipped with the package), a folder, or a name on the Hugging Face hub.
+        device: Where the model goes.
+        dtype: Type of its parameters.
+
+    Returns:
+        The policy, its tokenizer set to pad on the left.
+
+    Raises:
+        PolicyLoadError: The folder does not exist or lacks a model or a tokenizer, the hub cannot deliver the
+            name, or what is there is not a complete causal language model.
+
+    Example:
+        >>> policy = load_policy("embedded", device=torch.device("cpu"))
+        >>> policy.tokenizer.padding_side, policy.tokenizer.eos_token
+        ('left', '$')
+    """
+    source = find_source(model)
+    local_only = isinstance(source, Path) or not hub_answers()
+    network = _load_model(source, model, local_only, dtype)
+    tokenizer = _load_tokenizer(source, model, local_only)
+    rows = network.get_input_embeddings().get_parameter("weight").shape[0]
+    if len(tokenizer) > rows:
+        raise PolicyLoadError(
+            f"model={model!r}: its tokenizer has {len(tokenizer)} tokens and its model embeds only {rows}; "
+            "they do not belong together"
+        )
+    nn.Module.to(network, device)  # in place; the model's own .to is not typed
+    return Policy(network, tokenizer, model)
+
+
+def save_policy(policy: Policy, folder: Path) -> None:
+    """Write a folder that `load_policy` reads: model as safetensors, tokenizer and their settings.
+
+    Args:
+        policy: What to save.
+        folder: Made when it does not exist.
+    """
+    with _no_progress_bars():
+        policy.model.save_pretrained(folder)
+        policy.tokenizer.save_pretrained(folder)
+
+
+def frozen_copy(policy: Policy) -> PreTrainedModel:
+    """Copy the model as it is now, for the reference policy: evaluation mode, no gradients.
+
+    Args:
+        policy: The policy to copy; left as it is.
+
+    Returns:
+        A model with its own parameters, none of which requires a gradient.
+
+    Example:
+        >>> reference = frozen_copy(load_policy("embedded", device=torch.device("cpu")))
+        >>> any(parameter.requires_grad for parameter in reference.parameters())
+        False
+    """
+    reference = copy.deepcopy(policy.model)
+    reference.eval()
+    reference.requires_grad_(False)
+    return reference
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Count the parameters, tied ones once.
+
+    Example:
+        >>> parameter_count(nn.Linear(3, 2))
+        8
+    """
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _load_model(source: Path | str, name: str, local_only: bool, dtype: torch.dtype) -> PreTrainedModel:
+    with _no_progress_bars():
+        try:
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=dtype,
+                attn_implementation="sdpa",
+                local_files_only=local_only,
+                output_loading_info=True,
+            )
+        except _LOAD_ERRORS as error:
+            raise _load_error(source, name, "model", local_only, error) from error
+    model, report = loaded
+    if report["missing_keys"]:
+        raise PolicyLoadError(
+            f"model={name!r} is not a complete causal language model: its weights lack "
+            f"{sorted(report['missing_keys'])[:3]}; transformers would fill them with random numbers"
+        )
+    assert isinstance(model, PreTrainedModel)
+    model.eval()
+    return model
+
+
+def _load_tokenizer(source: Path | str, name: str, local_only: bool) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", local_files_only=local_only)
+    except _LOAD_ERRORS as error:
+        raise _load_error(source, name, "tokenizer", local_only, error) from error
+    if tokenizer.eos_token_id is None:
+        raise PolicyLoadError(
+            f"the tokenizer of model={name!r} has no end-of-sequence token; set tokenizer.eos_token and save "
+            "it again"
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    assert isinstance(tokenizer, PreTrainedTokenizerBase)
+    return tokenizer
+
+
+def _load_error(
+    source: Path | str, name: str, part: str, local_only: bool, error: Exception
+) -> PolicyLoadError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return PolicyLoadError(
+        f"model={name!r}: its {part} cannot be loaded ({reason}); {source_advice(source, local_only)}"
+    )
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,258 @@
+"""Sample groups of completions from a policy: left-padded batches, one prefill a prompt, a key-value cache.
+
+Symbols: B prompts (groups), G completions each, N = B·G sequences, P prompt tokens, C completion tokens,
+T = P + C, V vocabulary. Sequences are ordered group by group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from maxent_ray.errors import ConfigError, TaskError
+from maxent_ray.policy.loading import Policy
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """N = B·G sampled sequences.
+
+    Attributes:
+        input_ids: Prompt, padded on the left, then completion, padded on the right.
+        attention_mask: 1 at every real token.
+        completion_mask: True from the first new token up to and with the end-of-sequence token.
+        completions: The N texts, without end and padding.
+        prompt_length: P, the width of the prompt part.
+        group_size: G.
+    """
+
+    input_ids: Int[Tensor, "N T"]
+    attention_mask: Int[Tensor, "N T"]
+    completion_mask: Bool[Tensor, "N C"]
+    completions: list[str]
+    prompt_length: int
+    group_size: int
+
+    @property
+    def completion_ids(self) -> Int[Tensor, "N C"]:
+        """The sampled tokens; padding where `completion_mask` is False."""
+        return self.input_ids[:, self.prompt_length :]
+
+    @property
+    def group_count(self) -> int:
+        """B."""
+        return len(self.completions) // self.group_size
+
+    def rows(self, groups: slice | Sequence[int]) -> Int[Tensor, "n"]:
+        """Row numbers of the sequences of some groups, to index other [N, …] tensors with.
+
+        Args:
+            groups: Which groups, as a slice or as indices.
+
+        Returns:
+            Their sequences, group by group, on the rollout's device.
+        """
+        chosen = range(self.group_count)[groups] if isinstance(groups, slice) else groups
+        grid = torch.arange(len(self.completions), device=self.input_ids.device).view(-1, self.group_size)
+        return grid[list(chosen)].flatten()
+
+    def take(self, groups: slice | Sequence[int]) -> Rollout:
+        """The rollout of some groups only; P and C stay, so rows line up with those of the whole.
+
+        Args:
+            groups: Which groups, as a slice or as indices.
+
+        Returns:
+            A rollout of those groups, in the order given.
+        """
+        rows = self.rows(groups)
+        return replace(
+            self,
+            input_ids=self.input_ids[rows],
+            attention_mask=self.attention_mask[rows],
+            completion_mask=self.completion_mask[rows],
+            completions=[self.completions[row] for row in rows.tolist()],
+        )
+
+
+def sample_groups(
+    policy: Policy,
+    prompts: Sequence[str],
+    *,
+    group_size: int,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+) -> Rollout:
+    """Sample G completions of every prompt from softmax(logits / temperature), nothing cut off.
+
+    A function of (weights, prompts, seed) alone on one kind of device: it draws from its own generator and
+    leaves the global one untouched. Generation settings shipped with the model (top-k, top-p, …) play no
+    part, since what is scored must be what was sampled.
+
+    Args:
+        policy: The policy; its train or evaluation mode is restored.
+        prompts: B texts.
+        group_size: G.
+        max_new_tokens: Longest completion, in tokens, the end included.
+        temperature: Divides the logits.
+        seed: Seeds the generator.
+
+    Returns:
+        The sampled sequences; C is the longest completion drawn.
+
+    Raises:
+        ConfigError: `group_size` or `max_new_tokens` is below 1, or `temperature` is not positive.
+        TaskError: There is no prompt, or one has no token or a character that the tokenizer does not know.
+
+    Example:
+        >>> from maxent_ray.policy import load_policy
+        >>> policy = load_policy("embedded", device=torch.device("cpu"))
+        >>> rollout = sample_groups(
+        ...     policy, ["2,3,4=9:"], group_size=2, max_new_tokens=8, temperature=1.0, seed=0
+        ... )
+        >>> rollout.prompt_length, len(rollout.completions)
+        (8, 2)
+    """
+    for field, value in (("group_size", group_size), ("max_new_tokens", max_new_tokens)):
+        if value < 1:
+            raise ConfigError(f"{field}={value} must be at least 1")
+    if not 0.0 < temperature < float("inf"):
+        raise ConfigError(f"temperature={temperature} must be positive and finite")
+    prompt_ids, prompt_mask = encode_prompts(policy, prompts)
+    was_training = policy.model.training
+    policy.model.eval()
+    try:
+        completion_ids, completion_mask = _sample(
+            policy, prompt_ids, prompt_mask, group_size, max_new_tokens, temperature, seed
+        )
+    finally:
+        policy.model.train(was_training)
+    prompt_ids = prompt_ids.repeat_interleave(group_size, dim=0)
+    prompt_mask = prompt_mask.repeat_interleave(group_size, dim=0)
+    return Rollout(
+        input_ids=torch.cat([prompt_ids, completion_ids], dim=1),
+        attention_mask=torch.cat([prompt_mask, completion_mask.to(prompt_mask.dtype)], dim=1),
+        completion_mask=completion_mask,
+        completions=_decode(policy, completion_ids, completion_mask),
+        prompt_length=prompt_ids.shape[1],
+        group_size=group_size,
+    )
+
+
+def encode_prompts(policy: Policy, prompts: Sequence[str]) -> tuple[Int[Tensor, "B P"], Int[Tensor, "B P"]]:
+    """Tokenize prompts into one left-padded batch.
+
+    Args:
+        policy: Whose tokenizer and device to use.
+        prompts: B texts.
+
+    Returns:
+        Tokens, and 1 where they are real.
+
+    Raises:
+        TaskError: There is no prompt, or one has no token or a character that the tokenizer does not know.
+    """
+    if not prompts:
+        raise TaskError("prompts=[] is empty; give at least one prompt")
+    tokenizer = policy.tokenizer
+    batch = tokenizer(list(prompts), padding=True, padding_side="left", return_tensors="pt")
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    foreign = _unknown_tokens(policy, ids).any(dim=1).tolist()
+    for prompt, bad, length in zip(prompts, foreign, mask.sum(dim=1).tolist(), strict=True):
+        if bad or length == 0:
+            reason = "holds text that the tokenizer does not know" if bad else "has no token"
+            raise TaskError(f"prompt {prompt!r} {reason}; policy {policy.name!r} cannot be asked it")
+    return ids.to(policy.device), mask.to(policy.device)
+
+
+def positions(attention_mask: Int[Tensor, "N T"]) -> Int[Tensor, "N T"]:
+    """Number the real tokens of each row from 0, so that left padding shifts nothing.
+
+    Example:
+        >>> positions(torch.tensor([[0, 0, 1, 1, 1]]))
+        tensor([[0, 0, 0, 1, 2]])
+    """
+    return (attention_mask.cumsum(dim=-1) - 1).clamp(min=0)
+
+
+@torch.no_grad()
+def _sample(
+    policy: Policy,
+    prompt_ids: Int[Tensor, "B P"],
+    prompt_mask: Int[Tensor, "B P"],
+    group_size: int,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+) -> tuple[Int[Tensor, "N C"], Bool[Tensor, "N C"]]:
+    generator = torch.Generator(device=prompt_ids.device).manual_seed(seed)
+    ends = torch.tensor(policy.end_ids, device=prompt_ids.device)
+    cache = DynamicCache(config=policy.model.config)
+    position = positions(prompt_mask)
+    logits = _next_logits(policy.model, prompt_ids, prompt_mask, position, cache)
+    # The G copies of a prompt share its prefill: from here on every row is a sequence of its own.
+    cache.batch_repeat_interleave(group_size)
+    logits = logits.repeat_interleave(group_size, dim=0)
+    mask = prompt_mask.repeat_interleave(group_size, dim=0)
+    position = position[:, -1:].repeat_interleave(group_size, dim=0)
+    alive = torch.ones(len(logits), 1, dtype=torch.bool, device=prompt_ids.device)
+    tokens: list[Tensor] = []
+    alive_at: list[Tensor] = []
+    while True:
+        probabilities = torch.softmax(logits.float() / temperature, dim=-1)
+        token = torch.multinomial(probabilities, 1, generator=generator)
+        tokens.append(token.masked_fill(~alive, int(policy.tokenizer.pad_token_id)))
+        alive_at.append(alive)
+        alive = alive & ~torch.isin(token, ends)
+        if len(tokens) == max_new_tokens or not alive.any():
+            return torch.cat(tokens, dim=1), torch.cat(alive_at, dim=1)
+        # A finished row is fed padding; what follows in that row is never read.
+        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+        position = position + 1
+        logits = _next_logits(policy.model, tokens[-1], mask, position, cache)
+
+
+def _next_logits(
+    model: PreTrainedModel,
+    input_ids: Int[Tensor, "N S"],
+    mask: Int[Tensor, "N T"],
+    position: Int[Tensor, "N S"],
+    cache: DynamicCache,
+) -> Float[Tensor, "N V"]:
+    output = model(
+        input_ids=input_ids,
+        attention_mask=mask,
+        position_ids=position,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    logits: Tensor = output.logits[:, -1]
+    return logits
+
+
+def _unknown_tokens(policy: Policy, ids: Int[Tensor, "B P"]) -> Bool[Tensor, "B P"]:
+    """Mark unknown tokens; some tokenizers give that number another, proper meaning."""
+    tokenizer = policy.tokenizer
+    proper = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    if tokenizer.unk_token_id is None or tokenizer.unk_token_id in proper:
+        return torch.zeros_like(ids, dtype=torch.bool)
+    return torch.eq(ids, int(tokenizer.unk_token_id))
+
+
+def _decode(
+    policy: Policy, completion_ids: Int[Tensor, "N C"], completion_mask: Bool[Tensor, "N C"]
+) -> list[str]:
+    rows = zip(completion_ids.tolist(), completion_mask.sum(dim=1).tolist(), strict=True)
+    answers = [[token for token in ids[:length] if token not in policy.end_ids] for ids, length in rows]
+    # Special tokens drawn in mid-answer stay visible: a grader must not see a better text than was sampled.
+    texts: list[str] = policy.tokenizer.batch_decode(
+        answers, skip_special_tokens=False, clean_up_tokenization_spaces=False
+    )
+    return texts

@@ -1,0 +1,109 @@
+"""Find where a policy comes from: the shipped folder, a folder of the user's, or a name on the hub."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from huggingface_hub import constants as hub_constants
+
+from maxent_ray.errors import PolicyLoadError
+
+EMBEDDED = "embedded"
+EMBEDDED_FOLDER = Path(__file__).parent / "assets" / "default"
+
+_NEEDED_FILES = {
+    "model configuration": ("config.json",),
+    "model weights": ("*.safetensors", "pytorch_model*.bin"),
+    "tokenizer": (
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "tokenizer.model",
+        "vocab.json",
+        "vocab.txt",
+        "spiece.model",
+    ),
+}
+_HUB_TIMEOUT_SECONDS = 5.0
+
+
+def find_source(model: str) -> Path | str:
+    """Turn the user's string into a checked folder, or into a name for the hub.
+
+    Args:
+        model: `"embedded"`, a folder or a hub name.
+
+    Returns:
+        A folder that holds a model and a tokenizer, or the name unchanged.
+
+    Raises:
+        PolicyLoadError: The string is a path without a folder behind it, or the folder lacks something.
+
+    Example:
+        >>> find_source("owner/model")
+        'owner/model'
+    """
+    folder = EMBEDDED_FOLDER if model == EMBEDDED else Path(model).expanduser()
+    if model.strip() and folder.is_dir():
+        _check_folder(folder)
+        return folder
+    if folder.is_file():
+        raise PolicyLoadError(f"model={model!r} is a file; give the folder that holds config.json")
+    if model == EMBEDDED or not model.strip() or _looks_like_path(model):
+        raise PolicyLoadError(
+            f"model={model!r}: there is no folder {str(folder)!r}; give an existing Hugging Face model "
+            f"folder, a hub name such as 'owner/model', or {EMBEDDED!r}"
+        )
+    return model
+
+
+def hub_answers() -> bool:
+    """Ask the hub once, for a few seconds: its client would retry each file of a model for half a minute."""
+    if hub_constants.HF_HUB_OFFLINE:
+        return False
+    request = urllib.request.Request(hub_constants.ENDPOINT, method="HEAD")
+    try:
+        urllib.request.urlopen(request, timeout=_HUB_TIMEOUT_SECONDS).close()
+    except urllib.error.HTTPError:
+        return True  # an answer, whatever it says
+    except OSError:
+        return False
+    return True
+
+
+def source_advice(source: Path | str, local_only: bool) -> str:
+    """Say what to do about a source that did not load.
+
+    Args:
+        source: From `find_source`.
+        local_only: Whether the hub was out of reach.
+    """
+    if isinstance(source, Path):
+        return (
+            "the folder must hold what save_pretrained writes for a causal language model and its tokenizer"
+        )
+    if local_only:
+        return (
+            f"there is no folder of that name, the hub ({hub_constants.ENDPOINT}) does not answer and the "
+            "local cache has no complete copy: download it where there is a network, and give its folder"
+        )
+    return "there is no folder of that name; check the spelling of the hub name and your access to it"
+
+
+def _looks_like_path(model: str) -> bool:
+    return model.startswith((".", "/", "~")) or "\\" in model or model.count("/") > 1
+
+
+def _check_folder(folder: Path) -> None:
+    """Say what a folder lacks before transformers guesses."""
+    missing = [
+        f"{what} ({' or '.join(patterns)})"
+        for what, patterns in _NEEDED_FILES.items()
+        if not any(any(folder.glob(pattern)) for pattern in patterns)
+    ]
+    if missing:
+        raise PolicyLoadError(
+            f"model folder {str(folder)!r} has no {', no '.join(missing)}; write it there with "
+            "model.save_pretrained(folder) and tokenizer.save_pretrained(folder)"
+        )
