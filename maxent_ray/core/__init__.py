@@ -1,0 +1,1 @@
+"""The pure mathematics: tensors and values in, named values out."""

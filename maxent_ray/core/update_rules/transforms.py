@@ -1,0 +1,147 @@
+"""Rules around a step: `clip`, `ema`, `deadband` shape the gradient, `project` bounds the value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from maxent_ray.core.update_rules.base import (
+    RuleState,
+    Signal,
+    UpdateRule,
+    guarded,
+    require,
+    require_fraction,
+    require_positive,
+)
+
+
+def clip(limit: float) -> UpdateRule:
+    """Bound the gradient: g ← min(max(g, −limit), limit), with the event "clipped" when that changed it.
+
+    Args:
+        limit: in the units of the gradient, > 0.
+
+    Returns:
+        A rule without state.
+
+    Raises:
+        ConfigError: limit is not a positive finite number.
+
+    Example:
+        >>> rule = clip(0.2)
+        >>> signal, _ = rule.update(Signal(gradient=-3.0, value=0.1), {})
+        >>> signal.gradient, signal.events
+        (-0.2, ('clipped',))
+    """
+    require_positive(limit=limit)
+
+    def update(signal: Signal, state: RuleState) -> tuple[Signal, RuleState]:
+        if abs(signal.gradient) <= limit:
+            return signal, state
+        return replace(signal, gradient=math.copysign(limit, signal.gradient)).noting("clipped"), state
+
+    return guarded("clip", update)
+
+
+def ema(decay: float) -> UpdateRule:
+    """Smooth the gradient: m ← decay·m + (1 − decay)·g, passed on as m / (1 − decayᵗ).
+
+    The division takes out the pull of m₀ = 0 after t updates: a constant gradient passes unchanged from the
+    start.
+
+    Args:
+        decay: in [0, 1); 0 passes every gradient through.
+
+    Returns:
+        A rule with the state `mean` (m) and `updates` (t).
+
+    Raises:
+        ConfigError: decay is outside [0, 1).
+
+    Example:
+        >>> rule = ema(0.5)
+        >>> signal, state = rule.update(Signal(gradient=4.0, value=0.1), rule.init(0.1))
+        >>> signal.gradient, state
+        (4.0, {'mean': 2.0, 'updates': 1.0})
+        >>> rule.update(Signal(gradient=1.0, value=0.1), state)[0].gradient  # (1 + .5·1) / (1 − .25)
+        2.0
+
+    Source: Kingma and Ba 2015, "Adam", section 3 (bias correction).
+    """
+    require_fraction(decay=decay)
+
+    def update(signal: Signal, state: RuleState) -> tuple[Signal, RuleState]:
+        updates = state["updates"] + 1
+        mean = decay * state["mean"] + (1 - decay) * signal.gradient
+        return replace(signal, gradient=mean / (1 - decay**updates)), {"mean": mean, "updates": updates}
+
+    return guarded("ema", update, mean=0.0, updates=0.0)
+
+
+def deadband(width: float) -> UpdateRule:
+    """Ignore small errors: g ← 0 where |g| <= width, with the event "dead_band".
+
+    The width is in the units of the gradient that reaches this rule: nats for the analytic objective
+    (|H − H*| <= width), whatever the objective sends otherwise. The band's edge belongs to it. A step rule
+    that remembers (momentum, Adam, the proportional term of a PI controller) may still move the value on a
+    gradient of 0.
+
+    Args:
+        width: half the band, >= 0.
+
+    Returns:
+        A rule without state.
+
+    Raises:
+        ConfigError: width is negative or not finite.
+
+    Example:
+        >>> rule = deadband(0.01)
+        >>> signal, _ = rule.update(Signal(gradient=-0.004, value=0.1), {})
+        >>> signal.gradient, signal.events
+        (0.0, ('dead_band',))
+    """
+    require(0 <= width < math.inf, "width", width, "a finite number >= 0")
+
+    def update(signal: Signal, state: RuleState) -> tuple[Signal, RuleState]:
+        if abs(signal.gradient) > width:
+            return signal, state
+        return replace(signal, gradient=0.0).noting("dead_band"), state
+
+    return guarded("deadband", update)
+
+
+def project(low: float, high: float) -> UpdateRule:
+    """Keep the value in [low, high], with the event "projected_low" or "projected_high" when that changed it.
+
+    Put it last in a chain. A log-space step in the same chain needs low > 0: it rejects a value of 0.
+
+    Args:
+        low: least value, in units of the coefficient.
+        high: greatest value, >= low; low == high holds the coefficient fixed.
+
+    Returns:
+        A rule without state.
+
+    Raises:
+        ConfigError: a bound is not finite, or they cross.
+
+    Example:
+        >>> rule = project(0.01, 1.0)
+        >>> signal, _ = rule.update(Signal(gradient=0.0, value=3.0), {})
+        >>> signal.value, signal.events
+        (1.0, ('projected_high',))
+    """
+    require(math.isfinite(low), "low", low, "a finite number")
+    require(math.isfinite(high), "high", high, "a finite number")
+    require(low <= high, "low", low, f"at most high, which is {high!r}")
+
+    def update(signal: Signal, state: RuleState) -> tuple[Signal, RuleState]:
+        if signal.value < low:
+            return replace(signal, value=low).noting("projected_low"), state
+        if signal.value > high:
+            return replace(signal, value=high).noting("projected_high"), state
+        return signal, state
+
+    return guarded("project", update)
