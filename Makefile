@@ -1,0 +1,58 @@
+# What a newcomer and CI run. `make` lists the targets; two of them do everything: `make demo` and `make test`.
+#
+#   make demo PYTHON=python3.12       another interpreter, 3.11 or newer
+#   make demo NAME=mine               writes results/mine
+#
+# On Linux pip takes torch's CUDA build, which GPUs need and which is large. On a machine without one, set
+# PIP_EXTRA_INDEX_URL to the CPU index that PyTorch's installation page names, and pip takes the small CPU build instead.
+
+PYTHON ?= python3
+NAME   ?= demo
+CONFIG ?= experiments/configs/compare.yaml
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+# Ray starts many processes that import the same libraries: without cached bytecode each would compile them anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint types imports check clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+venv: $(STAMP) ## make .venv and install the pinned dependencies and this package
+
+# Byte-compiling everything, one file after the other, doubles pip's time. So pip does not compile; afterwards all cores
+# compile what Ray and torch load. What is left out compiles on its first import, as does a file that fails here.
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "make: no interpreter '$(PYTHON)': name one, e.g. make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("make: $(PYTHON) is Python %d.%d.%d, and maxent_ray needs 3.11 or newer: name another one, e.g. make PYTHON=python3.12" % tuple(sys.version_info[:3]))'
+	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --no-compile --upgrade -c constraints.txt pip
+	@echo "Installing maxent_ray and its dependencies: about a minute on a fast connection ..."
+	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m compileall -qq -j 0 -x '/(transformers/models|sympy|_inductor|rllib|tests?)/' $(VENV)/lib || true
+	@touch $@
+
+demo: $(STAMP) ## the main job: compare the two objectives on Countdown, results in results/demo
+	$(BIN)/maxent-ray compare --config $(CONFIG) --name $(NAME)
+
+test: $(STAMP) ## the whole test suite, and every example in a docstring
+	RAY_USAGE_STATS_ENABLED=0 $(BIN)/python -m pytest --doctest-modules tests maxent_ray
+
+lint: $(STAMP) ## ruff
+	$(BIN)/ruff check maxent_ray tests experiments
+
+types: $(STAMP) ## strict type checking
+	$(BIN)/mypy
+
+imports: $(STAMP) ## the one-way imports, and the purity of the core
+	$(BIN)/lint-imports
+
+check: test lint types imports ## all four
+
+clean: ## remove .venv, caches and build products; results stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find maxent_ray tests experiments -type d -name __pycache__ -prune -exec rm -rf {} +
