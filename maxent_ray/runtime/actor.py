@@ -1,0 +1,134 @@
+"""The controller service as an asyncio Ray actor: waiting for a round is all it adds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import ray
+
+from maxent_ray.core.controller_config import ControllerConfig
+from maxent_ray.core.controller_state import Coefficients
+from maxent_ray.errors import ConfigError, ControllerUnavailableError
+from maxent_ray.runtime.metrics import ControllerMetrics
+from maxent_ray.runtime.protocol import Answer, Report
+from maxent_ray.runtime.service import ControllerService
+
+
+@dataclass(frozen=True)
+class Description:
+    """What an actor was created with."""
+
+    run_id: str
+    config: ControllerConfig
+    world_size: int
+
+
+class ControllerActor:
+    """One run's :class:`ControllerService`; ``report`` returns when the round is closed."""
+
+    def __init__(self, run_id: str, config: ControllerConfig, world_size: int) -> None:
+        self._service = ControllerService(run_id, config, world_size)
+        self._metrics = ControllerMetrics(run_id, config.objective or "fixed")
+        self._changed = asyncio.Event()
+        self._loads = 0
+
+    async def report(self, report: Report) -> Answer:
+        """Take one rank's report and wait for its round."""
+        version, loads = self._service.state.version, self._loads
+        answer = self._service.report(report)
+        if self._service.state.version != version:
+            self._publish(version)
+            self._wake()
+        while answer is None:
+            await self._changed.wait()
+            if self._loads != loads:
+                raise ControllerUnavailableError(
+                    f"the round of step {report.step} was dropped: another state was loaded"
+                )
+            answer = self._service.answer(report.step)
+        return answer
+
+    async def load_state(self, rank: int, state: Mapping[str, Any], answered: Sequence[Coefficients]) -> None:
+        """Go on from a state; whoever waits for a round of the old one is released with an error."""
+        if self._service.load_state(state, answered, rank):
+            self._loads += 1
+            self._wake()
+
+    async def describe(self) -> Description:
+        """What the actor was created with."""
+        return Description(self._service.run_id, self._service.config, self._service.world_size)
+
+    async def state(self) -> dict[str, Any]:
+        """``ControllerState.to_dict()`` after the last closed round."""
+        return self._service.state.to_dict()
+
+    async def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
+        """The decision log."""
+        return self._service.decisions(since_version)
+
+    async def counters(self) -> dict[str, Any]:
+        """The service's counters."""
+        return self._service.counters()
+
+    def _publish(self, since_version: int) -> None:
+        for decision in self._service.decisions(since_version):
+            self._metrics.publish(decision)
+        self._metrics.publish_unreachable(self._service.counters()["unreachable_steps"])
+
+    def _wake(self) -> None:
+        """Wake everyone who waits now; later waiters get a new event."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+def get_or_create(run_id: str, config: ControllerConfig, world_size: int, namespace: str) -> Any:
+    """The run's actor, created by whoever comes first. It needs no CPU and restarts empty after a crash.
+
+    It lives as long as the process that created it holds the handle.
+
+    Raises:
+        ConfigError: Ray is not running in this process.
+    """
+    if not ray.is_initialized():
+        raise ConfigError("Ray is not running; call ray.init() first, or connect with local=True")
+    return (
+        ray.remote(ControllerActor)
+        .options(
+            name=f"maxent-controller-{run_id}",
+            namespace=namespace,
+            get_if_exists=True,
+            num_cpus=0,
+            max_restarts=-1,
+            max_task_retries=0,
+        )
+        .remote(run_id, config, world_size)
+    )
+
+
+def check_same(found: Description, asked: Description) -> None:
+    """Refuse an actor that was created for something else.
+
+    Raises:
+        ConfigError: names every difference.
+    """
+    if found == asked:
+        return
+    differences = [
+        f"{name} is {there!r} there, {here!r} here"
+        for name, there, here in _pairs(found.config, asked.config)
+        if there != here
+    ]
+    if found.world_size != asked.world_size:
+        differences.append(f"world_size is {found.world_size} there, {asked.world_size} here")
+    raise ConfigError(
+        f"run {asked.run_id!r} already has a controller, with other settings: {'; '.join(differences)}"
+    )
+
+
+def _pairs(a: ControllerConfig, b: ControllerConfig) -> list[tuple[str, object, object]]:
+    return [
+        (field.name, getattr(a, field.name), getattr(b, field.name)) for field in fields(ControllerConfig)
+    ]

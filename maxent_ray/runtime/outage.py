@@ -1,0 +1,47 @@
+"""What a client decides when the controller is out of reach: hold the coefficients, or step a local copy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from maxent_ray.core.controller import Controller
+from maxent_ray.core.controller_state import ControllerState, Decision, Reason
+from maxent_ray.runtime.protocol import Answer, Report
+
+
+def decide_alone(
+    controller: Controller, state: ControllerState, report: Report, *, use_statistics: bool
+) -> Answer:
+    """Close the round of a report without the controller.
+
+    Holding moves nothing but the step and the version, so ranks that hold the same round still agree, and the
+    controller goes on from there when it is back. A local step uses this rank's statistics only: ranks may
+    differ until the controller is back.
+
+    Args:
+        controller: The client's own copy.
+        state: The newest state the client has seen.
+        report: What would have been decided on.
+        use_statistics: Step the copy; False holds.
+    """
+    if state.step >= report.step:  # a newer state has come along already: nothing is left to decide
+        return Answer(state.coefficients(report.step), state.to_dict(), None)
+    if use_statistics:
+        state, decision = controller.step(state, report.statistics, report.gradients)
+    else:
+        state, decision = _hold(state)
+    return Answer(state.coefficients(report.step), state.to_dict(), decision.to_dict())
+
+
+def _hold(state: ControllerState) -> tuple[ControllerState, Decision]:
+    held = replace(state, step=state.step + 1, version=state.version + 1).count(Reason.STALE)
+    decision = Decision(
+        step=held.step,
+        version=held.version,
+        reason=Reason.STALE,
+        tau=held.tau,
+        beta=held.beta,
+        previous_tau=held.tau,
+        previous_beta=held.beta,
+    )
+    return held, decision

@@ -1,0 +1,58 @@
+"""What clients and the controller service say to each other: plain frozen values, free of Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from maxent_ray.core.controller_state import Coefficients
+from maxent_ray.core.objectives import ControllerGradients
+from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.errors import InvalidReportError
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one rank measured in one step, and the newest controller state it has seen."""
+
+    run_id: str
+    rank: int
+    step: int
+    statistics: BatchStatistics
+    gradients: ControllerGradients | None = None
+    state: Mapping[str, Any] | None = None
+    """``ControllerState.to_dict()`` of the newest state this rank has seen: for a controller that lost it."""
+    answered: tuple[Coefficients, ...] = ()
+    """What the last rounds decided, as far as this rank knows (``step`` is the round's step)."""
+    unreachable_steps: int = 0
+    """Steps this rank has had to decide without the controller so far."""
+    partial_gradients: bool = False
+    """Gradients were left out of an earlier merge because some ranks lacked them."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one round decided; the same for every rank."""
+
+    coefficients: Coefficients
+    """τ and β after the round; ``step`` is the round's step."""
+    state: Mapping[str, Any]
+    """``ControllerState.to_dict()`` after the round."""
+    decision: Mapping[str, Any] | None
+    """``Decision.to_dict()``, or None when this controller did not decide the round itself."""
+
+
+def check_statistics(rank: int, step: int, statistics: BatchStatistics) -> None:
+    """Refuse statistics that are not finite or count negatively.
+
+    Raises:
+        InvalidReportError: names the rank, the step, the field and its value.
+    """
+    invalid = statistics.invalid_field()
+    if invalid is not None:
+        name, value = invalid
+        valid = "a finite number" if name.endswith("_sum") else "a finite count >= 0"
+        raise InvalidReportError(
+            f"rank {rank}, step {step}: statistics.{name} is {value}; it must be {valid}"
+        )

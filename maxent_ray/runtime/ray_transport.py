@@ -1,0 +1,85 @@
+"""The way to the controller through Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError
+
+from maxent_ray.core.controller_config import ControllerConfig
+from maxent_ray.core.controller_state import Coefficients
+from maxent_ray.errors import ControllerUnavailableError
+from maxent_ray.runtime.actor import Description, check_same, get_or_create
+from maxent_ray.runtime.protocol import Answer, Report
+
+
+class RayTransport:
+    """Calls the run's actor; when the actor is gone for good, the next call makes or finds its successor.
+
+    Args:
+        run_id: The run.
+        config: The controller's settings.
+        world_size: Ranks that report.
+        namespace: Ray namespace of the actor.
+        timeout_s: Seconds to wait for the actor at the start.
+
+    Raises:
+        ConfigError: the actor exists with other settings, or Ray is not running.
+        ControllerUnavailableError: the actor did not come up in time.
+    """
+
+    def __init__(
+        self, run_id: str, config: ControllerConfig, world_size: int, namespace: str, timeout_s: float
+    ) -> None:
+        self._asked = Description(run_id, config, world_size)
+        self._namespace = namespace
+        self._actor: Any = None  # an actor handle, or None
+        check_same(self._get(self._find().describe.remote(), timeout_s), self._asked)
+
+    def prepare(self, report: Report) -> Report:
+        """Nothing to reduce."""
+        return report
+
+    def submit(self, report: Report) -> Any:
+        """Send without waiting."""
+        return self._find().report.remote(report)
+
+    def result(self, handle: Any, timeout_s: float) -> Answer:
+        """Wait for the round of a submitted report."""
+        answer: Answer = self._get(handle, timeout_s)
+        return answer
+
+    def load_state(
+        self, rank: int, state: Mapping[str, Any], answered: Sequence[Coefficients], timeout_s: float
+    ) -> None:
+        """Make the actor go on from a state."""
+        self._get(self._find().load_state.remote(rank, state, tuple(answered)), timeout_s)
+
+    def counters(self, timeout_s: float) -> dict[str, Any]:
+        """The service's counters."""
+        counters: dict[str, Any] = self._get(self._find().counters.remote(), timeout_s)
+        return counters
+
+    def close(self) -> None:
+        """Let go of the handle; the actor ends with its creator's."""
+        self._actor = None
+
+    def _find(self) -> Any:
+        if self._actor is None:
+            asked = self._asked
+            self._actor = get_or_create(asked.run_id, asked.config, asked.world_size, self._namespace)
+        return self._actor
+
+    def _get(self, reference: Any, timeout_s: float) -> Any:
+        try:
+            return ray.get(reference, timeout=timeout_s)
+        except GetTimeoutError as error:
+            raise ControllerUnavailableError(
+                f"run {self._asked.run_id!r}: no answer in {timeout_s} s"
+            ) from error
+        except RayActorError as error:
+            if isinstance(error, ActorDiedError):
+                self._actor = None
+            raise ControllerUnavailableError(f"run {self._asked.run_id!r}: {error}") from error

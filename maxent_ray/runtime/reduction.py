@@ -1,0 +1,141 @@
+"""Collective reduction: ranks merge reports by torch.distributed, only rank 0 talks to the controller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch.distributed as dist
+
+from maxent_ray.core.controller_state import Coefficients
+from maxent_ray.errors import ConfigError, ControllerError, ControllerUnavailableError, MaxentRayError
+from maxent_ray.runtime.merging import merge_reports
+from maxent_ray.runtime.protocol import Answer, Report, check_statistics
+from maxent_ray.runtime.transport import Transport
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What rank 0 got, for everyone: a value or the error in its place."""
+
+    value: Any = None
+    error: MaxentRayError | None = None
+
+
+class CollectiveTransport:
+    """Merges reports over ranks and shares rank 0's answers, errors included, so that all ranks always agree.
+
+    Every rank makes the same calls in the same order. A controller behind it sees one rank.
+
+    Args:
+        rank: This process's rank.
+        world_size: Ranks of the run.
+        open_inner: Opens the way to the controller; called on rank 0.
+
+    Raises:
+        ConfigError: torch.distributed is not running, or with another rank or world size.
+    """
+
+    def __init__(self, rank: int, world_size: int, open_inner: Callable[[], Transport]) -> None:
+        _check_group(rank, world_size)
+        self._rank = rank
+        self._world_size = world_size
+        # objects travel as CPU tensors, which only gloo moves; nccl keeps the default group for itself
+        self._group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+        self._inner: Transport | None = None
+        self._share(lambda: self._open(open_inner))
+
+    def prepare(self, report: Report) -> Report:
+        """Exchange the reports of a step; every rank gets the same merged one, as rank 0's."""
+        reports: list[Report | None] = [None] * self._world_size
+        dist.all_gather_object(reports, report, group=self._group)
+        known = [entry for entry in reports if entry is not None]
+        steps = {entry.step for entry in known}
+        if len(steps) > 1:
+            raise ControllerError(f"ranks report different steps: {sorted(steps)}")
+        for entry in known:
+            check_statistics(
+                entry.rank, entry.step, entry.statistics
+            )  # here, so that all ranks raise together
+        merged = merge_reports(known)
+        return replace(
+            report,
+            rank=0,
+            statistics=merged.statistics,
+            gradients=merged.gradients,
+            partial_gradients=merged.partial,
+        )
+
+    def submit(self, report: Report) -> Any:
+        """Rank 0 sends; a failure shows in :meth:`result`, on all ranks at once."""
+        if self._inner is None:
+            return _Outcome()
+        try:
+            return _Outcome(self._inner.submit(report))
+        except MaxentRayError as error:
+            return _Outcome(error=error)
+
+    def result(self, handle: _Outcome, timeout_s: float) -> Answer:
+        """Rank 0 waits for the answer and passes it on."""
+        answer: Answer = self._share(lambda: self._wait(handle, timeout_s))
+        return answer
+
+    def load_state(
+        self, rank: int, state: Mapping[str, Any], answered: Sequence[Coefficients], timeout_s: float
+    ) -> None:
+        """Rank 0 loads; all ranks return, or fail, together."""
+        del rank
+        self._share(lambda: self._controller().load_state(0, state, answered, timeout_s))
+
+    def counters(self, timeout_s: float) -> dict[str, Any]:
+        """The service's counters, on all ranks."""
+        counters: dict[str, Any] = self._share(lambda: self._controller().counters(timeout_s))
+        return counters
+
+    def close(self) -> None:
+        """Let go of the controller."""
+        if self._inner is not None:
+            self._inner.close()
+
+    def _open(self, open_inner: Callable[[], Transport]) -> None:
+        self._inner = open_inner()
+
+    def _controller(self) -> Transport:
+        if self._inner is None:
+            raise ControllerUnavailableError("only rank 0 talks to the controller")
+        return self._inner
+
+    def _wait(self, handle: _Outcome, timeout_s: float) -> Answer:
+        if handle.error is not None:
+            raise handle.error
+        return self._controller().result(handle.value, timeout_s)
+
+    def _share(self, call: Callable[[], Any]) -> Any:
+        """Run ``call`` on rank 0; its value or its error comes out on every rank."""
+        outcomes: list[_Outcome | None] = [None]
+        if self._rank == 0:
+            try:
+                outcomes = [_Outcome(call())]
+            except MaxentRayError as error:
+                outcomes = [_Outcome(error=error)]
+        dist.broadcast_object_list(outcomes, src=0, group=self._group)
+        outcome = outcomes[0]
+        if outcome is None:
+            raise ControllerUnavailableError("rank 0 sent nothing")
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.value
+
+
+def _check_group(rank: int, world_size: int) -> None:
+    if not (dist.is_available() and dist.is_initialized()):
+        raise ConfigError(
+            "reduction is 'collective', which needs torch.distributed; call init_process_group() first, "
+            "or use reduction='actor'"
+        )
+    if (dist.get_rank(), dist.get_world_size()) != (rank, world_size):
+        raise ConfigError(
+            f"rank {rank} of {world_size} was asked for, but torch.distributed runs this process as "
+            f"rank {dist.get_rank()} of {dist.get_world_size()}"
+        )

@@ -1,0 +1,229 @@
+"""The controller service: gathers the reports of a step from all ranks, decides once, answers all alike.
+
+A plain class. :mod:`maxent_ray.runtime.actor` puts it into a Ray actor; without Ray it runs in process.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from maxent_ray.core.controller import Controller
+from maxent_ray.core.controller_config import ControllerConfig
+from maxent_ray.core.controller_state import Coefficients, ControllerState
+from maxent_ray.errors import ConfigError, InvalidReportError
+from maxent_ray.runtime.merging import merge_reports
+from maxent_ray.runtime.protocol import Answer, Report, check_statistics
+
+HISTORY_ROUNDS = 16
+"""Closed rounds whose answers are kept."""
+ROUNDS_AHEAD = 2
+"""How far a rank may run ahead of the oldest open round."""
+DECISION_LOG_SIZE = 1000
+
+
+class ControllerService:
+    """One run's controller, shared by its ranks.
+
+    Args:
+        run_id: The run whose reports are accepted.
+        config: The controller's settings.
+        world_size: Ranks whose reports make a round.
+        state: A state to go on from; without one, the newest state that a report carries is adopted.
+
+    Raises:
+        ConfigError: ``world_size`` < 1.
+
+    Example:
+        >>> from maxent_ray.core.statistics import BatchStatistics
+        >>> config = ControllerConfig(group_size=8, target_entropy=1.9, target_kl=0.05)
+        >>> service = ControllerService("run", config, world_size=2)
+        >>> measured = BatchStatistics(groups=1, weight_entropy_sum=2.0, tokens=1, policy_kl_sum=0.05)
+        >>> service.report(Report("run", rank=1, step=0, statistics=measured)) is None
+        True
+        >>> service.report(Report("run", rank=0, step=0, statistics=measured)).coefficients.version
+        1
+    """
+
+    def __init__(
+        self, run_id: str, config: ControllerConfig, world_size: int, state: ControllerState | None = None
+    ) -> None:
+        if world_size < 1:
+            raise ConfigError(f"world_size is {world_size}; it must be >= 1")
+        self.run_id = run_id
+        self.config = config
+        self.world_size = world_size
+        self._controller = Controller(config)
+        self._state = self._controller.init() if state is None else self._controller.adopt(state)
+        self._open: dict[int, dict[int, Report]] = {}
+        self._closed: OrderedDict[int, Answer] = OrderedDict()
+        self._decisions: deque[dict[str, Any]] = deque(maxlen=DECISION_LOG_SIZE)
+        self._counts: Counter[str] = Counter()
+        self._unreachable: dict[int, int] = {}
+        self._loaded: set[int] = set()
+
+    @property
+    def state(self) -> ControllerState:
+        """The state after the last closed round."""
+        return self._state
+
+    @property
+    def next_step(self) -> int:
+        """The step whose round closes next."""
+        return self._state.step + 1
+
+    def report(self, report: Report) -> Answer | None:
+        """Take one rank's report of one step.
+
+        Idempotent: a second report of (rank, step) changes nothing and gets the same answer. A report of a
+        round that is closed already is counted and otherwise ignored.
+
+        Returns:
+            The round's answer, or None while other ranks' reports are missing.
+
+        Raises:
+            InvalidReportError: the report names another run, a rank or a step that cannot be, or carries
+                values that are not usable. The state is unchanged.
+        """
+        try:
+            newer = self._newer_state(report)
+            self._check(report, newer or self._state)
+        except InvalidReportError:
+            self._counts["rejected"] += 1
+            raise
+        self._unreachable[report.rank] = report.unreachable_steps
+        if newer is not None:
+            self._adopt(newer, report.answered)
+        if report.step < self.next_step:
+            return self._answer_closed(report)
+        reports = self._open.setdefault(report.step, {})
+        if report.rank in reports:
+            self._counts["duplicates"] += 1
+        else:
+            reports[report.rank] = report
+        self._close_complete()
+        return self.answer(report.step)
+
+    def answer(self, step: int) -> Answer | None:
+        """The answer of a round: None while it is open, the newest state once it is forgotten."""
+        if step in self._closed:
+            return self._closed[step]
+        if step >= self.next_step:
+            return None
+        return Answer(self._state.coefficients(step), self._state.to_dict(), None)
+
+    def load_state(
+        self, state: Mapping[str, Any], answered: Sequence[Coefficients] = (), rank: int = 0
+    ) -> bool:
+        """Go on from a state: a resumed run, or a clone of another one. Open rounds and history are dropped.
+
+        Every rank calls it, in any order; the first call of a load takes effect and the others find it done.
+        A rank's second call starts a new load.
+
+        Args:
+            state: ``ControllerState.to_dict()``.
+            answered: What the last rounds before it decided.
+            rank: The calling rank.
+
+        Returns:
+            Whether this call took effect.
+
+        Raises:
+            InvalidReportError: the state is malformed. The state of the service is unchanged.
+        """
+        loaded = self._controller.adopt(ControllerState.from_dict(state))
+        if rank not in self._loaded and self._loaded and loaded == self._state:
+            self._loaded.add(rank)
+            return False
+        self._loaded = {rank}
+        self._state = loaded
+        self._open.clear()
+        self._closed.clear()
+        self._remember(answered)
+        return True
+
+    def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
+        """The last decisions, oldest first: those that led to a version above ``since_version``."""
+        return [decision for decision in self._decisions if decision["version"] > since_version]
+
+    def counters(self) -> dict[str, Any]:
+        """What happened besides deciding, and how often each reason was given."""
+        names = ("duplicates", "late", "rejected", "adopted", "partial_gradients")
+        return {
+            **{name: self._counts[name] for name in names},
+            "unreachable_steps": max(self._unreachable.values(), default=0),
+            "reasons": dict(self._state.reasons),
+        }
+
+    def _check(self, report: Report, newest: ControllerState) -> None:
+        if report.run_id != self.run_id:
+            raise InvalidReportError(f"run_id is {report.run_id!r}; this controller serves {self.run_id!r}")
+        if not 0 <= report.rank < self.world_size:
+            valid = f"in [0, {self.world_size}), the world size"
+            raise InvalidReportError(f"rank is {report.rank}; it must be {valid}")
+        if report.step < 0:
+            raise InvalidReportError(f"rank {report.rank}: step is {report.step}; it must be >= 0")
+        check_statistics(report.rank, report.step, report.statistics)
+        self._check_sensitivity(report)
+        expected = newest.step + 1
+        if report.step > expected + ROUNDS_AHEAD:
+            raise InvalidReportError(
+                f"rank {report.rank}: step is {report.step}, but step {expected} was expected; "
+                "load the controller's state to go on from a later step"
+            )
+
+    def _check_sensitivity(self, report: Report) -> None:
+        sensitivity = None if report.gradients is None else report.gradients.sensitivity
+        if sensitivity is None:
+            return
+        where = f"rank {report.rank}, step {report.step}: gradients.sensitivity"
+        if sensitivity.steps != self.config.truncation_steps:
+            valid = f"truncation_steps = {self.config.truncation_steps}"
+            raise InvalidReportError(f"{where}.steps is {sensitivity.steps}; it must be {valid}")
+        if sensitivity.tokens < 1:
+            raise InvalidReportError(f"{where}.tokens is {sensitivity.tokens}; it must be >= 1")
+
+    def _newer_state(self, report: Report) -> ControllerState | None:
+        """A state that knows of more rounds than ours, which was lost or out of reach."""
+        if report.state is None:
+            return None
+        state = ControllerState.from_dict(report.state)
+        return state if state.version > self._state.version else None
+
+    def _adopt(self, state: ControllerState, answered: Sequence[Coefficients]) -> None:
+        """Go on from a rank's state; open rounds that it has behind it are answered from it."""
+        self._counts["adopted"] += 1
+        self._state = self._controller.adopt(state)
+        self._remember(answered)
+        for step in [step for step in self._open if step < self.next_step]:
+            del self._open[step]
+
+    def _answer_closed(self, report: Report) -> Answer | None:
+        known = self._closed.get(report.step)
+        decided_here = known is not None and known.decision is not None
+        self._counts["duplicates" if decided_here else "late"] += 1
+        return self.answer(report.step)
+
+    def _close_complete(self) -> None:
+        """Close rounds in order of step; a later one that is complete waits for the earlier one."""
+        while len(self._open.get(self.next_step, ())) == self.world_size:
+            reports = self._open.pop(self.next_step)
+            merged = merge_reports([reports[rank] for rank in sorted(reports)])
+            self._counts["partial_gradients"] += merged.partial
+            self._state, decision = self._controller.step(self._state, merged.statistics, merged.gradients)
+            logged = decision.to_dict()
+            self._decisions.append(logged)
+            self._close(Answer(self._state.coefficients(decision.step), self._state.to_dict(), logged))
+
+    def _remember(self, answered: Sequence[Coefficients]) -> None:
+        """Keep what rounds before a state decided, for ranks that missed their answers."""
+        state = self._state.to_dict()
+        for coefficients in sorted(answered, key=lambda known: known.step):
+            if coefficients.step not in self._closed and coefficients.step < self.next_step:
+                self._close(Answer(coefficients, state, None))
+
+    def _close(self, answer: Answer) -> None:
+        self._closed[answer.coefficients.step] = answer
+        while len(self._closed) > HISTORY_ROUNDS:
+            self._closed.popitem(last=False)

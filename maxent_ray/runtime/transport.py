@@ -1,0 +1,88 @@
+"""How reports reach the controller and answers come back: the protocol, and the in-process transport."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from maxent_ray.core.controller_state import Coefficients
+from maxent_ray.errors import ControllerUnavailableError
+from maxent_ray.runtime.protocol import Answer, Report
+from maxent_ray.runtime.service import ControllerService
+
+
+class Transport(Protocol):
+    """What a client needs. Whatever cannot be reached in time raises :class:`ControllerUnavailableError`."""
+
+    def prepare(self, report: Report) -> Report:
+        """The report as it will be sent: merged over ranks, where the transport reduces."""
+
+    def submit(self, report: Report) -> Any:
+        """Send without waiting; returns a handle for :meth:`result`."""
+
+    def result(self, handle: Any, timeout_s: float) -> Answer:
+        """Wait for the answer of a submitted report."""
+
+    def load_state(
+        self, rank: int, state: Mapping[str, Any], answered: Sequence[Coefficients], timeout_s: float
+    ) -> None:
+        """Make the controller go on from a state."""
+
+    def counters(self, timeout_s: float) -> dict[str, Any]:
+        """The service's counters."""
+
+    def close(self) -> None:
+        """Let go of the controller."""
+
+
+class LocalTransport:
+    """A service in this process, without Ray. Ranks that run as threads may share one.
+
+    ``result`` waits for the ranks of other threads; with one rank the answer is always there.
+    """
+
+    def __init__(self, service: ControllerService) -> None:
+        self._service = service
+        self._changed = threading.Condition()
+
+    def prepare(self, report: Report) -> Report:
+        """Nothing to reduce."""
+        return report
+
+    def submit(self, report: Report) -> Report:
+        """Hand the report to the service; the handle is the report."""
+        with self._changed:
+            self._service.report(report)
+            self._changed.notify_all()
+        return report
+
+    def result(self, handle: Report, timeout_s: float) -> Answer:
+        """Wait until the round of the report is closed."""
+        with self._changed:
+            answer = self._service.answer(handle.step)
+            if answer is None:
+                self._changed.wait_for(lambda: self._service.answer(handle.step) is not None, timeout_s)
+                answer = self._service.answer(handle.step)
+        if answer is None:
+            raise ControllerUnavailableError(
+                f"rank {handle.rank}: the round of step {handle.step} did not close in {timeout_s} s"
+            )
+        return answer
+
+    def load_state(
+        self, rank: int, state: Mapping[str, Any], answered: Sequence[Coefficients], timeout_s: float
+    ) -> None:
+        """Load into the service."""
+        del timeout_s
+        with self._changed:
+            self._service.load_state(state, answered, rank)
+            self._changed.notify_all()
+
+    def counters(self, timeout_s: float) -> dict[str, Any]:
+        """The service's counters."""
+        del timeout_s
+        return self._service.counters()
+
+    def close(self) -> None:
+        """Nothing to let go of: the service belongs to whoever made it."""
