@@ -25,12 +25,12 @@ class Countdown:
 
     A prompt reads `3,5,7=22:` (numbers in rising order); a completion is an expression that ends at the first
     `$`. It is right when it uses each number exactly once and equals the target in rational arithmetic. Its
-    mode is its `Expression.canonical()` text: the steps taken, however sums and products are written down. Every
-    mode is itself a right completion.
+    mode is its `Expression.canonical()` text: the steps taken, however sums and products are written down.
+    Every mode is itself a right completion.
 
     Args:
         held_out_count: how many prompts are kept for evaluation; the rest is for training.
-        seed: of the split. With the same seed, a larger `held_out_count` holds out all that a smaller one does.
+        seed: of the split. With the same seed, a larger `held_out_count` adds to what a smaller one has.
 
     Raises:
         TaskError: `held_out_count` leaves nothing to train on or nothing to evaluate.

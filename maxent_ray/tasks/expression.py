@@ -50,15 +50,15 @@ class Expression:
     def canonical(self) -> str:
         """The text that this expression shares with everything that takes the same steps.
 
-        Two expressions are the same when they combine the same intermediate results by the same operations: when
-        their trees are equal up to swapping the operands of `+` and of `*`. So
+        Two expressions are the same when they combine the same intermediate results by the same operations:
+        when their trees are equal up to swapping the operands of `+` and of `*`. So
 
         - `7+3*5`, `5*3+7` and `((3*5))+7` are one;
         - regrouping makes another: `3+5+7` first makes 8, `3+7+5` first makes 10, and `9-2+4`, `9+4-2` and
           `9-(2-4)` are three. Nothing is flattened, multiplied out or computed.
 
-        The text puts a compound operand of `+` and `*` before a number, a shorter one before a longer, equally
-        long ones in alphabetical order, and uses the fewest brackets. It is its own canonical form.
+        The text puts a compound operand of `+` and `*` before a number, a shorter one before a longer,
+        equally long ones in alphabetical order, and uses the fewest brackets. It is its own canonical form.
 
         Example:
             >>> [parse(text).canonical() for text in ("7+3*5", "2*(5+3)", "3+(7+5)", "5+3+7", "9-(2-4)")]
@@ -70,8 +70,9 @@ class Expression:
 def parse(text: str) -> Expression | None:
     """Read `text` as an expression; None when it isn't one.
 
-    Integers (no leading zero, nine digits at most), `+ - * /` with the usual precedence, grouped from the left,
-    round brackets, and spaces between tokens. There is no unary minus or plus, and no implied multiplication.
+    Integers (no leading zero, nine digits at most), `+ - * /` with the usual precedence, grouped from the
+    left, round brackets, and spaces between tokens. There is no unary minus or plus, and no implied
+    multiplication.
 
     Example:
         >>> parse("3+5*7").postfix
@@ -162,7 +163,7 @@ class _Node(NamedTuple):
         if operator in "+*":
             left, right = sorted((left, right), key=_Node._rank)
         binding = _PRECEDENCE[operator]
-        # On the right, equal binding keeps its brackets, for `+` and `*` too: the grouping is part of the mode.
+        # On the right, equal binding keeps its brackets, for `+` and `*` too: grouping is part of the mode.
         return cls(f"{left._inside(binding - 1)}{operator}{right._inside(binding)}", binding)
 
     def _rank(self) -> tuple[bool, int, str]:

@@ -1,0 +1,138 @@
+"""Bootstrap confidence intervals of means and of paired mean differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from maxent_ray.errors import ConfigError
+
+_ROUNDING = 1e-12  # relative: values this close to each other differ by rounding only
+
+
+class Interval(NamedTuple):
+    """A confidence interval, in the unit of its values."""
+
+    low: float
+    high: float
+
+    def excludes(self, value: float) -> bool:
+        """Whether `value` lies outside."""
+        return not self.low <= value <= self.high
+
+
+def bootstrap_interval(
+    values: Sequence[float], *, confidence: float = 0.95, seed: int = 0, resamples: int = 2000
+) -> Interval:
+    """The bias-corrected and accelerated bootstrap interval of the mean.
+
+    Values that are all equal, where the correction is 0/0, have an interval of width zero.
+
+    Args:
+        values: n independent values, finite, at least one.
+        confidence: between 0 and 1, both excluded.
+        seed: of the resampling; the same seed gives the same interval.
+        resamples: number of bootstrap samples, at least 1.
+
+    Raises:
+        ConfigError: `values` is empty or holds a value that is not finite, or a setting is out of range.
+
+    Example:
+        >>> low, high = bootstrap_interval([0.0, 1.0] * 50)
+        >>> round(low, 1), round(high, 1)
+        (0.4, 0.6)
+        >>> bootstrap_interval([0.5, 0.5, 0.5])
+        Interval(low=0.5, high=0.5)
+
+    Source: Efron, "Better bootstrap confidence intervals", JASA 82 (1987), as `scipy.stats.bootstrap` has it.
+    """
+    if not 0.0 < confidence < 1.0:
+        raise ConfigError(f"confidence is {confidence}; it must lie between 0 and 1, both excluded")
+    if resamples < 1:
+        raise ConfigError(f"resamples is {resamples}; it must be at least 1")
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.ndim != 1 or sample.size == 0:
+        raise ConfigError(f"values has shape {sample.shape}; it must be a list of 1 or more numbers")
+    if not np.isfinite(sample).all():
+        raise ConfigError(f"values holds {sample[~np.isfinite(sample)][0]}; every value must be finite")
+    if np.ptp(sample) <= _ROUNDING * np.abs(sample).max():
+        return Interval(float(sample.mean()), float(sample.mean()))
+    result = stats.bootstrap(
+        (sample,),
+        np.mean,
+        confidence_level=confidence,
+        n_resamples=resamples,
+        method="BCa",
+        rng=np.random.default_rng(seed),
+    )
+    return Interval(float(result.confidence_interval.low), float(result.confidence_interval.high))
+
+
+def paired_interval(
+    a: Sequence[float],
+    b: Sequence[float],
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+    resamples: int = 2000,
+) -> Interval:
+    """The interval of mean(a − b) where `a[i]` and `b[i]` belong to the same prompt.
+
+    Args:
+        a: per-prompt values of one run.
+        b: per-prompt values of the other, on the same prompts in the same order.
+        confidence: as in `bootstrap_interval`.
+        seed: as in `bootstrap_interval`.
+        resamples: as in `bootstrap_interval`.
+
+    Raises:
+        ConfigError: the lengths differ, or as in `bootstrap_interval`.
+
+    Example:
+        >>> paired_interval([0.5, 1.0, 0.75], [0.25, 0.75, 0.5])
+        Interval(low=0.25, high=0.25)
+    """
+    return seed_paired_interval([a], [b], confidence=confidence, seed=seed, resamples=resamples)
+
+
+def seed_paired_interval(
+    a: Sequence[Sequence[float]],
+    b: Sequence[Sequence[float]],
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+    resamples: int = 2000,
+) -> Interval:
+    """The interval of mean(a − b) over seeds × prompts, with prompts resampled as clusters.
+
+    All seeds of a prompt are drawn together, since what makes a prompt hard makes it hard for every seed.
+    Every cluster has the same size, so the mean of a resample is the mean of its prompts' means over seeds,
+    and the interval is that of those means. It speaks for other prompts and these seeds, not for other seeds.
+
+    Args:
+        a: values of one method, `[seeds][prompts]`.
+        b: values of the other: the same seeds and the same prompts, in the same order.
+        confidence: as in `bootstrap_interval`.
+        seed: as in `bootstrap_interval`.
+        resamples: as in `bootstrap_interval`.
+
+    Raises:
+        ConfigError: the two tables differ in shape or are ragged, or as in `bootstrap_interval`.
+
+    Example:
+        >>> seed_paired_interval([[1.0, 0.5], [0.5, 1.0]], [[0.0, 0.5], [0.5, 0.0]])
+        Interval(low=0.5, high=0.5)
+    """
+    widths = sorted({len(row) for row in (*a, *b)})
+    if len(a) != len(b) or len(a) == 0 or len(widths) != 1:
+        raise ConfigError(
+            f"a and b have {len(a)} and {len(b)} seeds with {widths} prompts; "
+            "both need the same seeds, 1 or more, and every seed the same prompts"
+        )
+    differences = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    return bootstrap_interval(
+        differences.mean(axis=0).tolist(), confidence=confidence, seed=seed, resamples=resamples
+    )
