@@ -72,11 +72,12 @@ class ControllerMetaSettings(Section):
     enabled: bool = True
     method: str = "analytic"
     """analytic | truncated_backprop (and the aliases that ``build_controller_objective`` names)."""
-    optimizer: Optimizer = "sgd"
+    optimizer: Optimizer = "pi"
     space: Space = "log"
     tau_learning_rate: float = 2.0
-    beta_learning_rate: float = 0.2
-    proportional_gain: float = 1.0
+    beta_learning_rate: float = 0.1
+    tau_proportional_gain: float = 0.0
+    beta_proportional_gain: float = 1.0
     tau_grad_clip: float | None = 0.25
     """Clip of τ's relative error."""
     beta_grad_clip: float | None = 1.0
@@ -157,7 +158,8 @@ class WeightingSettings(Section):
             space=meta.space,
             tau_learning_rate=meta.tau_learning_rate,
             beta_learning_rate=meta.beta_learning_rate,
-            proportional_gain=meta.proportional_gain,
+            tau_proportional_gain=meta.tau_proportional_gain,
+            beta_proportional_gain=meta.beta_proportional_gain,
             tau_grad_clip=meta.tau_grad_clip,
             beta_grad_clip=meta.beta_grad_clip,
             ema_decay=meta.ema_decay,
@@ -253,7 +255,7 @@ DEFAULT_SEARCH_SPACE: dict[str, dict[str, Any]] = {
     "weighting.tau_target_entropy_fraction": {"type": "uniform", "low": 0.85, "high": 0.97},
     "weighting.kl_target": {"type": "loguniform", "low": 0.03, "high": 0.15},
     "weighting.controller_meta.tau_learning_rate": {"type": "loguniform", "low": 1.0, "high": 4.0},
-    "weighting.controller_meta.beta_learning_rate": {"type": "loguniform", "low": 0.1, "high": 0.4},
+    "weighting.controller_meta.beta_learning_rate": {"type": "loguniform", "low": 0.05, "high": 0.2},
     "weighting.controller_meta.update_interval": {"type": "choice", "values": [1, 2, 3]},
 }
 

@@ -303,7 +303,7 @@ def _build_rule(config: ControllerConfig, name: str) -> UpdateRule:
         parts["ema"] = update_rules.ema(config.ema_decay)
     if config.dead_band > 0:
         parts["deadband"] = update_rules.deadband(config.dead_band)
-    parts["step"] = _step_rule(config, rate, config.proportional_gain if not is_tau else rate)
+    parts["step"] = _step_rule(config, rate, config.tau_proportional_gain if is_tau else config.beta_proportional_gain)
     if config.moves(name):
         parts["project"] = update_rules.project(*config.bounds(name))
     return update_rules.chain(**parts)

@@ -50,12 +50,14 @@ class ControllerConfig:
     target_kl: float = 0.0
     """KL* in nats; 0 leaves β alone."""
 
-    optimizer: Optimizer = "sgd"
+    optimizer: Optimizer = "pi"
     space: Space = "log"
     tau_learning_rate: float = 2.0
-    beta_learning_rate: float = 0.2
-    proportional_gain: float = 1.0
-    """Proportional gain of β in ``pi`` (its integral gain is ``beta_learning_rate``); τ uses its own rate for both."""
+    beta_learning_rate: float = 0.1
+    tau_proportional_gain: float = 0.0
+    beta_proportional_gain: float = 1.0
+    """Proportional gains of ``pi``, whose integral gains are the learning rates. KL answers to β slowly, so a pure
+    integrator swings around its target; entropy answers to τ at once and needs none."""
     tau_grad_clip: float | None = 0.25
     beta_grad_clip: float | None = 1.0
     ema_decay: float = 0.0
@@ -160,7 +162,7 @@ class ControllerConfig:
             _require(value is None or value > 0, name, value, "> 0, or null for none")
         for name in ("update_interval", "truncation_steps", "saturation_patience"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
-        for name in ("warmup_steps", "dead_band", "proportional_gain"):
+        for name in ("warmup_steps", "dead_band", "tau_proportional_gain", "beta_proportional_gain"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
         for name in ("ema_decay", "magnitude_decay"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")

@@ -1,0 +1,106 @@
+"""Step 1 of the flow: prompts → groups of completions → rewards, scored by the frozen reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maxent_ray.config import GRPOConfig, WeightingSettings
+from maxent_ray.core.weighting import listwise_q
+from maxent_ray.policy import Policy, Rollout, TokenScores, sample_groups, score, sequence_mean
+from maxent_ray.tasks import Prompt, Task
+from maxent_ray.train.evaluation import HeldOutMetrics, grade_groups, metrics_of_grades
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedBatch:
+    """One rank's groups of one step, with everything about them that does not depend on θ, τ or β."""
+
+    rollout: Rollout
+    rewards: Float[Tensor, "B G"]
+    log_q: Float[Tensor, "B G"]
+    """log of the smoothed reward distribution."""
+    ref: TokenScores
+    """Token log-probabilities under the frozen reference (nats)."""
+    ref_logprobs: Float[Tensor, "B G"]
+    """ρ: reference log-probability of each completion, length-normalised by default (nats)."""
+    graded: HeldOutMetrics
+    """mean@G, pass@G, distinct@G and coverage@G of these training groups."""
+
+    def take(self, groups: slice) -> PreparedBatch:
+        """The same batch restricted to some groups, for the unroll."""
+        rows = self.rollout.rows(groups)
+        return PreparedBatch(
+            rollout=self.rollout.take(groups),
+            rewards=self.rewards[groups],
+            log_q=self.log_q[groups],
+            ref=TokenScores(self.ref.logprobs[rows], self.ref.full_logprobs[rows]),
+            ref_logprobs=self.ref_logprobs[groups],
+            graded=self.graded,
+        )
+
+
+def prepare_batch(
+    policy: Policy,
+    reference: PreTrainedModel,
+    task: Task,
+    prompts: Sequence[Prompt],
+    grpo: GRPOConfig,
+    weighting: WeightingSettings,
+    *,
+    seed: int,
+) -> PreparedBatch:
+    """Sample, grade and score one batch.
+
+    Args:
+        policy: θ; sampled from.
+        reference: The frozen policy that KL is measured against.
+        task: Grades completions.
+        prompts: B prompts of this rank.
+        grpo: Group size, length and temperature.
+        weighting: q temperature, smoothing and the normalisation of ρ.
+        seed: Seeds the sampling; a function of run, rank and step.
+    """
+    rollout = sample_groups(
+        policy,
+        [prompt.text for prompt in prompts],
+        group_size=grpo.group_size,
+        max_new_tokens=grpo.max_new_tokens,
+        temperature=grpo.temperature,
+        seed=seed,
+    )
+    grades = grade_groups(task, prompts, grouped(rollout))
+    shape = (len(prompts), grpo.group_size)
+    rewards = torch.tensor([[grade.reward for grade in group] for group in grades], device=policy.device)
+    with torch.no_grad():
+        ref = score(reference, rollout, temperature=grpo.temperature)
+        mask = rollout.completion_mask
+        rho = sequence_mean(ref.logprobs, mask) if weighting.length_normalize_ref else ref.logprobs.sum(-1)
+    return PreparedBatch(
+        rollout=rollout,
+        rewards=rewards,
+        log_q=listwise_q(rewards, weighting.q_temperature, weighting.q_epsilon).log(),
+        ref=ref,
+        ref_logprobs=rho.view(shape),
+        graded=metrics_of_grades(prompts, grades),
+    )
+
+
+def grouped(rollout: Rollout) -> list[list[str]]:
+    """The completions of a rollout, one list a group."""
+    size = rollout.group_size
+    return [rollout.completions[i : i + size] for i in range(0, len(rollout.completions), size)]
+
+
+def stream_seed(*place: int) -> int:
+    """A seed for one place in a run, such as (seed, rank, step); neighbouring places give unrelated streams."""
+    return int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,96 @@
+"""The ranks of one run as Ray actors: what a Tune trial hosts, and what reference runs use."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import ray
+from ray.util import get_node_ip_address
+
+from maxent_ray.config import ExperimentConfig
+from maxent_ray.runtime.actor import get_or_create
+from maxent_ray.runtime.client import NAMESPACE
+from maxent_ray.train.evaluation import HeldOutMetrics
+from maxent_ray.train.rank import RankProcess, RankSpec
+from maxent_ray.train.resources import ask_for_gpus
+from maxent_ray.train.row import StepRow
+
+
+class RankActor(RankProcess):
+    """A rank as an actor; it also knows a free address of its node for the rendezvous."""
+
+    def free_address(self) -> str:
+        """``tcp://host:port`` with a port that was free a moment ago."""
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            return f"tcp://{get_node_ip_address()}:{probe.getsockname()[1]}"
+
+
+class WorkerGroup:
+    """All ranks of one run, and the run's controller.
+
+    Inside a Tune trial the actors take the bundles of the trial's placement group.
+
+    Args:
+        config: The experiment; ``config.train`` says how many ranks and what each needs.
+        run_id: Names the run and its controller; unique among living runs.
+    """
+
+    def __init__(self, config: ExperimentConfig, run_id: str) -> None:
+        train = config.train
+        self._use_gpu = ask_for_gpus(train)
+        actor = ray.remote(RankActor).options(
+            num_cpus=train.cpus_per_worker, num_gpus=train.gpus_per_worker if self._use_gpu else 0
+        )
+        self._ranks = [actor.remote() for _ in range(train.num_workers)]
+        self._controller: Any = None
+        self.reset(config, run_id)
+
+    def reset(self, config: ExperimentConfig, run_id: str) -> None:
+        """Start another run in the same processes: every object of the old one is built anew."""
+        world_size = len(self._ranks)
+        ray.get([rank.close.remote() for rank in self._ranks])
+        address = ray.get(self._ranks[0].free_address.remote()) if world_size > 1 else None
+        # Held here, so that the controller outlives any single rank.
+        reporters = 1 if config.runtime.reduction == "collective" else world_size
+        self._controller = get_or_create(run_id, config.controller_config(), reporters, NAMESPACE)
+        ray.get(
+            [
+                rank.setup.remote(config, RankSpec(run_id, index, world_size, self._use_gpu, address))
+                for index, rank in enumerate(self._ranks)
+            ]
+        )
+
+    def run(self, steps: int) -> list[StepRow]:
+        """Do ``steps`` policy steps on all ranks; rows of all ranks, ordered by step, then rank."""
+        rows = [row for rank in ray.get([rank.run.remote(steps) for rank in self._ranks]) for row in rank]
+        return sorted(rows, key=lambda row: (row.step, row.rank))
+
+    def evaluate(self) -> HeldOutMetrics:
+        """The held-out evaluation, on rank 0."""
+        metrics: HeldOutMetrics = ray.get(self._ranks[0].evaluate.remote())
+        return metrics
+
+    def state_dict(self) -> bytes:
+        """State of the run: parameters, moments, step, controller; no settings."""
+        # Every rank drains its answers at the same step; rank 0's state stands for all.
+        state: bytes = ray.get([rank.state_bytes.remote() for rank in self._ranks])[0]
+        return state
+
+    def load_state_dict(self, state: bytes) -> None:
+        """Continue all ranks from :meth:`state_dict`."""
+        stored = ray.put(state)
+        ray.get([rank.load_state_bytes.remote(stored) for rank in self._ranks])
+
+    def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
+        """Controller decisions above a version."""
+        decisions: list[dict[str, Any]] = ray.get(self._ranks[0].decisions.remote(since_version))
+        return decisions
+
+    def close(self) -> None:
+        """End the actors."""
+        for rank in self._ranks:
+            ray.kill(rank)
+        self._ranks = []
+        self._controller = None

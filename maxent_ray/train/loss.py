@@ -1,0 +1,66 @@
+"""Step 2 of the flow: weights → policy loss, as a function of (θ, τ, β), for the optimiser step and for the unroll."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import Tensor, nn
+
+from maxent_ray.config import GRPOConfig, WeightingSettings
+from maxent_ray.core.policy_loss import group_advantages, grpo_loss, maxent_loss
+from maxent_ray.core.weighting import Coefficient, group_weights
+from maxent_ray.policy import k3_kl, score, sequence_mean, token_entropy, token_kl
+from maxent_ray.train.batch import PreparedBatch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+
+class LossTerms(NamedTuple):
+    """The policy loss of a batch and what was measured on the way; per-token values are 0 at padding."""
+
+    loss: Float[Tensor, ""]
+    token_kl: Float[Tensor, "N C"]
+    """KL(π_θ‖π_ref) at each completion token, over the full vocabulary (nats)."""
+    token_entropy: Float[Tensor, "N C"]
+    """Entropy of π_θ at each completion token (nats)."""
+
+    def mean_kl(self, tokens: Tensor) -> Float[Tensor, ""]:
+        """Mean over ``tokens`` completion tokens (nats per token)."""
+        return self.token_kl.sum() / tokens
+
+
+def policy_loss(
+    model: nn.Module,
+    batch: PreparedBatch,
+    tau: Coefficient,
+    beta: Coefficient,
+    *,
+    grpo: GRPOConfig,
+    weighting: WeightingSettings,
+    params: Mapping[str, Tensor] | None = None,
+) -> LossTerms:
+    """Loss of a batch at the model's parameters, or at ``params``; differentiable in θ, τ and β.
+
+    Args:
+        model: The policy's network.
+        batch: What was sampled.
+        tau: Entropy temperature τ.
+        beta: KL coefficient β.
+        grpo: Temperature and KL estimator.
+        weighting: Selects maximum-entropy or plain GRPO.
+        params: Parameters to evaluate at, by name; None for the model's own.
+    """
+    rollout, mask = batch.rollout, batch.rollout.completion_mask
+    scores = score(model, rollout, temperature=grpo.temperature, params=params)  # type: ignore[arg-type]
+    mean_logprobs = sequence_mean(scores.logprobs, mask).view_as(batch.rewards)
+    kl = token_kl(scores.full_logprobs, batch.ref.full_logprobs, mask)
+    penalty = kl if grpo.kl_estimator == "full" else k3_kl(scores.logprobs, batch.ref.logprobs, mask)
+    mean_kl = penalty.sum() / mask.sum()
+    if weighting.train_grpo_objective:
+        loss = grpo_loss(group_advantages(batch.rewards), mean_logprobs, mean_kl, beta)
+    else:
+        weights = group_weights(batch.log_q, batch.ref_logprobs, tau, beta)
+        loss = maxent_loss(weights, mean_logprobs, mean_kl, beta)
+    return LossTerms(loss, kl, token_entropy(scores.full_logprobs, mask))

@@ -1,0 +1,105 @@
+"""One rank in a process of its own: threads, device, process group and controller connection around a worker."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from maxent_ray.config import ExperimentConfig, RuntimeSettings
+from maxent_ray.runtime.client import ClientOptions, connect
+from maxent_ray.train.evaluation import HeldOutMetrics
+from maxent_ray.train.row import StepRow
+from maxent_ray.train.worker import Placement, TrainingWorker
+
+
+@dataclass(frozen=True)
+class RankSpec:
+    """Where a rank stands and how it meets the others."""
+
+    run_id: str
+    rank: int
+    world_size: int
+    use_gpu: bool
+    init_method: str | None = None
+    """Rendezvous of ``torch.distributed``, such as ``tcp://host:port``; None when the process group exists already
+    or there is a single rank."""
+    local: bool = False
+    """Keep the controller in this process, without Ray."""
+
+
+class RankProcess:
+    """Hosts a :class:`TrainingWorker`; Ray actors and plain processes use it alike."""
+
+    def __init__(self) -> None:
+        self._worker: TrainingWorker | None = None
+        self._owns_group = False
+
+    def setup(self, config: ExperimentConfig, spec: RankSpec) -> None:
+        """Build everything anew from a config; nothing of an earlier run is left."""
+        self.close()
+        device = torch.device("cuda", 0) if spec.use_gpu else torch.device("cpu")
+        if not spec.use_gpu:
+            torch.set_num_threads(max(1, int(config.train.cpus_per_worker)))
+        if spec.world_size > 1 and spec.init_method is not None:
+            backend = "nccl" if spec.use_gpu else "gloo"
+            dist.init_process_group(
+                backend, init_method=spec.init_method, rank=spec.rank, world_size=spec.world_size
+            )
+            self._owns_group = True
+        client = connect(
+            spec.run_id,
+            spec.rank,
+            spec.world_size,
+            config.controller_config(),
+            options=client_options(config.runtime),
+            local=spec.local,
+        )
+        self._worker = TrainingWorker(config, client, Placement(spec.rank, spec.world_size, device))
+
+    @property
+    def worker(self) -> TrainingWorker:
+        """The worker of the current run."""
+        if self._worker is None:
+            raise RuntimeError("setup() was not called, or close() was")
+        return self._worker
+
+    def run(self, steps: int) -> list[StepRow]:
+        """Do some policy steps."""
+        return [self.worker.step() for _ in range(steps)]
+
+    def evaluate(self) -> HeldOutMetrics:
+        """The held-out evaluation of the current parameters."""
+        return self.worker.evaluate()
+
+    def state_bytes(self) -> bytes:
+        """The worker's state as one block; equal on all ranks."""
+        buffer = io.BytesIO()
+        torch.save(self.worker.state_dict(), buffer)
+        return buffer.getvalue()
+
+    def load_state_bytes(self, state: bytes) -> None:
+        """Continue from :meth:`state_bytes`."""
+        values = torch.load(io.BytesIO(state), map_location=self.worker.placement.device, weights_only=True)
+        self.worker.load_state_dict(values)
+
+    def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
+        """Controller decisions above a version that this rank has received."""
+        return self.worker.client.decisions(since_version)
+
+    def close(self) -> None:
+        """Let go of the controller and the process group."""
+        if self._worker is not None:
+            self._worker.client.close()
+            self._worker = None
+        if self._owns_group:
+            dist.destroy_process_group()
+            self._owns_group = False
+
+
+def client_options(runtime: RuntimeSettings) -> ClientOptions:
+    """The client's options from the config's section."""
+    return ClientOptions(**runtime.model_dump())

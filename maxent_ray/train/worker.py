@@ -1,0 +1,281 @@
+"""The training worker: one class that does one step, driven by Ray Train's loop and by Tune's trials alike.
+
+:meth:`TrainingWorker.step` walks the eight-step flow of the design from top to bottom.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from maxent_ray.config import ExperimentConfig
+from maxent_ray.core.controller_state import Coefficients
+from maxent_ray.core.objectives import ControllerGradients
+from maxent_ray.core.statistics import BatchStatistics, batch_statistics
+from maxent_ray.errors import MaxentRayError
+from maxent_ray.policy import frozen_copy, load_policy, sample_groups
+from maxent_ray.runtime.client import ControllerClient
+from maxent_ray.tasks import Prompt, build_task, draw, rank_share
+from maxent_ray.train.batch import PreparedBatch, grouped, prepare_batch, stream_seed
+from maxent_ray.train.evaluation import HeldOutMetrics, grade_completions
+from maxent_ray.train.loss import LossTerms, policy_loss
+from maxent_ray.train.row import StepRow
+from maxent_ray.train.unroll import debiased, preconditioner, unroll_sensitivity
+
+_ROLLOUT_STREAM, _EVALUATION_STREAM = 0, 1
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where one rank of a run stands."""
+
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device = torch.device("cpu")
+
+
+class _PolicyUpdate(NamedTuple):
+    """What an optimiser step leaves behind."""
+
+    terms: LossTerms
+    gradient_norm: float
+    clip_scale: float
+
+
+class TrainingWorker:
+    """One rank of one run.
+
+    Args:
+        config: The experiment; ``config.train.seed`` seeds sampling and prompt order.
+        client: Connection to the run's controller.
+        placement: Rank, world size and device. With a world size above one, ``torch.distributed`` must be
+            initialised; gradients are averaged by ``DistributedDataParallel``.
+
+    Raises:
+        PolicyLoadError: the model or its tokenizer cannot be loaded.
+        TaskError: the task is empty, or has fewer prompts than a step takes.
+    """
+
+    def __init__(
+        self, config: ExperimentConfig, client: ControllerClient, placement: Placement = Placement()
+    ) -> None:
+        self.config = config
+        self.client = client
+        self.placement = placement
+        self.policy = load_policy(config.policy.model, device=placement.device, dtype=_dtype(config, placement))
+        self.reference = frozen_copy(self.policy)
+        self.task = build_task(
+            config.task.name, held_out_count=config.task.held_out_prompts, seed=config.task.seed
+        )
+        self.optimizer = torch.optim.AdamW(
+            self.policy.model.parameters(), lr=config.grpo.learning_rate, weight_decay=config.grpo.weight_decay
+        )
+        self.network: nn.Module = self.policy.model
+        if placement.world_size > 1:
+            self.network = DistributedDataParallel(self.policy.model)
+        self.next_step = 0
+        self._controller = config.controller_config()
+
+    def step(self) -> StepRow:
+        """Do one policy step and report it.
+
+        Returns:
+            This rank's row.
+
+        Raises:
+            MaxentRayError: the policy gradient is not finite; the parameters are unchanged.
+            ControllerError: a report was rejected, or the controller is unreachable and the config says to raise.
+        """
+        step, started = self.next_step, time.perf_counter()
+        batch = self._roll_out(step)
+        rolled_out = time.perf_counter()
+        coefficients = self.client.coefficients(step)
+        received = time.perf_counter()
+        update = self._update_policy(batch, coefficients)
+        statistics = self._measure(batch, update.terms, coefficients)
+        updated = time.perf_counter()
+        gradients = self._hypergradient(batch, update, statistics, coefficients)
+        differentiated = time.perf_counter()
+        self.client.report(step, statistics, gradients)
+        self.next_step += 1
+        ended = time.perf_counter()
+        return self._row(
+            batch,
+            update,
+            statistics,
+            coefficients,
+            seconds=ended - started,
+            seconds_rollout=rolled_out - started,
+            seconds_hypergradient=differentiated - updated,
+            seconds_controller=(received - rolled_out) + (ended - differentiated),
+        )
+
+    def evaluate(self) -> HeldOutMetrics:
+        """Sample the held-out prompts and grade them; the same prompts and seed for every run that is compared."""
+        settings, grpo = self.config.evaluation, self.config.grpo
+        prompts = list(self.task.held_out[: settings.prompts])
+        completions: list[list[str]] = []
+        for start in range(0, len(prompts), grpo.prompts_per_step):
+            part = prompts[start : start + grpo.prompts_per_step]
+            rollout = sample_groups(
+                self.policy,
+                [prompt.text for prompt in part],
+                group_size=settings.samples,
+                max_new_tokens=grpo.max_new_tokens,
+                temperature=grpo.temperature,
+                seed=stream_seed(_EVALUATION_STREAM, settings.seed, start),
+            )
+            completions += grouped(rollout)
+        return grade_completions(self.task, prompts, completions)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All state that must survive: parameters, moments, the step, the controller. No settings."""
+        return {
+            "step": self.next_step,
+            "model": self.policy.model.state_dict(),
+            "optimizer": self.optimizer.state_dict()["state"],
+            "controller": self.client.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state_dict`. Learning rates and all other settings stay those of this config."""
+        self.policy.model.load_state_dict(state["model"])
+        settings = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": settings})
+        self.client.load_state_dict(state["controller"])
+        self.next_step = state["step"]
+
+    def _roll_out(self, step: int) -> PreparedBatch:
+        """1: prompts → groups of completions → rewards."""
+        seed, (rank, world_size) = self.config.train.seed, (self.placement.rank, self.placement.world_size)
+        return prepare_batch(
+            self.policy,
+            self.reference,
+            self.task,
+            self._prompts(step, rank, world_size),
+            self.config.grpo,
+            self.config.weighting,
+            seed=stream_seed(_ROLLOUT_STREAM, seed, rank, step),
+        )
+
+    def _prompts(self, step: int, rank: int, world_size: int) -> list[Prompt]:
+        batch = draw(self.task.train, self.config.grpo.prompts_per_step, seed=self.config.train.seed, step=step)
+        return rank_share(batch, rank, world_size)
+
+    def _update_policy(self, batch: PreparedBatch, coefficients: Coefficients) -> _PolicyUpdate:
+        """2: weights → policy loss → optimiser step."""
+        terms = policy_loss(
+            self.network,
+            batch,
+            coefficients.tau,
+            coefficients.beta,
+            grpo=self.config.grpo,
+            weighting=self.config.weighting,
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        terms.loss.backward()  # type: ignore[no-untyped-call]
+        limit = self.config.grpo.gradient_clip
+        norm = float(nn.utils.clip_grad_norm_(self.policy.model.parameters(), limit))
+        if not norm < float("inf"):
+            raise MaxentRayError(
+                f"step {self.next_step}: the norm of the policy gradient is {norm} (tau {coefficients.tau}, beta "
+                f"{coefficients.beta}); the parameters are unchanged. Lower grpo.learning_rate and resume."
+            )
+        self.optimizer.step()
+        detached = LossTerms(*(term.detach() for term in terms))
+        return _PolicyUpdate(detached, norm, min(1.0, limit / (norm + 1e-6)))
+
+    def _measure(self, batch: PreparedBatch, terms: LossTerms, coefficients: Coefficients) -> BatchStatistics:
+        """3: sums and counts of this batch."""
+        return batch_statistics(
+            batch.rewards,
+            batch.log_q,
+            batch.ref_logprobs,
+            coefficients.tau,
+            coefficients.beta,
+            token_entropy=terms.token_entropy,
+            token_kl=terms.token_kl,
+            token_mask=batch.rollout.completion_mask,
+        )
+
+    def _hypergradient(
+        self, batch: PreparedBatch, update: _PolicyUpdate, statistics: BatchStatistics, coefficients: Coefficients
+    ) -> ControllerGradients | None:
+        """3b: truncated backprop only, and only on the controller's update steps."""
+        if not (self._controller.uses_hypergradients and self._controller.is_update_step(self.next_step)):
+            return None
+        sensitivity = unroll_sensitivity(
+            self.policy.model,
+            batch,
+            coefficients.tau,
+            coefficients.beta,
+            steps=self._controller.truncation_steps,
+            rates=preconditioner(self.policy.model, self.optimizer, update.clip_scale),
+            grpo=self.config.grpo,
+            weighting=self.config.weighting,
+        )
+        rows = batch.rollout.rows(slice(0, self.config.weighting.controller_meta.hypergradient_groups))
+        subset_kl = update.terms.token_kl[rows].sum() / batch.rollout.completion_mask[rows].sum()
+        sensitivity = debiased(sensitivity, statistics, float(subset_kl), self.config.weighting.kl_signal)
+        return ControllerGradients(source="truncated_backprop", sensitivity=sensitivity)
+
+    def _row(
+        self,
+        batch: PreparedBatch,
+        update: _PolicyUpdate,
+        statistics: BatchStatistics,
+        coefficients: Coefficients,
+        **seconds: float,
+    ) -> StepRow:
+        weighting, decision, counters = self.config.weighting, self.client.last_decision, self.client.counters()
+        controls = self._controller.objective is not None
+        step = self.next_step - 1
+        return StepRow(
+            step=step,
+            rank=self.placement.rank,
+            objective=objective_label(self.config),
+            tau=coefficients.tau,
+            beta=coefficients.beta,
+            version=coefficients.version,
+            reward=batch.graded.mean,
+            pass_rate=batch.graded.pass_rate,
+            distinct=batch.graded.distinct,
+            coverage=batch.graded.coverage,
+            entropy=_number(statistics.mean(weighting.entropy_signal)),
+            target_entropy=self._controller.target_entropy_at(step) if controls else None,
+            kl=_number(statistics.mean(weighting.kl_signal)),
+            target_kl=self._controller.target_kl or None if controls else None,
+            policy_entropy=_number(statistics.mean("policy_entropy")),
+            tied_share=statistics.tied_share,
+            loss=float(update.terms.loss),
+            gradient_norm=update.gradient_norm,
+            reason=decision["reason"] if decision is not None else "",
+            unreachable_steps=counters["held_steps"] + counters["local_steps"],
+            **seconds,
+        )
+
+
+def objective_label(config: ExperimentConfig) -> str:
+    """What a run is called in rows and tables: analytic, truncated_backprop, fixed or grpo."""
+    if config.weighting.train_grpo_objective:
+        return "grpo"
+    controller = config.controller_config()
+    if controller.objective is None:
+        return "fixed"
+    return "truncated_backprop" if controller.uses_hypergradients else "analytic"
+
+
+def _dtype(config: ExperimentConfig, placement: Placement) -> torch.dtype:
+    chosen = config.policy.dtype
+    if chosen == "auto":
+        chosen = "bfloat16" if placement.device.type == "cuda" else "float32"
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[chosen]
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
