@@ -4,8 +4,8 @@ Symbols (``docs/notation.md``): B groups of G completions; q the smoothed reward
 log-probability of a completion (length-normalised by default), p ∝ exp(ρ) the reference over the group,
 κ = τ + β.
 
-Everything is differentiable in τ and β and exact in float64; all sums over a group go through ``logsumexp``, so
-log-probabilities of ±1e4 stay finite.
+Everything is differentiable in τ and β and exact in float64. Normalisation subtracts the largest tilted
+log-probability first: log-probabilities of ±1e4 stay finite, and weights that underflow to 0 have derivative 0.
 
 Source: maximum-entropy GRPO's listwise weighting; the dual has the form of MPO's temperature dual
 (Abdolmaleki et al. 2018, arXiv:1806.06920, eq. 9) with a second multiplier for the KL term.
@@ -22,15 +22,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 Coefficient = Tensor | float
-
-
-class GroupLogits(NamedTuple):
-    """The tilted log-probabilities of a group and their log-partition function."""
-
-    tilted: Float[Tensor, "B G"]
-    """ℓ = (log q + β log p)/κ."""
-    log_normalizer: Float[Tensor, "B 1"]
-    """log Σ exp ℓ."""
 
 
 def listwise_q(rewards: Float[Tensor, "B G"], temperature: float, epsilon: float) -> Float[Tensor, "B G"]:
@@ -59,19 +50,18 @@ def listwise_q(rewards: Float[Tensor, "B G"], temperature: float, epsilon: float
     return (1 - epsilon) * q + epsilon / rewards.shape[-1]
 
 
-def _group_logits(
+def _tilted(
     log_q: Float[Tensor, "B G"], log_p: Float[Tensor, "B G"], tau: Coefficient, beta: Coefficient
-) -> GroupLogits:
-    tilted = (log_q + beta * log_p) / (tau + beta)
-    return GroupLogits(tilted, torch.logsumexp(tilted, dim=-1, keepdim=True))
+) -> Float[Tensor, "B G"]:
+    """ℓ = (log q + β log p)/κ."""
+    return (log_q + beta * log_p) / (tau + beta)
 
 
 def log_group_weights(
     log_q: Float[Tensor, "B G"], ref_logprobs: Float[Tensor, "B G"], tau: Coefficient, beta: Coefficient
 ) -> Float[Tensor, "B G"]:
     """Logarithm of :func:`group_weights`, for callers that need log w where w underflows."""
-    logits = _group_logits(log_q, ref_logprobs, tau, beta)
-    return logits.tilted - logits.log_normalizer
+    return torch.log_softmax(_tilted(log_q, ref_logprobs, tau, beta), dim=-1)
 
 
 def group_weights(
@@ -104,13 +94,15 @@ def weight_entropy(weights: Float[Tensor, "B G"]) -> Float[Tensor, "B"]:
         >>> weight_entropy(torch.tensor([[1.0, 0.0], [0.5, 0.5]]))
         tensor([0.0000, 0.6931])
     """
-    return torch.special.entr(weights).sum(dim=-1)
+    # entr has an infinite slope at 0, where autograd would form 0·∞; entr(1) is 0 too, with a finite slope.
+    terms: Tensor = torch.special.entr(weights.masked_fill(weights == 0, 1.0))
+    return terms.sum(dim=-1)
 
 
 def weight_kl(weights: Float[Tensor, "B G"], ref_logprobs: Float[Tensor, "B G"]) -> Float[Tensor, "B"]:
     """KL(w‖p) of each group in nats, with p ∝ exp(ρ) the reference over the group."""
     log_p = torch.log_softmax(ref_logprobs, dim=-1)
-    return torch.special.xlogy(weights, weights).sum(dim=-1) - (weights * log_p).sum(dim=-1)
+    return -weight_entropy(weights) - (weights * log_p).sum(dim=-1)
 
 
 def dual_value(
@@ -136,8 +128,8 @@ def dual_value(
     Returns:
         A 0-dim tensor, nats.
     """
-    logits = _group_logits(log_q, log_p, tau, beta)
-    partition = (tau + beta) * logits.log_normalizer.mean()
+    log_partition = torch.logsumexp(_tilted(log_q, log_p, tau, beta), dim=-1)
+    partition = (tau + beta) * log_partition.mean()
     return partition - tau * target_entropy + beta * target_kl
 
 
@@ -155,9 +147,8 @@ def dual_gradient(
         ``[2]``: d/dτ and d/dβ, nats per group.
     """
     weights = group_weights(log_q, log_p, tau, beta)
-    entropy_error = weight_entropy(weights).mean() - target_entropy
-    kl = (torch.special.xlogy(weights, weights) - weights * log_p).sum(dim=-1).mean()
-    return torch.stack([entropy_error, -(kl - target_kl)])
+    entropy, kl = weight_entropy(weights).mean(), weight_kl(weights, log_p).mean()
+    return torch.stack([entropy - target_entropy, -(kl - target_kl)])
 
 
 class DualCurvature(NamedTuple):
@@ -172,8 +163,8 @@ def dual_curvature(
     log_q: Float[Tensor, "B G"], log_p: Float[Tensor, "B G"], tau: Coefficient, beta: Coefficient
 ) -> DualCurvature:
     """Second derivatives of each group's dual: Var_w ℓ, Cov_w(ℓ, ℓ − r) and Var_w(ℓ − r), over κ, with r = log p."""
-    tilted, log_normalizer = _group_logits(log_q, log_p, tau, beta)
-    weights = (tilted - log_normalizer).exp()
+    tilted = _tilted(log_q, log_p, tau, beta)
+    weights = torch.softmax(tilted, dim=-1)
     centred = tilted - (weights * tilted).sum(-1, keepdim=True)
     residual = tilted - log_p
     residual = residual - (weights * residual).sum(-1, keepdim=True)
