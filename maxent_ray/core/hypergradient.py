@@ -83,8 +83,9 @@ def unrolled_gradients(
         raise ValueError(f"unknown hypergradient mode {mode!r}; valid: {', '.join(MODES)}")
     rates = _rates(params, learning_rate)
     tau, beta = (c.detach().clone().requires_grad_() for c in coefficients)
-    final = _unroll(inner_loss, params, (tau, beta), steps=steps, rates=rates)
-    outer = outer_loss(final, (tau, beta))
+    with torch.enable_grad():  # under a caller's no_grad() every derivative would come out as 0
+        final = _unroll(inner_loss, params, (tau, beta), steps=steps, rates=rates)
+        outer = outer_loss(final, (tau, beta))
     return _differentiate(outer, tau, beta)
 
 
@@ -107,16 +108,15 @@ def _unroll(
 ) -> dict[str, Tensor]:
     """θ_K as a function of the coefficients, with the graph of every step kept."""
     current = {name: value.detach().requires_grad_() for name, value in params.items()}
-    with torch.enable_grad():
-        for k in range(steps):
-            loss = inner_loss(current, coefficients, k)
-            gradients = torch.autograd.grad(
-                loss, list(current.values()), create_graph=True, materialize_grads=True
-            )
-            current = {
-                name: value - rates[name] * gradient
-                for (name, value), gradient in zip(current.items(), gradients, strict=True)
-            }
+    for k in range(steps):
+        loss = inner_loss(current, coefficients, k)
+        gradients = torch.autograd.grad(
+            loss, list(current.values()), create_graph=True, materialize_grads=True
+        )
+        current = {
+            name: value - rates[name] * gradient
+            for (name, value), gradient in zip(current.items(), gradients, strict=True)
+        }
     return current
 
 
