@@ -152,7 +152,7 @@ class Controller:
                 return meta_gradient.joint(gradients.sensitivity, target_entropy, target_kl)
             return meta_gradient.paired(gradients.sensitivity, magnitudes, target_entropy, target_kl)
 
-        return self._objective.compute(
+        signals = self._objective.compute(
             ControllerMetaContext(
                 weighting=targets,
                 weight_stats=SimpleNamespace(weight_entropy=measured.entropy),
@@ -162,6 +162,16 @@ class Controller:
                 backprop_fn=backprop,
             )
         )
+        return None if signals is None else self._controlled(signals)
+
+    def _controlled(self, signals: ControllerGradients) -> ControllerGradients | None:
+        """Only the signals of coefficients that this config moves: ``joint`` always forms both."""
+        kept = replace(
+            signals,
+            tau_grad=signals.tau_grad if self.config.moves("tau") else None,
+            beta_grad=signals.beta_grad if self.config.moves("beta") else None,
+        )
+        return kept if kept.has_updates() else None
 
     def _move(
         self, state: ControllerState, targets: Targets, measured: _Measured, signals: ControllerGradients
