@@ -84,6 +84,7 @@ class ControllerConfig:
 
     def __post_init__(self) -> None:
         """Check every field."""
+        _require(self.group_size >= 2, "group_size", self.group_size, ">= 2")
         self._check_choices()
         self._check_targets()
         self._check_ranges()
@@ -154,7 +155,6 @@ class ControllerConfig:
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise ConfigError(f"{field.name} is {value}; it must be finite")
-        _require(self.group_size >= 2, "group_size", self.group_size, ">= 2")
         for name in ("tau_learning_rate", "beta_learning_rate"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "> 0")
         for name in ("tau_grad_clip", "beta_grad_clip"):

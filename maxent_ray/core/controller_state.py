@@ -79,20 +79,33 @@ class ControllerState:
         """Inverse of :meth:`to_dict`.
 
         Raises:
-            InvalidReportError: a key is unknown or missing, or τ or β is not a finite number.
+            InvalidReportError: a key is unknown or missing, or a number that decisions rest on is not finite.
         """
-        known = {f.name for f in fields(cls)}
-        if set(values) != known:
-            wrong = sorted(set(values) ^ known)
-            raise InvalidReportError(f"controller state has unknown or missing keys {wrong}; it needs {sorted(known)}")
+        _require_keys("controller state", values, cls)
+        _require_keys("controller state's magnitudes", values["magnitudes"], Magnitudes)
+        _require_keys("controller state's window", values["window"], BatchStatistics)
+        for group in ("tau_rule", "beta_rule", "magnitudes", "window"):
+            for name, value in values[group].items():
+                _require_number(f"{group}.{name}", value, "finite", -math.inf)
         for name in ("tau", "beta"):
-            if not math.isfinite(values[name]) or values[name] < 0:
-                raise InvalidReportError(f"controller state's {name} is {values[name]}; it must be finite and >= 0")
+            _require_number(name, values[name], "finite and >= 0", 0.0)
         nested = {
             "magnitudes": Magnitudes(**values["magnitudes"]),
             "window": BatchStatistics.from_dict(values["window"]),
         }
         return cls(**{**values, **nested})
+
+
+def _require_keys(name: str, values: Mapping[str, Any], cls: type[Any]) -> None:
+    known = {f.name for f in fields(cls)}
+    if set(values) != known:
+        wrong = sorted(set(values) ^ known)
+        raise InvalidReportError(f"{name} has unknown or missing keys {wrong}; it needs {sorted(known)}")
+
+
+def _require_number(name: str, value: object, valid: str, least: float) -> None:
+    if not (isinstance(value, int | float) and math.isfinite(value) and value >= least):
+        raise InvalidReportError(f"controller state's {name} is {value}; it must be {valid}")
 
 
 @dataclass(frozen=True)

@@ -215,7 +215,7 @@ def build_controller_objective(cfg: Any, weighting: Any) -> ControllerObjective 
         return AnalyticControllerObjective()
     if method in TRUNCATED_METHODS:
         steps = _optional(meta, "truncation_steps") or _optional(meta, "analytic_steps") or 1
-        fallback = meta.fallback if hasattr(meta, "fallback") else "analytic"
+        fallback: Any = meta.fallback if hasattr(meta, "fallback") else "analytic"
         return TruncatedBackpropControllerObjective(steps, fallback=fallback)
     valid = ", ".join(ANALYTIC_METHODS + TRUNCATED_METHODS)
     raise UnknownObjectiveError(f"controller_meta.method is {meta.method!r}; valid methods: {valid}")
