@@ -96,7 +96,10 @@ def _parse(item: str) -> tuple[str, Any]:
     key, equals, value = item.partition("=")
     if not equals or not key:
         raise ConfigError(f"override {item!r} is not of the form section.key=value, as in train.steps=60")
-    return key.strip(), yaml.safe_load(value)
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"override {item!r}: the value {value!r} is not valid YAML") from None
 
 
 def _sentence(detail: ErrorDetails) -> str:
