@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import ray
 
 from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.core.controller_state import Coefficients
 from maxent_ray.errors import ConfigError, ControllerUnavailableError
 from maxent_ray.runtime.metrics import ControllerMetrics
-from maxent_ray.runtime.protocol import Answer, Report
+from maxent_ray.runtime.protocol import Answer, Report, StateLoad
 from maxent_ray.runtime.service import ControllerService
 
 
@@ -24,6 +22,8 @@ class Description:
     run_id: str
     config: ControllerConfig
     world_size: int
+    generation: int = field(default=0, compare=False)
+    """How often a state was loaded."""
 
 
 class ControllerActor:
@@ -33,33 +33,33 @@ class ControllerActor:
         self._service = ControllerService(run_id, config, world_size)
         self._metrics = ControllerMetrics(run_id, config.objective or "fixed")
         self._changed = asyncio.Event()
-        self._loads = 0
 
     async def report(self, report: Report) -> Answer:
         """Take one rank's report and wait for its round."""
-        version, loads = self._service.state.version, self._loads
+        version = self._service.state.version
         answer = self._service.report(report)
         if self._service.state.version != version:
             self._publish(version)
             self._wake()
         while answer is None:
             await self._changed.wait()
-            if self._loads != loads:
+            if self._service.generation != report.generation:
                 raise ControllerUnavailableError(
                     f"the round of step {report.step} was dropped: another state was loaded"
                 )
             answer = self._service.answer(report.step)
         return answer
 
-    async def load_state(self, rank: int, state: Mapping[str, Any], answered: Sequence[Coefficients]) -> None:
+    async def load_state(self, load: StateLoad) -> int:
         """Go on from a state; whoever waits for a round of the old one is released with an error."""
-        if self._service.load_state(state, answered, rank):
-            self._loads += 1
-            self._wake()
+        generation = self._service.load_state(load)
+        self._wake()
+        return generation
 
     async def describe(self) -> Description:
         """What the actor was created with."""
-        return Description(self._service.run_id, self._service.config, self._service.world_size)
+        service = self._service
+        return Description(service.run_id, service.config, service.world_size, service.generation)
 
     async def state(self) -> dict[str, Any]:
         """``ControllerState.to_dict()`` after the last closed round."""

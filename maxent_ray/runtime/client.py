@@ -17,7 +17,7 @@ from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import ConfigError, ControllerUnavailableError, InvalidReportError
 from maxent_ray.runtime.outage import decide_alone
-from maxent_ray.runtime.protocol import Answer, Report, check_statistics
+from maxent_ray.runtime.protocol import Answer, Report, StateLoad, check_statistics
 from maxent_ray.runtime.service import DECISION_LOG_SIZE, ControllerService
 from maxent_ray.runtime.transport import LocalTransport, Transport
 
@@ -119,6 +119,7 @@ class ControllerClient:
         self._decisions: deque[dict[str, Any]] = deque(maxlen=DECISION_LOG_SIZE)
         self._counts: Counter[str] = Counter()
         self._in_outage = False
+        self._generation = transport.generation()
         self._state = self._controller.init()
         self._answered = _before_first_round(self._state)
 
@@ -186,7 +187,8 @@ class ControllerClient:
         state = self._controller.adopt(ControllerState.from_dict(values["state"]))
         known = [self._within_bounds(state, Coefficients(**entry)) for entry in values["answered"]]
         self._pending.clear()
-        self._load(state, tuple(known))
+        load = StateLoad(self.rank, state.to_dict(), tuple(known), self._generation)
+        self._generation = self._load(load, state.step)
         self._state = state
         self._answered = OrderedDict((entry.step, entry) for entry in known)
 
@@ -217,7 +219,12 @@ class ControllerClient:
 
     def _submit(self, report: Report) -> Any:
         """Send with the newest state; a failure to send is handled when the answer is needed."""
-        stamped = replace(report, state=self._state.to_dict(), answered=tuple(self._answered.values()))
+        stamped = replace(
+            report,
+            state=self._state.to_dict(),
+            answered=tuple(self._answered.values()),
+            generation=self._generation,
+        )
         try:
             return self._transport.submit(stamped)
         except ControllerUnavailableError:
@@ -283,17 +290,16 @@ class ControllerClient:
         self._counts["held_steps" if kind == "hold" else "local_steps"] += 1
         return decide_alone(self._controller, self._state, report, use_statistics=kind == "local")
 
-    def _load(self, state: ControllerState, answered: tuple[Coefficients, ...]) -> None:
+    def _load(self, load: StateLoad, step: int) -> int:
         for attempt in range(self.options.retries + 1):
             if attempt:
                 self._wait_before(attempt)
             try:
-                self._transport.load_state(self.rank, state.to_dict(), answered, self.options.timeout_s)
-                return
+                return self._transport.load_state(load, self.options.timeout_s)
             except ControllerUnavailableError:
                 self._counts["failed_calls"] += 1
         raise ControllerUnavailableError(
-            f"rank {self.rank}: the controller did not take the state of step {state.step} "
+            f"rank {self.rank}: the controller did not take the state of step {step} "
             f"after {self.options.retries} retries"
         )
 

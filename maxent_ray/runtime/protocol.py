@@ -27,6 +27,8 @@ class Report:
     """What the last rounds decided, as far as this rank knows (``step`` is the round's step)."""
     unreachable_steps: int = 0
     """Steps this rank has had to decide without the controller so far."""
+    generation: int = 0
+    """State loads that this rank knows of: a load voids older reports, which it may overtake on the way."""
     partial_gradients: bool = False
     """Gradients were left out of an earlier merge because some ranks lacked them."""
 
@@ -41,6 +43,19 @@ class Answer:
     """``ControllerState.to_dict()`` after the round."""
     decision: Mapping[str, Any] | None
     """``Decision.to_dict()``, or None when this controller did not decide the round itself."""
+
+
+@dataclass(frozen=True)
+class StateLoad:
+    """One rank's request to go on from a state."""
+
+    rank: int
+    state: Mapping[str, Any]
+    """``ControllerState.to_dict()``."""
+    answered: tuple[Coefficients, ...] = ()
+    """What the last rounds before it decided."""
+    generation: int = 0
+    """The generation that the rank knew of."""
 
 
 def check_statistics(rank: int, step: int, statistics: BatchStatistics) -> None:

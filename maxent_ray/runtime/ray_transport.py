@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError
 
 from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.core.controller_state import Coefficients
 from maxent_ray.errors import ControllerUnavailableError
 from maxent_ray.runtime.actor import Description, check_same, get_or_create
-from maxent_ray.runtime.protocol import Answer, Report
+from maxent_ray.runtime.protocol import Answer, Report, StateLoad
 
 
 class RayTransport:
@@ -36,7 +34,13 @@ class RayTransport:
         self._asked = Description(run_id, config, world_size)
         self._namespace = namespace
         self._actor: Any = None  # an actor handle, or None
-        check_same(self._get(self._find().describe.remote(), timeout_s), self._asked)
+        found: Description = self._get(self._find().describe.remote(), timeout_s)
+        check_same(found, self._asked)
+        self._generation = found.generation
+
+    def generation(self) -> int:
+        """The actor's generation at the start."""
+        return self._generation
 
     def prepare(self, report: Report) -> Report:
         """Nothing to reduce."""
@@ -51,11 +55,10 @@ class RayTransport:
         answer: Answer = self._get(handle, timeout_s)
         return answer
 
-    def load_state(
-        self, rank: int, state: Mapping[str, Any], answered: Sequence[Coefficients], timeout_s: float
-    ) -> None:
+    def load_state(self, load: StateLoad, timeout_s: float) -> int:
         """Make the actor go on from a state."""
-        self._get(self._find().load_state.remote(rank, state, tuple(answered)), timeout_s)
+        generation: int = self._get(self._find().load_state.remote(load), timeout_s)
+        return generation
 
     def counters(self, timeout_s: float) -> dict[str, Any]:
         """The service's counters."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch.distributed as dist
 
-from maxent_ray.core.controller_state import Coefficients
 from maxent_ray.errors import ConfigError, ControllerError, ControllerUnavailableError, MaxentRayError
 from maxent_ray.runtime.merging import merge_reports
-from maxent_ray.runtime.protocol import Answer, Report, check_statistics
+from maxent_ray.runtime.protocol import Answer, Report, StateLoad, check_statistics
 from maxent_ray.runtime.transport import Transport
 
 
@@ -44,7 +43,11 @@ class CollectiveTransport:
         # objects travel as CPU tensors, which only gloo moves; nccl keeps the default group for itself
         self._group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
         self._inner: Transport | None = None
-        self._share(lambda: self._open(open_inner))
+        self._generation: int = self._share(lambda: self._open(open_inner))
+
+    def generation(self) -> int:
+        """The controller's generation at the start, on all ranks."""
+        return self._generation
 
     def prepare(self, report: Report) -> Report:
         """Exchange the reports of a step; every rank gets the same merged one, as rank 0's."""
@@ -81,12 +84,10 @@ class CollectiveTransport:
         answer: Answer = self._share(lambda: self._wait(handle, timeout_s))
         return answer
 
-    def load_state(
-        self, rank: int, state: Mapping[str, Any], answered: Sequence[Coefficients], timeout_s: float
-    ) -> None:
+    def load_state(self, load: StateLoad, timeout_s: float) -> int:
         """Rank 0 loads; all ranks return, or fail, together."""
-        del rank
-        self._share(lambda: self._controller().load_state(0, state, answered, timeout_s))
+        generation: int = self._share(lambda: self._controller().load_state(load, timeout_s))
+        return generation
 
     def counters(self, timeout_s: float) -> dict[str, Any]:
         """The service's counters, on all ranks."""
@@ -98,8 +99,9 @@ class CollectiveTransport:
         if self._inner is not None:
             self._inner.close()
 
-    def _open(self, open_inner: Callable[[], Transport]) -> None:
+    def _open(self, open_inner: Callable[[], Transport]) -> int:
         self._inner = open_inner()
+        return self._inner.generation()
 
     def _controller(self) -> Transport:
         if self._inner is None:

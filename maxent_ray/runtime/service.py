@@ -6,7 +6,7 @@ A plain class. :mod:`maxent_ray.runtime.actor` puts it into a Ray actor; without
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from maxent_ray.core.controller import Controller
@@ -14,7 +14,7 @@ from maxent_ray.core.controller_config import ControllerConfig
 from maxent_ray.core.controller_state import Coefficients, ControllerState
 from maxent_ray.errors import ConfigError, InvalidReportError
 from maxent_ray.runtime.merging import merge_reports
-from maxent_ray.runtime.protocol import Answer, Report, check_statistics
+from maxent_ray.runtime.protocol import Answer, Report, StateLoad, check_statistics
 
 HISTORY_ROUNDS = 16
 """Closed rounds whose answers are kept."""
@@ -61,12 +61,18 @@ class ControllerService:
         self._decisions: deque[dict[str, Any]] = deque(maxlen=DECISION_LOG_SIZE)
         self._counts: Counter[str] = Counter()
         self._unreachable: dict[int, int] = {}
+        self._generation = 0
         self._loaded: set[int] = set()
 
     @property
     def state(self) -> ControllerState:
         """The state after the last closed round."""
         return self._state
+
+    @property
+    def generation(self) -> int:
+        """How often a state was loaded. Reports of an earlier generation are refused."""
+        return self._generation
 
     @property
     def next_step(self) -> int:
@@ -92,6 +98,8 @@ class ControllerService:
         except InvalidReportError:
             self._counts["rejected"] += 1
             raise
+        if report.generation > self._generation:  # this service is a restarted one
+            self._begin(report.generation)
         self._unreachable[report.rank] = report.unreachable_steps
         if newer is not None:
             self._adopt(newer, report.answered)
@@ -113,35 +121,27 @@ class ControllerService:
             return None
         return Answer(self._state.coefficients(step), self._state.to_dict(), None)
 
-    def load_state(
-        self, state: Mapping[str, Any], answered: Sequence[Coefficients] = (), rank: int = 0
-    ) -> bool:
+    def load_state(self, load: StateLoad) -> int:
         """Go on from a state: a resumed run, or a clone of another one. Open rounds and history are dropped.
 
         Every rank calls it, in any order; the first call of a load takes effect and the others find it done.
         A rank's second call starts a new load.
 
-        Args:
-            state: ``ControllerState.to_dict()``.
-            answered: What the last rounds before it decided.
-            rank: The calling rank.
-
         Returns:
-            Whether this call took effect.
+            The generation that the rank's reports carry from now on.
 
         Raises:
             InvalidReportError: the state is malformed. The state of the service is unchanged.
         """
-        loaded = self._controller.adopt(ControllerState.from_dict(state))
-        if rank not in self._loaded and self._loaded and loaded == self._state:
-            self._loaded.add(rank)
-            return False
-        self._loaded = {rank}
-        self._state = loaded
-        self._open.clear()
-        self._closed.clear()
-        self._remember(answered)
-        return True
+        state = self._controller.adopt(ControllerState.from_dict(load.state))
+        if load.rank not in self._loaded and self._loaded and state == self._state:
+            self._loaded.add(load.rank)
+            return self._generation
+        self._begin(max(load.generation, self._generation) + 1)
+        self._loaded = {load.rank}
+        self._state = state
+        self._remember(load.answered)
+        return self._generation
 
     def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
         """The last decisions, oldest first: those that led to a version above ``since_version``."""
@@ -156,12 +156,22 @@ class ControllerService:
             "reasons": dict(self._state.reasons),
         }
 
+    def _begin(self, generation: int) -> None:
+        self._generation = generation
+        self._open.clear()
+        self._closed.clear()
+
     def _check(self, report: Report, newest: ControllerState) -> None:
         if report.run_id != self.run_id:
             raise InvalidReportError(f"run_id is {report.run_id!r}; this controller serves {self.run_id!r}")
         if not 0 <= report.rank < self.world_size:
             valid = f"in [0, {self.world_size}), the world size"
             raise InvalidReportError(f"rank is {report.rank}; it must be {valid}")
+        if report.generation < self._generation:
+            raise InvalidReportError(
+                f"rank {report.rank}, step {report.step}: another state was loaded since (generation is "
+                f"{report.generation}, {self._generation} is valid); every rank must load it"
+            )
         if report.step < 0:
             raise InvalidReportError(f"rank {report.rank}: step is {report.step}; it must be >= 0")
         check_statistics(report.rank, report.step, report.statistics)

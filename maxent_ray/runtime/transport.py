@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from maxent_ray.core.controller_state import Coefficients
 from maxent_ray.errors import ControllerUnavailableError
-from maxent_ray.runtime.protocol import Answer, Report
+from maxent_ray.runtime.protocol import Answer, Report, StateLoad
 from maxent_ray.runtime.service import ControllerService
 
 
 class Transport(Protocol):
     """What a client needs. Whatever cannot be reached in time raises :class:`ControllerUnavailableError`."""
+
+    def generation(self) -> int:
+        """How often a state had been loaded into the controller when this transport was opened."""
 
     def prepare(self, report: Report) -> Report:
         """The report as it will be sent: merged over ranks, where the transport reduces."""
@@ -24,10 +25,8 @@ class Transport(Protocol):
     def result(self, handle: Any, timeout_s: float) -> Answer:
         """Wait for the answer of a submitted report."""
 
-    def load_state(
-        self, rank: int, state: Mapping[str, Any], answered: Sequence[Coefficients], timeout_s: float
-    ) -> None:
-        """Make the controller go on from a state."""
+    def load_state(self, load: StateLoad, timeout_s: float) -> int:
+        """Make the controller go on from a state; returns the generation of the reports that follow."""
 
     def counters(self, timeout_s: float) -> dict[str, Any]:
         """The service's counters."""
@@ -45,6 +44,10 @@ class LocalTransport:
     def __init__(self, service: ControllerService) -> None:
         self._service = service
         self._changed = threading.Condition()
+
+    def generation(self) -> int:
+        """The service's generation."""
+        return self._service.generation
 
     def prepare(self, report: Report) -> Report:
         """Nothing to reduce."""
@@ -70,14 +73,13 @@ class LocalTransport:
             )
         return answer
 
-    def load_state(
-        self, rank: int, state: Mapping[str, Any], answered: Sequence[Coefficients], timeout_s: float
-    ) -> None:
+    def load_state(self, load: StateLoad, timeout_s: float) -> int:
         """Load into the service."""
         del timeout_s
         with self._changed:
-            self._service.load_state(state, answered, rank)
+            generation = self._service.load_state(load)
             self._changed.notify_all()
+        return generation
 
     def counters(self, timeout_s: float) -> dict[str, Any]:
         """The service's counters."""

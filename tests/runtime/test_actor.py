@@ -1,0 +1,130 @@
+"""The runtime on a real local Ray cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import ray
+
+from maxent_ray.core.controller_state import Coefficients
+from maxent_ray.errors import ConfigError, InvalidReportError
+from maxent_ray.runtime.actor import get_or_create
+from maxent_ray.runtime.client import NAMESPACE, ClientOptions, ControllerClient, connect
+from tests.runtime.support import ANALYTIC, hand_loop, measured
+
+pytestmark = pytest.mark.ray
+
+PATIENT = ClientOptions(lag=0, timeout_s=60.0, retries=8, backoff_s=0.25)
+
+
+class Worker:
+    """One rank, in a process of its own."""
+
+    def __init__(self, run_id: str, rank: int, world_size: int, lag: int) -> None:
+        self.client = connect(run_id, rank, world_size, ANALYTIC, options=replace(PATIENT, lag=lag))
+
+    def train(self, start: int, stop: int) -> list[Coefficients]:
+        seen = []
+        for step in range(start, stop):
+            seen.append(self.client.coefficients(step))
+            self.client.report(step, measured(self.client.rank, step))
+        return seen
+
+    def counters(self) -> dict[str, int]:
+        return self.client.counters()
+
+
+def start_workers(run_id: str, lag: int) -> list[Any]:
+    return [ray.remote(Worker).options(num_cpus=0).remote(run_id, rank, 2, lag) for rank in range(2)]
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_two_ranks_keep_their_trajectory_through_a_crash(ray_cluster: None, run_id: str, lag: int) -> None:
+    controller = get_or_create(run_id, ANALYTIC, 2, NAMESPACE)
+    workers = start_workers(run_id, lag)
+    training = [worker.train.remote(0, 400) for worker in workers]
+    wait_until(lambda: ray.get(controller.state.remote())["version"] >= 20)
+    ray.kill(controller, no_restart=False)
+    seen = ray.get(training, timeout=120)
+    states = hand_loop(ANALYTIC, range(2), 400)
+    assert seen[0] == seen[1] == [states[max(s - lag, 0)].coefficients(s) for s in range(400)]
+    for counters in ray.get([worker.counters.remote() for worker in workers]):
+        assert (counters["held_steps"], counters["local_steps"]) == (0, 0)
+        assert counters["failed_calls"] >= 1  # the crash fell into the run, not behind it
+    assert ray.get(controller.counters.remote())["adopted"] >= 1
+
+
+def test_a_controller_gone_for_good_gets_a_successor(ray_cluster: None, run_id: str) -> None:
+    client = connect(run_id, 0, 1, ANALYTIC, options=PATIENT)
+    seen = _train(client, range(3))
+    ray.kill(get_or_create(run_id, ANALYTIC, 1, NAMESPACE), no_restart=True)
+    seen += _train(client, range(3, 6))
+    states = hand_loop(ANALYTIC, [0], 6)
+    assert seen == [states[step].coefficients(step) for step in range(6)]
+    assert client.counters()["held_steps"] == 0
+
+
+def test_another_config_or_world_size_is_refused_by_name(ray_cluster: None, run_id: str) -> None:
+    client = connect(run_id, 0, 2, ANALYTIC, options=PATIENT)
+    with pytest.raises(ConfigError, match=r"target_kl is 0.05 there, 0.1 here"):
+        connect(run_id, 1, 2, replace(ANALYTIC, target_kl=0.1))
+    with pytest.raises(ConfigError, match="world_size is 2 there, 3 here"):
+        connect(run_id, 1, 3, ANALYTIC)
+    client.close()
+
+
+def test_a_refused_report_reaches_the_worker(ray_cluster: None, run_id: str) -> None:
+    client = connect(run_id, 0, 1, ANALYTIC, options=PATIENT)
+    client.report(7, measured(0, 7))
+    with pytest.raises(InvalidReportError, match="step is 7, but step 0 was expected"):
+        client.coefficients(8)
+
+
+def test_a_rank_that_holds_agrees_with_the_rank_it_waited_for(ray_cluster: None, run_id: str) -> None:
+    """Rank 0 gives up on rank 1 and holds; when rank 1 comes, it gets what rank 0 trained with."""
+    impatient = ClientOptions(lag=0, timeout_s=0.3, retries=0)
+    first = connect(run_id, 0, 2, ANALYTIC, options=replace(impatient, timeout_s=30.0))
+    first.options = impatient
+    second = connect(run_id, 1, 2, ANALYTIC, options=PATIENT)
+    first.report(0, measured(0, 0))
+    held = first.coefficients(1)
+    assert (held.tau, held.version) == (ANALYTIC.tau, 1)
+    first.report(1, measured(0, 1))
+    wait_until(lambda: second.controller_counters()["adopted"] == 1)
+    second.report(0, measured(1, 0))
+    assert second.coefficients(1) == held
+    second.report(1, measured(1, 1))
+    assert first.coefficients(2) == second.coefficients(2)
+    assert first.coefficients(2).tau != ANALYTIC.tau
+    assert second.controller_counters()["unreachable_steps"] == 1
+
+
+def test_loading_a_state_releases_whoever_waits(ray_cluster: None, run_id: str) -> None:
+    client = connect(run_id, 0, 2, ANALYTIC, options=PATIENT)
+    start = client.state_dict()
+    controller = get_or_create(run_id, ANALYTIC, 2, NAMESPACE)
+    client.report(0, measured(0, 0))
+    waiting = next(iter(client._pending.values())).handle
+    client.load_state_dict(start)
+    with pytest.raises(ray.exceptions.RayTaskError, match="another state was loaded"):
+        ray.get(waiting, timeout=60)
+    assert ray.get(controller.state.remote())["version"] == 0
+
+
+def _train(client: ControllerClient, steps: range) -> list[Coefficients]:
+    seen = []
+    for step in steps:
+        seen.append(client.coefficients(step))
+        client.report(step, measured(client.rank, step))
+    return seen

@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from maxent_ray.core.controller_config import ControllerConfig
+from maxent_ray.core.controller_state import Coefficients, ControllerState
+from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.errors import ConfigError, ControllerUnavailableError, InvalidReportError
+from maxent_ray.runtime.client import ClientOptions, ControllerClient, connect
+from maxent_ray.runtime.protocol import Answer, Report, StateLoad
+from maxent_ray.runtime.service import ControllerService
+from maxent_ray.runtime.transport import LocalTransport
+from tests.runtime.support import ANALYTIC, hand_loop, measured
+
+
+def expected(states: Sequence[ControllerState], step: int, lag: int) -> Coefficients:
+    """What step s trains with: states[r + 1] is the state after round r = s − 1 − lag."""
+    return states[max(step - lag, 0)].coefficients(step)
+
+
+def one_rank(lag: int = 0, **options: Any) -> ControllerClient:
+    return connect("run", 0, 1, ANALYTIC, options=ClientOptions(lag=lag, **options), local=True)
+
+
+def train(client: ControllerClient, steps: range) -> list[Coefficients]:
+    seen = []
+    for step in steps:
+        seen.append(client.coefficients(step))
+        client.report(step, measured(client.rank, step))
+    return seen
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_step_s_trains_with_the_outcome_of_round_s_minus_1_minus_lag(lag: int) -> None:
+    states = hand_loop(ANALYTIC, [0], 10)
+    assert train(one_rank(lag), range(10)) == [expected(states, step, lag) for step in range(10)]
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_all_ranks_of_a_step_get_the_same(lag: int) -> None:
+    transport = LocalTransport(ControllerService("run", ANALYTIC, 2))
+    clients = [
+        ControllerClient("run", rank, ANALYTIC, transport, ClientOptions(lag=lag)) for rank in range(2)
+    ]
+    seen: dict[int, list[Coefficients]] = {}
+    threads = [
+        threading.Thread(target=lambda client=client: seen.update({client.rank: train(client, range(20))}))
+        for client in clients
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    states = hand_loop(ANALYTIC, range(2), 20)
+    assert seen[0] == seen[1] == [expected(states, step, lag) for step in range(20)]
+
+
+@pytest.mark.parametrize("saved_with", [0, 1])
+@pytest.mark.parametrize("loaded_with", [0, 1])
+def test_a_resumed_run_continues_as_the_uninterrupted_one(saved_with: int, loaded_with: int) -> None:
+    states = hand_loop(ANALYTIC, [0], 12)
+    client = one_rank(saved_with)
+    train(client, range(5))
+    checkpoint = json.loads(json.dumps(client.state_dict(), allow_nan=False))
+    resumed = one_rank(loaded_with)
+    resumed.load_state_dict(checkpoint)
+    after = [expected(states, step, loaded_with) for step in range(5, 12)]
+    assert train(resumed, range(5, 12)) == after
+    if saved_with == loaded_with:  # taking the checkpoint did not disturb the run itself
+        assert train(client, range(5, 12)) == after
+
+
+def test_the_first_state_dict_starts_a_run_over() -> None:
+    client = one_rank(lag=1)
+    start = client.state_dict()
+    first = train(client, range(4))
+    client.load_state_dict(start)
+    assert train(client, range(4)) == first
+
+
+def test_a_clone_keeps_its_own_bounds() -> None:
+    donor = one_rank()
+    train(donor, range(6))
+    narrow = replace(ANALYTIC, tau=1.0, tau_min=0.9, tau_max=1.1)
+    clone = connect("clone", 0, 1, narrow, options=ClientOptions(lag=0), local=True)
+    clone.load_state_dict(donor.state_dict())
+    assert donor.coefficients(6).tau < 0.9
+    assert clone.coefficients(6).tau == 0.9
+    assert clone.coefficients(6).beta == donor.coefficients(6).beta
+
+
+def test_a_malformed_checkpoint_is_refused() -> None:
+    client = one_rank()
+    with pytest.raises(InvalidReportError, match="it needs"):
+        client.load_state_dict({"state": {}})
+    with pytest.raises(InvalidReportError, match="unknown or missing keys"):
+        client.load_state_dict({"state": {"tau": 1.0}, "answered": []})
+
+
+def test_unusable_statistics_are_refused_at_once() -> None:
+    client = one_rank()
+    with pytest.raises(InvalidReportError, match=r"rank 0, step 0: statistics.reward_sum is nan"):
+        client.report(0, BatchStatistics(reward_sum=float("nan")))
+    assert train(client, range(1))[0].version == 0
+
+
+def test_a_round_that_was_never_reported_is_named() -> None:
+    with pytest.raises(InvalidReportError, match="outcome of round 4"):
+        one_rank(lag=1).coefficients(6)
+
+
+def test_a_step_reported_twice_counts_once() -> None:
+    client = one_rank(lag=1)
+    client.report(0, measured(0, 0))
+    client.report(0, measured(3, 3))
+    client.report(1, measured(0, 1))
+    assert client.coefficients(3) == hand_loop(ANALYTIC, [0], 2)[-1].coefficients(3)
+
+
+def test_decisions_reach_the_client() -> None:
+    client = one_rank()
+    assert client.last_decision is None
+    train(client, range(3))
+    client.coefficients(3)
+    assert [decision["version"] for decision in client.decisions(since_version=1)] == [2, 3]
+    assert client.last_decision == client.decisions()[-1]
+    assert client.controller_counters()["reasons"] == {client.last_decision["reason"]: 3}
+
+
+class FlakyTransport:
+    """A hand-written line to a service: the next ``failures`` calls fail; a crash forgets everything."""
+
+    def __init__(self, config: ControllerConfig) -> None:
+        self.config = config
+        self.failures = 0
+        self.crash()
+
+    def crash(self) -> None:
+        self.inner = LocalTransport(ControllerService("run", self.config, 1))
+
+    def generation(self) -> int:
+        return self.inner.generation()
+
+    def prepare(self, report: Report) -> Report:
+        return report
+
+    def submit(self, report: Report) -> Report:
+        self._fail()
+        return self.inner.submit(report)
+
+    def result(self, handle: Report, timeout_s: float) -> Answer:
+        self._fail()
+        return self.inner.result(handle, timeout_s)
+
+    def load_state(self, load: StateLoad, timeout_s: float) -> int:
+        self._fail()
+        return self.inner.load_state(load, timeout_s)
+
+    def counters(self, timeout_s: float) -> dict[str, Any]:
+        return self.inner.counters(timeout_s)
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def _fail(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise ControllerUnavailableError("line cut")
+
+
+def flaky(**options: Any) -> tuple[ControllerClient, FlakyTransport]:
+    transport = FlakyTransport(ANALYTIC)
+    options = {"lag": 0, "backoff_s": 0.0, "timeout_s": 0.05, **options}
+    return ControllerClient("run", 0, ANALYTIC, transport, ClientOptions(**options)), transport
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_retries_bridge_a_short_outage(lag: int) -> None:
+    client, transport = flaky(lag=lag)
+    seen = train(client, range(4))
+    transport.failures = 3
+    seen += train(client, range(4, 8))
+    assert seen == [expected(hand_loop(ANALYTIC, [0], 8), step, lag) for step in range(8)]
+    retries = 3 - lag  # with lag 1 two reports are open, and each retry sends both
+    assert client.counters() == {"retries": retries, "failed_calls": 3, "held_steps": 0, "local_steps": 0}
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_a_crash_that_loses_open_reports_changes_nothing(lag: int) -> None:
+    client, transport = flaky(lag=lag)
+    seen = train(client, range(4))
+    transport.crash()
+    seen += train(client, range(4, 8))
+    assert seen == [expected(hand_loop(ANALYTIC, [0], 8), step, lag) for step in range(8)]
+    assert client.counters()["held_steps"] == 0
+    assert client.controller_counters()["adopted"] == 1
+
+
+def test_hold_keeps_the_coefficients_and_counts(caplog: pytest.LogCaptureFixture) -> None:
+    client, transport = flaky(retries=1)
+    states = hand_loop(ANALYTIC, [0], 3)
+    train(client, range(3))
+    client.coefficients(3)
+    transport.failures = 1_000
+    with caplog.at_level(logging.WARNING):
+        held = train(client, range(3, 7))
+    assert {(c.tau, c.beta) for c in held} == {(states[3].tau, states[3].beta)}
+    assert [c.version for c in held] == [3, 4, 5, 6]
+    assert len(caplog.records) == 1  # once an outage, not once a step
+    assert client.counters()["held_steps"] == 3
+    assert client.counters()["retries"] == 1  # only the first round of the outage is tried again
+    transport.failures = 0
+    client.coefficients(7)  # round 6 was sent into the outage: held as well
+    train(client, range(7, 9))
+    assert client.coefficients(9).tau != states[3].tau
+    assert client.last_decision["version"] == 9
+    assert client.controller_counters()["unreachable_steps"] == 4
+    assert client.controller_counters()["reasons"]["stale"] == 4
+
+
+def test_local_steps_a_copy_on_the_ranks_own_statistics() -> None:
+    client, transport = flaky(when_unreachable="local", retries=0)
+    train(client, range(2))
+    transport.failures = 1_000
+    train(client, range(2, 5))
+    transport.failures = 0
+    seen = train(client, range(5, 8))
+    states = hand_loop(ANALYTIC, [0], 8)  # with one rank, its own statistics are all there are
+    assert seen == [expected(states, step, 0) for step in range(5, 8)]
+    assert client.counters()["local_steps"] == 4
+
+
+def test_raise_raises_until_the_controller_is_back() -> None:
+    client, transport = flaky(when_unreachable="raise", retries=2)
+    train(client, range(2))
+    transport.failures = 1_000
+    for _ in range(2):
+        with pytest.raises(ControllerUnavailableError, match="no answer for step 1 after 2 retries"):
+            client.coefficients(2)
+    transport.failures = 0
+    assert client.coefficients(2) == hand_loop(ANALYTIC, [0], 2)[-1].coefficients(2)
+
+
+def test_loading_retries_and_then_raises() -> None:
+    client, transport = flaky(retries=2)
+    transport.failures = 2
+    client.load_state_dict(client.state_dict())
+    transport.failures = 3
+    with pytest.raises(ControllerUnavailableError, match="did not take the state"):
+        client.load_state_dict(client.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lag": 2}, "lag is 2; valid: 0, 1"),
+        ({"reduction": "tree"}, "reduction is 'tree'"),
+        ({"when_unreachable": "guess"}, "valid: hold, local, raise"),
+        ({"timeout_s": 0.0}, "timeout_s is 0.0"),
+        ({"timeout_s": float("inf")}, "timeout_s is inf"),
+        ({"retries": -1}, "retries is -1"),
+        ({"backoff_s": float("nan")}, "backoff_s is nan"),
+    ],
+)
+def test_options_are_checked_at_the_door(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ClientOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("", 0, 1), "run_id is empty"),
+        (("run", 1, 1), "rank is 1"),
+        (("run", 0, 0), "world_size is 0"),
+        (("run", 0, 2), "only one rank can report"),
+    ],
+)
+def test_connect_checks_its_arguments(arguments: tuple[str, int, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        connect(*arguments, ANALYTIC, local=True)
+
+
+def test_collective_needs_torch_distributed() -> None:
+    with pytest.raises(ConfigError, match="init_process_group"):
+        connect("run", 0, 2, ANALYTIC, options=ClientOptions(reduction="collective"), local=True)

@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import pytest
+
+from maxent_ray.core.controller import Controller
+from maxent_ray.core.controller_state import ControllerState
+from maxent_ray.core.objectives import ControllerGradients
+from maxent_ray.core.statistics import BatchStatistics, merge
+from maxent_ray.errors import ConfigError, InvalidReportError
+from maxent_ray.runtime.protocol import Report, StateLoad
+from maxent_ray.runtime.service import HISTORY_ROUNDS, ControllerService
+from tests.runtime.support import ANALYTIC, TRUNCATED, hand_loop, measured, unrolled
+
+
+def report(rank: int, step: int, **changes: object) -> Report:
+    return dataclasses.replace(Report("run", rank, step, measured(rank, step)), **changes)
+
+
+def run_rounds(service: ControllerService, steps: range) -> None:
+    for step, rank in itertools.product(steps, range(service.world_size)):
+        service.report(report(rank, step))
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_rounds_equal_a_loop_over_controller_step(world_size: int) -> None:
+    service = ControllerService("run", ANALYTIC, world_size)
+    states = hand_loop(ANALYTIC, range(world_size), 8)
+    for step in range(8):
+        answers = [service.report(report(rank, step)) for rank in range(world_size)]
+        assert answers[:-1] == [None] * (world_size - 1)
+        assert answers[-1].coefficients == states[step + 1].coefficients(step)
+        assert answers[-1].state == states[step + 1].to_dict()
+        assert answers[-1].decision["version"] == step + 1
+
+
+def test_the_order_of_arrival_does_not_matter_to_the_last_bit() -> None:
+    outcomes = set()
+    for order in itertools.permutations(range(3)):
+        service = ControllerService("run", TRUNCATED, 3)
+        for step in range(4):
+            for rank in order:
+                service.report(report(rank, step, gradients=unrolled(rank, step)))
+        outcomes.add((service.state.tau.hex(), service.state.beta.hex(), service.state.version))
+    assert len(outcomes) == 1
+    assert outcomes != {(TRUNCATED.tau.hex(), TRUNCATED.beta.hex(), 4)}
+
+
+def test_a_duplicate_changes_nothing_and_gets_the_same_answer() -> None:
+    service = ControllerService("run", ANALYTIC, 2)
+    assert service.report(report(0, 0)) is None
+    assert service.report(report(0, 0, statistics=measured(5, 5))) is None  # even with other numbers
+    first = service.report(report(1, 0))
+    assert service.state == hand_loop(ANALYTIC, range(2), 1)[-1]
+    state = service.state
+    assert service.report(report(0, 0)) == first
+    assert service.report(report(1, 0)) == first
+    assert service.state == state
+    assert service.counters()["duplicates"] == 3
+    assert service.counters()["late"] == 0
+
+
+def test_late_reports_get_their_round_while_it_is_remembered_and_the_newest_after() -> None:
+    service = ControllerService("run", ANALYTIC, 1)
+    states = hand_loop(ANALYTIC, [0], HISTORY_ROUNDS + 2)
+    run_rounds(service, range(HISTORY_ROUNDS + 2))
+    assert service.report(report(0, 2)).coefficients == states[3].coefficients(2)
+    forgotten = service.report(report(0, 1))
+    assert forgotten.coefficients == states[-1].coefficients(1)
+    assert service.state == states[-1]
+    assert service.counters()["late"] == 1
+
+
+def test_several_rounds_may_be_open_and_close_in_order_of_step() -> None:
+    service = ControllerService("run", ANALYTIC, 2)
+    states = hand_loop(ANALYTIC, range(2), 3)
+    assert [service.report(report(0, step)) for step in range(3)] == [None] * 3
+    assert service.report(report(1, 1)) is None  # complete, but round 0 is not
+    assert service.state == states[0]
+    assert service.report(report(1, 0)).coefficients == states[1].coefficients(0)
+    assert service.answer(1).coefficients == states[2].coefficients(1)
+    assert service.answer(2) is None
+    assert service.report(report(1, 2)).coefficients == states[3].coefficients(2)
+
+
+INVALID = {
+    "run_id is 'other'": {"run_id": "other"},
+    "rank is 2": {"rank": 2},
+    "rank is -1": {"rank": -1},
+    "step is -3": {"step": -3},
+    "rank 0, step 1: statistics.weight_entropy_sum is nan": {
+        "statistics": BatchStatistics(weight_entropy_sum=math.nan)
+    },
+    "statistics.policy_kl_sum is inf": {"statistics": BatchStatistics(policy_kl_sum=math.inf)},
+    "statistics.tokens is -4": {"statistics": BatchStatistics(tokens=-4)},
+    "step is 9, but step 1 was expected": {"step": 9},
+    "controller state's tau is nan": {"state": {**ControllerState(0.1, 0.1).to_dict(), "tau": math.nan}},
+    "gradients.sensitivity.steps is 2": {
+        "gradients": dataclasses.replace(
+            unrolled(0, 0), sensitivity=dataclasses.replace(unrolled(0, 0).sensitivity, steps=2)
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("message", INVALID)
+def test_an_invalid_report_is_refused_by_name_and_leaves_no_trace(message: str) -> None:
+    service = ControllerService("run", ANALYTIC, 2)
+    run_rounds(service, range(1))
+    service.report(report(1, 1))
+    state = service.state
+    with pytest.raises(InvalidReportError, match=message):
+        service.report(dataclasses.replace(report(0, 1), **INVALID[message]))
+    assert service.state == state
+    assert service.counters()["rejected"] == 1
+    service.report(report(0, 1))  # the round is as open as before
+    assert service.state == hand_loop(ANALYTIC, range(2), 2)[-1]
+
+
+def test_a_restarted_service_goes_on_from_the_newest_state_that_a_report_carries() -> None:
+    whole = ControllerService("run", ANALYTIC, 2)
+    run_rounds(whole, range(6))
+    states = hand_loop(ANALYTIC, range(2), 10)
+    assert whole.state == states[6]
+    restarted = ControllerService("run", ANALYTIC, 2)
+    # rank 1 missed the answer of round 5 and repeats its report; rank 0 has it
+    behind = report(1, 5, state=states[5].to_dict(), answered=(states[5].coefficients(4),))
+    assert restarted.report(behind) is None
+    ahead = report(0, 6, state=states[6].to_dict(), answered=(states[6].coefficients(5),))
+    assert restarted.report(ahead) is None
+    assert restarted.answer(5).coefficients == states[6].coefficients(5)
+    assert restarted.counters()["adopted"] == 2
+    restarted.report(report(1, 6))
+    run_rounds(restarted, range(7, 10))
+    assert restarted.state == states[10]
+
+
+def test_a_rank_two_answers_behind_gets_each_round_as_it_was_decided() -> None:
+    states = hand_loop(ANALYTIC, range(2), 11)
+    restarted = ControllerService("run", ANALYTIC, 2)
+    answered = (states[10].coefficients(9), states[11].coefficients(10))
+    restarted.report(report(0, 11, state=states[11].to_dict(), answered=answered))
+    for step in (9, 10):
+        answer = restarted.report(report(1, step, state=states[9].to_dict()))
+        assert answer.coefficients == states[step + 1].coefficients(step)
+    assert restarted.counters()["late"] == 2
+
+
+def test_an_older_state_is_ignored() -> None:
+    service = ControllerService("run", ANALYTIC, 1)
+    run_rounds(service, range(4))
+    service.report(report(0, 4, state=ControllerState(9.0, 9.0, version=3, step=2).to_dict()))
+    assert service.state == hand_loop(ANALYTIC, [0], 5)[-1]
+    assert service.counters()["adopted"] == 0
+
+
+def test_every_rank_may_load_the_same_state_at_its_own_time() -> None:
+    states = hand_loop(ANALYTIC, range(2), 8)
+    service = ControllerService("run", ANALYTIC, 2)
+    run_rounds(service, range(2))
+    loads = [StateLoad(rank, states[7].to_dict(), (states[7].coefficients(6),)) for rank in range(2)]
+    assert service.load_state(loads[0]) == 1
+    service.report(report(0, 7, generation=1))
+    assert service.load_state(loads[1]) == 1  # keeps rank 0's report
+    assert service.report(report(1, 7, generation=1)).coefficients == states[8].coefficients(7)
+    assert service.answer(6).coefficients == states[7].coefficients(6)
+
+
+def test_a_second_load_by_the_same_rank_drops_the_open_round() -> None:
+    states = hand_loop(ANALYTIC, range(2), 3)
+    service = ControllerService("run", ANALYTIC, 2)
+    for generation in (1, 2):
+        for rank in range(2):
+            assert service.load_state(StateLoad(rank, states[2].to_dict())) == generation
+        assert service.report(report(1, 2, generation=generation)) is None
+    assert service.load_state(StateLoad(0, states[2].to_dict(), generation=2)) == 3
+    assert service.report(report(0, 2, generation=3)) is None
+
+
+def test_a_report_that_a_load_overtook_is_refused() -> None:
+    states = hand_loop(ANALYTIC, range(2), 1)
+    service = ControllerService("run", ANALYTIC, 2)
+    service.load_state(StateLoad(0, states[0].to_dict()))
+    with pytest.raises(InvalidReportError, match="another state was loaded since"):
+        service.report(report(0, 0, statistics=measured(9, 9)))
+    for rank in range(2):
+        service.report(report(rank, 0, generation=1))
+    assert service.state == states[1]
+
+
+def test_a_restarted_service_takes_over_the_generation() -> None:
+    states = hand_loop(ANALYTIC, range(2), 1)
+    service = ControllerService("run", ANALYTIC, 2)
+    service.report(
+        report(0, 0, statistics=measured(9, 9))
+    )  # sent before the last load, arrived after the restart
+    service.report(report(0, 0, generation=3))
+    service.report(report(1, 0, generation=3))
+    assert service.state == states[1]
+    assert service.load_state(StateLoad(0, states[0].to_dict(), generation=3)) == 4
+
+
+def test_gradients_are_a_token_weighted_mean_over_all_ranks() -> None:
+    service = ControllerService("run", TRUNCATED, 2)
+    tokens = [measured(rank, 0).tokens for rank in range(2)]
+    for step in range(2):
+        for rank in range(2):
+            service.report(report(rank, step, gradients=ControllerGradients(0.2 + rank, -0.1, source="mine")))
+    tokens = [measured(rank, 1).tokens for rank in range(2)]
+    decision = service.decisions(since_version=1)[0]
+    assert decision["tau_grad"] == pytest.approx((0.2 * tokens[0] + 1.2 * tokens[1]) / sum(tokens), rel=1e-14)
+    assert decision["beta_grad"] == pytest.approx(-0.1, rel=1e-14)
+    assert decision["source"] == "mine"
+
+
+def test_gradients_of_some_ranks_only_are_left_out_and_counted() -> None:
+    service = ControllerService("run", TRUNCATED, 2)
+    for step in range(2):
+        service.report(report(0, step, gradients=unrolled(0, step)))
+        service.report(report(1, step))
+    assert service.state.tau == TRUNCATED.tau
+    assert service.counters()["partial_gradients"] == 2
+    assert service.counters()["reasons"] == {"interval": 1, "no_gradient": 1}
+
+
+def test_sensitivities_merge_as_the_controller_would_merge_them() -> None:
+    service = ControllerService("run", TRUNCATED, 2)
+    for step, rank in itertools.product(range(2), range(2)):
+        service.report(report(rank, step, gradients=unrolled(rank, step)))
+    shards = [unrolled(rank, 1).sensitivity for rank in range(2)]
+    tokens = sum(shard.tokens for shard in shards)
+    mean = {
+        name: sum(getattr(shard, name) * shard.tokens for shard in shards) / tokens
+        for name in ("entropy", "kl", "entropy_tau", "entropy_beta", "kl_tau", "kl_beta")
+    }
+    controller = Controller(TRUNCATED)
+    state, _ = controller.step(controller.init(), merge(measured(0, 0), measured(1, 0)))
+    merged = dataclasses.replace(shards[0], **mean, tokens=tokens)
+    state, decision = controller.step(
+        state, merge(measured(0, 1), measured(1, 1)), ControllerGradients(sensitivity=merged)
+    )
+    assert service.state.tau == pytest.approx(state.tau, rel=1e-14)
+    assert service.state.beta == pytest.approx(state.beta, rel=1e-14)
+    assert decision.tau != decision.previous_tau
+
+
+def test_decisions_are_logged_with_their_reasons() -> None:
+    service = ControllerService("run", ANALYTIC, 1)
+    run_rounds(service, range(5))
+    assert [entry["version"] for entry in service.decisions(since_version=2)] == [3, 4, 5]
+    assert sum(service.counters()["reasons"].values()) == 5
+
+
+def test_a_world_without_ranks_is_refused() -> None:
+    with pytest.raises(ConfigError, match="world_size is 0"):
+        ControllerService("run", ANALYTIC, 0)
