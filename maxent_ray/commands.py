@@ -1,0 +1,157 @@
+"""What the commands do: settings, a cluster, the job, and its results on the terminal and on disk."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from maxent_ray.cluster import ray_cluster
+from maxent_ray.config import ExperimentConfig
+from maxent_ray.config_loading import load_config
+from maxent_ray.errors import ResumeError
+from maxent_ray.tasks import build_task
+from maxent_ray.tune.comparison import run_comparison
+from maxent_ray.tune.execution import RunResult
+from maxent_ray.tune.plots import plot_all
+from maxent_ray.tune.progress import Progress
+from maxent_ray.tune.search_space import build_search_space
+from maxent_ray.tune.summary import summarise
+from maxent_ray.tune.tables import print_comparison
+from maxent_ray.tune.trial_spec import TrialSpec, population, references
+
+CONFIG = "config.yaml"
+LOG_WIDTH = 110
+"""Columns of tables that are written to a file or a pipe."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run writes."""
+
+    name: str
+    results: Path
+    resume: bool
+
+    @classmethod
+    def of(cls, name: str, results: Path, resume: Path | None) -> Place:
+        """``results/name``, or the folder to go on with."""
+        if resume is None:
+            return cls(name, results, False)
+        return cls(resume.resolve().name, resume.parent, True)
+
+    @property
+    def folder(self) -> Path:
+        """The run's own folder."""
+        return self.results / self.name
+
+
+def default_name(command: str) -> str:
+    """A name that is free: the command and the time."""
+    return f"{command}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def settings(
+    place: Place, file: Path | None, flags: Mapping[str, Any], overrides: Sequence[str] | None
+) -> ExperimentConfig:
+    """The experiment that a command line asks for: file, then flags (None: not given), then overrides.
+
+    Raises:
+        ConfigError: a setting is unknown or out of range.
+        ResumeError: the folder to go on with holds no run.
+        PolicyLoadError: the model's folder does not exist or lacks something.
+        TaskError: the task is empty or too small.
+    """
+    if place.resume and file is None:
+        file = place.folder / CONFIG
+        if not file.is_file():
+            raise ResumeError(
+                f"cannot go on with {place.folder}: it has no {CONFIG}; give the folder of a result"
+            )
+    given = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    config = load_config(file, [*given, *(overrides or ())])
+    check_inputs(config)
+    return config
+
+
+def check_inputs(config: ExperimentConfig) -> None:
+    """Look at model and task before anything starts.
+
+    Raises:
+        PolicyLoadError: the model's folder does not exist or lacks something.
+        TaskError: the task is empty or too small.
+    """
+    if config.policy.model != "embedded":
+        from maxent_ray.policy.source import find_source  # loads transformers
+
+        find_source(config.policy.model)
+    build_task(config.task.name, held_out_count=config.task.held_out_prompts, seed=config.task.seed)
+
+
+def compare(place: Place, config: ExperimentConfig, ray_address: str | None) -> None:
+    """``maxent-ray compare``."""
+    space = build_search_space(config)
+    planned = population(config, space) + (references(config, space) if config.tune.references else [])
+    _run_trials(place, config, ray_address, planned, run_comparison)
+
+
+def _run_trials(
+    place: Place,
+    config: ExperimentConfig,
+    ray_address: str | None,
+    planned: Sequence[TrialSpec],
+    run: Callable[..., RunResult],
+) -> None:
+    """Run trials with a live table, then summarise, plot and print."""
+    console, started = make_console(), time.monotonic()
+    with ray_cluster(ray_address) as cluster:
+        _say(console, cluster.describe())
+        _say(console, [f"Results: {place.folder} (Ctrl-C stops; go on with --resume {place.folder})"])
+        total = sum(spec.steps for spec in planned)
+        with Progress(total, config.train.steps, console=console) as progress:
+            progress.phase(f"training {len(planned)} trials")
+            result = run(
+                config, name=place.name, results=place.results, resume=place.resume, listeners=[progress]
+            )
+    for trial, error in result.failed.items():
+        console.print(Text(f"{trial} failed: {error}", style="red"))
+    show_results(place.folder, console, time.monotonic() - started)
+
+
+def show_results(folder: Path, console: Console, wall_seconds: float) -> None:
+    """Write ``summary.json`` and the plots of a results folder, and print its tables."""
+    summary = summarise(folder, wall_seconds)
+    plots = plot_all(folder)
+    print_comparison(summary, console)
+    _say(
+        console,
+        ["", f"Written to {folder}: summary.json, {', '.join(plot.name for plot in plots)} and the records."],
+    )
+
+
+def make_console() -> Console:
+    """Standard output; as wide as the terminal, or wide enough for the tables where there is none."""
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH)
+
+
+def version() -> None:
+    """``maxent-ray version``."""
+    import platform
+    from importlib.metadata import version as installed
+
+    for package in ("maxent-ray", "ray", "torch", "transformers"):
+        print(f"{package} {installed(package)}")
+    print(f"python {platform.python_version()}")
+
+
+def _say(console: Console, lines: Sequence[str]) -> None:
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)
