@@ -91,7 +91,7 @@ class ControllerMetaSettings(Section):
     analytic_steps: int = 1
     form: Form = "paired"
     fallback: Literal["analytic"] | None = None
-    magnitude_decay: float = 0.9
+    sensitivity_decay: float = 0.9
     hypergradient_mode: Mode = "reverse"
     hypergradient_groups: Count = 8
     """Groups of a rank's batch that the unroll runs over."""
@@ -112,19 +112,27 @@ class WeightingSettings(Section):
     kl_signal: KlSignal = "policy_kl"
     tau_target_entropy: float | None = None
     """H* in nats."""
-    tau_target_entropy_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """H* as a fraction of log G; give this or ``tau_target_entropy``."""
+    tau_target_entropy_fraction: Annotated[float, Field(gt=0, lt=1)] | None = 0.95
+    """H* as a fraction of log G; give this or ``tau_target_entropy``. With both null τ is left alone."""
     tau_target_entropy_final_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     """H* at the end of the annealing, as a fraction of log G."""
     tau_target_entropy_horizon: int = 0
     """Steps of the annealing."""
-    kl_target: float = 0.0
+    kl_target: float = 0.05
     """KL* in nats; 0 leaves β alone."""
     tau_min: float = 1e-3
     tau_max: float = 100.0
     beta_min: float = 1e-4
     beta_max: float = 100.0
     controller_meta: ControllerMetaSettings = ControllerMetaSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nats_replace_the_default(cls, values: Any) -> Any:
+        """A target in nats replaces the default fraction; a fraction that is given as well is an error."""
+        if isinstance(values, dict) and values.get("tau_target_entropy") is not None:
+            return {"tau_target_entropy_fraction": None, **values}
+        return values
 
     @model_validator(mode="after")
     def _one_target(self) -> WeightingSettings:
@@ -173,7 +181,7 @@ class WeightingSettings(Section):
             truncation_steps=meta.analytic_steps if meta.truncation_steps is None else meta.truncation_steps,
             form=meta.form,
             fallback=meta.fallback,
-            magnitude_decay=meta.magnitude_decay,
+            sensitivity_decay=meta.sensitivity_decay,
         )
 
 
@@ -292,7 +300,7 @@ class ExperimentConfig(Section):
     policy: PolicySettings = PolicySettings()
     task: TaskSettings = TaskSettings()
     grpo: GRPOConfig = GRPOConfig()
-    weighting: WeightingSettings = WeightingSettings(tau_target_entropy_fraction=0.95, kl_target=0.05)
+    weighting: WeightingSettings = WeightingSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     train: TrainSettings = TrainSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

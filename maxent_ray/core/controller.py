@@ -13,7 +13,7 @@ from typing import NamedTuple
 from maxent_ray.core import meta_gradient, update_rules
 from maxent_ray.core.controller_config import ControllerConfig
 from maxent_ray.core.controller_state import ControllerState, Decision, Reason
-from maxent_ray.core.meta_gradient import Magnitudes
+from maxent_ray.core.meta_gradient import SensitivityTrack
 from maxent_ray.core.objectives import (
     ControllerGradients,
     ControllerMetaContext,
@@ -115,20 +115,20 @@ class Controller:
         state = replace(state, window=BatchStatistics())
         if gradients is not None and not _is_usable(gradients):
             return self._keep(state, Reason.NON_FINITE, targets, measured)
-        magnitudes = self._track(state.magnitudes, gradients)
-        signals = self._compute(state.step, targets, measured, gradients, magnitudes)
+        track = self._track(state.sensitivities, gradients)
+        signals = self._compute(state.step, targets, measured, gradients, track)
         if signals is None:
             return self._keep(state, Reason.NO_GRADIENT, targets, measured)
-        return self._move(replace(state, magnitudes=magnitudes), targets, measured, signals)
+        return self._move(replace(state, sensitivities=track), targets, measured, signals)
 
     def _measure(self, statistics: BatchStatistics) -> _Measured:
         entropy, kl = statistics.mean(self.config.entropy_signal), statistics.mean(self.config.kl_signal)
         return _Measured(entropy, kl, statistics)
 
-    def _track(self, magnitudes: Magnitudes, gradients: ControllerGradients | None) -> Magnitudes:
+    def _track(self, track: SensitivityTrack, gradients: ControllerGradients | None) -> SensitivityTrack:
         if gradients is None or gradients.sensitivity is None:
-            return magnitudes
-        return meta_gradient.track(magnitudes, gradients.sensitivity, self.config.magnitude_decay)
+            return track
+        return track.track(gradients.sensitivity, self.config.sensitivity_decay)
 
     def _compute(
         self,
@@ -136,7 +136,7 @@ class Controller:
         targets: Targets,
         measured: _Measured,
         gradients: ControllerGradients | None,
-        magnitudes: Magnitudes,
+        track: SensitivityTrack,
     ) -> ControllerGradients | None:
         """Ask the objective; truncated backprop finds the workers' unroll behind ``backprop_fn``."""
         if self._objective is None:
@@ -150,7 +150,7 @@ class Controller:
             target_entropy, target_kl = targets.tau_target_entropy, targets.kl_target
             if self.config.form == "joint":
                 return meta_gradient.joint(gradients.sensitivity, target_entropy, target_kl)
-            return meta_gradient.paired(gradients.sensitivity, magnitudes, target_entropy, target_kl)
+            return meta_gradient.paired(gradients.sensitivity, track, target_entropy, target_kl)
 
         signals = self._objective.compute(
             ControllerMetaContext(

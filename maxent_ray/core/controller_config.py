@@ -77,8 +77,8 @@ class ControllerConfig:
     form: Form = "paired"
     fallback: Literal["analytic"] | None = None
     """What truncated backprop does without usable gradients: None skips the update."""
-    magnitude_decay: float = 0.9
-    """Decay of the running magnitudes that ``paired`` divides by."""
+    sensitivity_decay: float = 0.9
+    """Decay of the running sensitivities that ``paired`` uses."""
     saturation_patience: int = 20
     """Updates in a row at a bound, still pushed outwards, after which the target is reported as infeasible."""
 
@@ -164,7 +164,7 @@ class ControllerConfig:
             _require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
         for name in ("warmup_steps", "dead_band", "tau_proportional_gain", "beta_proportional_gain"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
-        for name in ("ema_decay", "magnitude_decay"):
+        for name in ("ema_decay", "sensitivity_decay"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
         self._check_bounds("tau")
         self._check_bounds("beta")

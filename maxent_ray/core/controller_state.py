@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
-from maxent_ray.core.meta_gradient import Magnitudes
+from maxent_ray.core.meta_gradient import RunningSensitivity, SensitivityTrack
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import InvalidReportError
 
@@ -54,7 +54,7 @@ class ControllerState:
     tau_rule: Mapping[str, float] = field(default_factory=dict)
     """Averages and moments of τ's update rule."""
     beta_rule: Mapping[str, float] = field(default_factory=dict)
-    magnitudes: Magnitudes = Magnitudes()
+    sensitivities: SensitivityTrack = SensitivityTrack()
     window: BatchStatistics = BatchStatistics()
     """Statistics since the last update."""
     saturated: int = 0
@@ -82,15 +82,21 @@ class ControllerState:
             InvalidReportError: a key is unknown or missing, or a number that decisions rest on is not finite.
         """
         _require_keys("controller state", values, cls)
-        _require_keys("controller state's magnitudes", values["magnitudes"], Magnitudes)
+        _require_keys("controller state's sensitivities", values["sensitivities"], SensitivityTrack)
+        for name, running in values["sensitivities"].items():
+            _require_keys(f"controller state's sensitivities.{name}", running, RunningSensitivity)
         _require_keys("controller state's window", values["window"], BatchStatistics)
-        for group in ("tau_rule", "beta_rule", "magnitudes", "window"):
-            for name, value in values[group].items():
+        groups = {name: values[name] for name in ("tau_rule", "beta_rule", "window")}
+        groups |= {f"sensitivities.{name}": running for name, running in values["sensitivities"].items()}
+        for group, numbers in groups.items():
+            for name, value in numbers.items():
                 _require_number(f"{group}.{name}", value, "finite", -math.inf)
         for name in ("tau", "beta"):
             _require_number(name, values[name], "finite and >= 0", 0.0)
         nested = {
-            "magnitudes": Magnitudes(**values["magnitudes"]),
+            "sensitivities": SensitivityTrack(
+                **{name: RunningSensitivity(**running) for name, running in values["sensitivities"].items()}
+            ),
             "window": BatchStatistics.from_dict(values["window"]),
         }
         return cls(**{**values, **nested})

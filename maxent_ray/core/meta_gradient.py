@@ -17,12 +17,40 @@ FORMS: tuple[Form, ...] = ("paired", "joint")
 
 
 @dataclass(frozen=True)
-class Magnitudes:
-    """Running magnitude of the two sensitivities that ``paired`` divides by; part of the controller's state."""
+class RunningSensitivity:
+    """One sensitivity over time: its usual size, and its direction relative to that size."""
 
-    entropy_tau: float = 0.0
-    kl_beta: float = 0.0
+    log_magnitude: float = 0.0
+    """Exponential mean of log |s|: a geometric mean, so that one wild batch does not set the scale."""
+    direction: float = 0.0
+    """Exponential mean of s/magnitude cut to ±1: near ±1 while batches agree, near 0 while they do not."""
     updates: int = 0
+
+    def track(self, sensitivity: float, decay: float) -> RunningSensitivity:
+        """Take one batch's sensitivity in; early means are plain averages, so they carry no bias to zero."""
+        updates = self.updates + 1
+        keep = min(decay, 1 - 1 / updates)
+        if sensitivity == 0:  # says nothing about the size
+            return RunningSensitivity(self.log_magnitude, keep * self.direction, updates)
+        log_magnitude = keep * self.log_magnitude + (1 - keep) * math.log(abs(sensitivity))
+        relative = math.copysign(min(1.0, abs(sensitivity) / math.exp(log_magnitude)), sensitivity)
+        return RunningSensitivity(log_magnitude, keep * self.direction + (1 - keep) * relative, updates)
+
+
+@dataclass(frozen=True)
+class SensitivityTrack:
+    """The two sensitivities that ``paired`` uses; part of the controller's state."""
+
+    entropy_tau: RunningSensitivity = RunningSensitivity()
+    """dH_K/dτ."""
+    kl_beta: RunningSensitivity = RunningSensitivity()
+    """dKL_K/dβ."""
+
+    def track(self, sensitivity: Sensitivity, decay: float) -> SensitivityTrack:
+        """Take one round's merged sensitivities in."""
+        return SensitivityTrack(
+            self.entropy_tau.track(sensitivity.entropy_tau, decay), self.kl_beta.track(sensitivity.kl_beta, decay)
+        )
 
 
 def merge_sensitivities(reports: Sequence[Sensitivity]) -> Sensitivity:
@@ -55,30 +83,27 @@ def is_finite(sensitivity: Sensitivity) -> bool:
     return all(math.isfinite(value) for value in astuple(sensitivity))
 
 
-def track(magnitudes: Magnitudes, sensitivity: Sensitivity, decay: float) -> Magnitudes:
-    """Exponential mean of |dH_K/dτ| and |dKL_K/dβ|, without bias at the start (decay is capped by the count)."""
-    updates = magnitudes.updates + 1
-    keep = min(decay, 1 - 1 / updates)
-    return Magnitudes(
-        entropy_tau=keep * magnitudes.entropy_tau + (1 - keep) * abs(sensitivity.entropy_tau),
-        kl_beta=keep * magnitudes.kl_beta + (1 - keep) * abs(sensitivity.kl_beta),
-        updates=updates,
-    )
-
-
 def paired(
-    sensitivity: Sensitivity, magnitudes: Magnitudes, target_entropy: float | None, target_kl: float
+    sensitivity: Sensitivity, track: SensitivityTrack, target_entropy: float | None, target_kl: float
 ) -> ControllerGradients:
-    """τ from the entropy term, β from the KL term, each over the running magnitude of its own sensitivity.
+    """τ from the entropy term, β from the KL term, each relative to the running magnitude of its own sensitivity.
 
-    ``tau_grad`` = e_H · (dH_K/dτ)/m_τ and ``beta_grad`` = −e_KL · (dKL_K/dβ)/m_β: the step stays proportional to the
-    relative error. A sensitivity of exactly zero has no direction and gives no signal.
+    ``tau_grad`` = e_H · d_τ and ``beta_grad`` = −e_KL · d_β, with d the running mean of the sensitivity over its
+    magnitude. A step stays proportional to its error; it shrinks while batches disagree about the direction.
+    Using one batch's sensitivity here instead of the mean biases the loop: it and the error come from the same
+    sequences, and a loop at rest then has E[e·s] = 0, not E[e] = 0.
+
+    Args:
+        sensitivity: Merged over ranks; its H and KL are those after K steps.
+        track: Running sensitivities, this round's included.
+        target_entropy: H* (nats); None: no τ signal.
+        target_kl: KL* (nats); 0: no β signal.
     """
     tau_grad = beta_grad = None
-    if target_entropy is not None and magnitudes.entropy_tau > 0:
-        tau_grad = _relative(sensitivity.entropy, target_entropy) * sensitivity.entropy_tau / magnitudes.entropy_tau
-    if target_kl > 0 and magnitudes.kl_beta > 0:
-        beta_grad = -_relative(sensitivity.kl, target_kl) * sensitivity.kl_beta / magnitudes.kl_beta
+    if target_entropy is not None:
+        tau_grad = _relative(sensitivity.entropy, target_entropy) * track.entropy_tau.direction
+    if target_kl > 0:
+        beta_grad = -_relative(sensitivity.kl, target_kl) * track.kl_beta.direction
     return ControllerGradients(tau_grad, beta_grad, source="truncated_backprop", sensitivity=sensitivity)
 
 

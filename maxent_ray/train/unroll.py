@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from maxent_ray.train.loss import LossTerms, policy_loss
 def unroll_sensitivity(
     model: nn.Module,
     batch: PreparedBatch,
+    statistics: BatchStatistics,
     tau: float,
     beta: float,
     *,
@@ -31,13 +31,14 @@ def unroll_sensitivity(
 ) -> Sensitivity:
     """Unroll K policy-gradient steps on the first groups of a batch and differentiate H and KL after them.
 
-    The inner steps follow the live optimiser: η/(√v̂ + ε) of AdamW, frozen, as a diagonal preconditioner. The
+    The inner steps follow the live optimiser through :func:`preconditioner`. The
     inner KL is over the full vocabulary whatever estimator the run trains with: differentiable, with low variance.
     A weight entropy does not depend on θ, so it is taken over the whole batch.
 
     Args:
         model: The policy, after its optimiser step.
         batch: The whole batch of this rank.
+        statistics: Measured on it, before the optimiser step.
         tau: τ that the step trained with.
         beta: β that the step trained with.
         steps: K.
@@ -48,22 +49,22 @@ def unroll_sensitivity(
     Returns:
         H and KL after K steps, and their derivatives.
     """
-    subset = batch.take(slice(0, weighting.controller_meta.hypergradient_groups))
-    tokens = subset.rollout.completion_mask.sum()
+    inner_groups, outer_groups = split_groups(batch, weighting)
+    seen, unseen = batch.take(inner_groups), batch.take(outer_groups)
+    tokens = unseen.rollout.completion_mask.sum()
+    rho = batch.ref_logprobs.double()  # in float32, dH/dτ loses its sign where the weights are nearly flat or 0
     full_kl = grpo.model_copy(update={"kl_estimator": "full"})
 
-    def evaluate(params: Params, coefficients: Coefficients) -> LossTerms:
-        return policy_loss(
-            model, subset, *coefficients, grpo=full_kl, weighting=weighting, params=params
-        )
+    def evaluate(groups: PreparedBatch, params: Params, coefficients: Coefficients) -> LossTerms:
+        return policy_loss(model, groups, *coefficients, grpo=full_kl, weighting=weighting, params=params)
 
     def inner(params: Params, coefficients: Coefficients, k: int) -> Tensor:
         del k  # every inner step sees the same sequences
-        return evaluate(params, coefficients).loss
+        return evaluate(seen, params, coefficients).loss
 
     def outer(params: Params, coefficients: Coefficients) -> Tensor:
-        terms = evaluate(params, coefficients)
-        weights = group_weights(batch.log_q, batch.ref_logprobs, *coefficients)
+        terms = evaluate(unseen, params, coefficients)
+        weights = group_weights(batch.log_q.double(), rho, *coefficients)
         if weighting.entropy_signal == "weight_entropy":
             entropy = weight_entropy(weights).mean()
         else:
@@ -71,19 +72,20 @@ def unroll_sensitivity(
         if weighting.kl_signal == "policy_kl":
             kl = terms.mean_kl(tokens)
         else:
-            kl = weight_kl(weights, batch.ref_logprobs).mean()
-        return torch.stack([entropy, kl])
+            kl = weight_kl(weights, rho).mean()
+        return torch.stack([entropy.double(), kl.double()])
 
+    # 0-dim float64 coefficients leave the model's precision alone; in bfloat16 they would have two digits.
+    leaves = torch.tensor([tau, beta], dtype=torch.float64, device=rho.device)
     params = dict(model.named_parameters())
-    dtype = next(iter(params.values())).dtype
-    coefficients = (torch.tensor(tau, dtype=dtype), torch.tensor(beta, dtype=dtype))
-    device = batch.rewards.device
+    with torch.no_grad():
+        before = evaluate(unseen, params, (leaves[0], leaves[1])).mean_kl(tokens)
     with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
         result = unrolled_gradients(
             inner,
             outer,
             params,
-            (coefficients[0].to(device), coefficients[1].to(device)),
+            (leaves[0], leaves[1]),
             steps=steps,
             learning_rate=rates,
             mode=weighting.controller_meta.hypergradient_mode,
@@ -93,7 +95,7 @@ def unroll_sensitivity(
     )
     return Sensitivity(
         entropy=entropy,
-        kl=kl,
+        kl=_level(kl, float(before), statistics, weighting),
         entropy_tau=entropy_tau,
         entropy_beta=entropy_beta,
         kl_tau=kl_tau,
@@ -103,26 +105,37 @@ def unroll_sensitivity(
     )
 
 
-def debiased(sensitivity: Sensitivity, statistics: BatchStatistics, subset_kl: float, kl_signal: str) -> Sensitivity:
-    """Replace the subset's KL level by the whole batch's, keeping the change that the K steps made.
+def split_groups(batch: PreparedBatch, weighting: WeightingSettings) -> tuple[slice, slice]:
+    """Groups that the inner steps run over, and groups that H and KL are measured on afterwards.
+
+    They differ where the batch has groups enough: inner steps lower KL on their own sequences more than anywhere
+    else, and measuring there would read that as success.
+    """
+    count = min(weighting.controller_meta.hypergradient_groups, batch.rollout.group_count)
+    start = min(count, batch.rollout.group_count - count)
+    return slice(0, count), slice(start, start + count)
+
+
+def _level(kl: float, before: float, statistics: BatchStatistics, weighting: WeightingSettings) -> float:
+    """KL after K steps, with the subset's level replaced by the whole batch's.
 
     The subset is a small sample, but the same one before and after the unroll: KL_batch + (KL_K − KL_0) of the
-    subset has the mean of KL_K and the variance of the batch (a control variate).
-
-    Args:
-        sensitivity: Of the unroll on the subset.
-        statistics: Of the rank's whole batch, at the parameters the batch was sampled from.
-        subset_kl: KL_0: the subset's KL at the same parameters (nats per token).
-        kl_signal: The declared signal; a weight KL is taken over the whole batch already and stays.
+    subset has the mean of KL_K and the variance of the batch (a control variate). A weight KL is taken over the
+    whole batch already.
     """
     batch_kl = statistics.mean("policy_kl")
-    if kl_signal != "policy_kl" or batch_kl is None:
-        return sensitivity
-    return replace(sensitivity, kl=batch_kl + sensitivity.kl - subset_kl)
+    if weighting.kl_signal != "policy_kl" or batch_kl is None:
+        return kl
+    return batch_kl + kl - before
 
 
 def preconditioner(model: nn.Module, optimizer: torch.optim.AdamW, clip_scale: float) -> dict[str, Tensor]:
-    """Per-parameter step sizes of the live AdamW, η·c/(√v̂ + ε), frozen.
+    """Step sizes with which one batch's gradient enters the live AdamW step, frozen.
+
+    AdamW moves θ by −η m̂/(√v̂ + ε), and a new gradient g enters m̂ with the share (1 − β₁)/(1 − β₁ᵗ). So the part
+    of a step that τ and β can still move is −η c (1 − β₁)/(1 − β₁ᵗ)/(√v̂ + ε) · g; the rest is momentum of earlier
+    batches, a constant. Leaving the share out makes inner steps ten times too long: they leave the region where the
+    policy is anything like itself, and their sensitivities are noise.
 
     Args:
         model: Owner of the parameters.
@@ -133,10 +146,12 @@ def preconditioner(model: nn.Module, optimizer: torch.optim.AdamW, clip_scale: f
         A tensor for every named parameter, detached.
     """
     group = optimizer.param_groups[0]
+    first_decay, second_decay = group["betas"]
     rates = {}
     for name, parameter in model.named_parameters():
         state = optimizer.state[parameter]
-        correction = 1 - group["betas"][1] ** float(state["step"])
-        root = (state["exp_avg_sq"] / correction).sqrt_()
-        rates[name] = (group["lr"] * clip_scale) / root.add_(group["eps"])
+        updates = float(state["step"])
+        share = (1 - first_decay) / (1 - first_decay**updates)
+        root = (state["exp_avg_sq"] / (1 - second_decay**updates)).sqrt_()
+        rates[name] = (group["lr"] * clip_scale * share) / root.add_(group["eps"])
     return rates

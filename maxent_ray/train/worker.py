@@ -25,7 +25,7 @@ from maxent_ray.train.batch import PreparedBatch, grouped, prepare_batch, stream
 from maxent_ray.train.evaluation import HeldOutMetrics, grade_completions
 from maxent_ray.train.loss import LossTerms, policy_loss
 from maxent_ray.train.row import StepRow
-from maxent_ray.train.unroll import debiased, preconditioner, unroll_sensitivity
+from maxent_ray.train.unroll import preconditioner, unroll_sensitivity
 
 _ROLLOUT_STREAM, _EVALUATION_STREAM = 0, 1
 
@@ -212,6 +212,7 @@ class TrainingWorker:
         sensitivity = unroll_sensitivity(
             self.policy.model,
             batch,
+            statistics,
             coefficients.tau,
             coefficients.beta,
             steps=self._controller.truncation_steps,
@@ -219,9 +220,6 @@ class TrainingWorker:
             grpo=self.config.grpo,
             weighting=self.config.weighting,
         )
-        rows = batch.rollout.rows(slice(0, self.config.weighting.controller_meta.hypergradient_groups))
-        subset_kl = update.terms.token_kl[rows].sum() / batch.rollout.completion_mask[rows].sum()
-        sensitivity = debiased(sensitivity, statistics, float(subset_kl), self.config.weighting.kl_signal)
         return ControllerGradients(source="truncated_backprop", sensitivity=sensitivity)
 
     def _row(
