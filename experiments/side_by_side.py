@@ -1,0 +1,79 @@
+"""Run many small local runs side by side, keep each finished one on disk, and show progress.
+
+Shared by the experiments that compare seeds and starts. A run that is already on disk is not run again, so an
+interrupted experiment goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+def run_all(runs: Mapping[str, Sequence[str]], folder: Path, processes: int) -> dict[str, dict[str, Any]]:
+    """Run every ``label → overrides``, some at a time, one thread each.
+
+    Args:
+        runs: Overrides (``section.key=value``) of each run, by label.
+        folder: Where ``<label>.json`` goes.
+        processes: Runs at a time.
+
+    Returns:
+        By label: ``{"overrides", "rows", "warm_start", "held_out"}``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = {label: list(overrides) for label, overrides in runs.items() if not _is_done(folder, label, overrides)}
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    context = multiprocessing.get_context("spawn")
+    with Progress(*columns) as progress, ProcessPoolExecutor(processes, mp_context=context) as pool:
+        bar = progress.add_task("runs", total=len(runs), completed=len(runs) - len(missing))
+        futures = {pool.submit(_run, overrides, _path(folder, label)): label for label, overrides in missing.items()}
+        for future in as_completed(futures):
+            progress.console.print(f"{futures[future]}: {future.result()}")
+            progress.advance(bar)
+    return {label: json.loads(_path(folder, label).read_text()) for label in runs}
+
+
+def _path(folder: Path, label: str) -> Path:
+    return folder / f"{label}.json"
+
+
+def _is_done(folder: Path, label: str, overrides: Sequence[str]) -> bool:
+    path = _path(folder, label)
+    return path.exists() and json.loads(path.read_text())["overrides"] == list(overrides)
+
+
+def _run(overrides: list[str], path: Path) -> str:
+    """One run in a process of its own; returns a line about it."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from maxent_ray.config_loading import load_config
+    from maxent_ray.train.local import run_local
+
+    run = run_local(load_config(overrides=overrides))
+    record = {
+        "overrides": overrides,
+        "rows": [row.to_dict() for row in run.rows],
+        "warm_start": run.warm_start.to_dict(),
+        "held_out": run.held_out.to_dict(),
+    }
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(record))
+    partial.replace(path)
+    last = run.rows[-1]
+    return (
+        f"H {last.entropy:.3f}, KL {last.kl:.4f}, tau {last.tau:.3f}, beta {last.beta:.4f}, "
+        f"held-out coverage {run.held_out.coverage:.3f}"
+    )
