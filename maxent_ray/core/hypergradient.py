@@ -85,8 +85,7 @@ def unrolled_gradients(
     tau, beta = (c.detach().clone().requires_grad_() for c in coefficients)
     with torch.enable_grad():  # under a caller's no_grad() every derivative would come out as 0
         final = _unroll(inner_loss, params, (tau, beta), steps=steps, rates=rates)
-        outer = outer_loss(final, (tau, beta))
-    return _differentiate(outer, tau, beta)
+        return _differentiate(outer_loss(final, (tau, beta)), tau, beta)
 
 
 def _rates(params: Params, learning_rate: float | Params) -> Mapping[str, Tensor | float]:
