@@ -214,7 +214,8 @@ def build_controller_objective(cfg: Any, weighting: Any) -> ControllerObjective 
     if method in ANALYTIC_METHODS:
         return AnalyticControllerObjective()
     if method in TRUNCATED_METHODS:
-        steps = _optional(meta, "truncation_steps") or _optional(meta, "analytic_steps") or 1
+        given = (_optional(meta, name) for name in ("truncation_steps", "analytic_steps"))
+        steps = next((value for value in given if value is not None), 1)
         fallback: Any = meta.fallback if hasattr(meta, "fallback") else "analytic"
         return TruncatedBackpropControllerObjective(steps, fallback=fallback)
     valid = ", ".join(ANALYTIC_METHODS + TRUNCATED_METHODS)
