@@ -243,7 +243,7 @@ class Controller:
         ]
         if all("dead_band" in events for events in active):
             return Reason.DEAD_BAND
-        return Reason.CLIPPED if any("dead_band" != e for events in active for e in events) else Reason.UPDATED
+        return Reason.CLIPPED if any(event != "dead_band" for events in active for event in events) else Reason.UPDATED
 
     def _keep(
         self, state: ControllerState, reason: Reason, targets: Targets, measured: _Measured

@@ -40,10 +40,10 @@ class WorkerGroup:
     def __init__(self, config: ExperimentConfig, run_id: str) -> None:
         train = config.train
         self._use_gpu = ask_for_gpus(train)
-        actor = ray.remote(RankActor).options(
+        actor: Any = ray.remote(RankActor).options(
             num_cpus=train.cpus_per_worker, num_gpus=train.gpus_per_worker if self._use_gpu else 0
         )
-        self._ranks = [actor.remote() for _ in range(train.num_workers)]
+        self._ranks: list[Any] = [actor.remote() for _ in range(train.num_workers)]
         self._controller: Any = None
         self.reset(config, run_id)
 

@@ -1,0 +1,106 @@
+"""What does the controller cost a training step? Paired steps with it (Ray actor, lag 1) and with fixed τ, β.
+
+    python experiments/benchmarks/controller_overhead.py --output experiments/results/controller_overhead
+
+Two workers in one process take the same steps in turn, A B B A …: the same prompts, samples and parameters, because
+the controller's learning rates are set too small to change anything. What is left is the cost of measuring nothing
+more than the row needs, reporting to the actor, and fetching coefficients. Prints the paired ratio and writes JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import ray
+import torch
+from rich.progress import track
+
+from maxent_ray.config_loading import load_config
+from maxent_ray.core.controller_state import Coefficients
+from maxent_ray.runtime.client import connect
+from maxent_ray.train.rank import client_options
+from maxent_ray.train.worker import TrainingWorker
+
+FROZEN = [
+    "weighting.controller_meta.tau_learning_rate=1e-15",
+    "weighting.controller_meta.beta_learning_rate=1e-15",
+    "weighting.controller_meta.beta_proportional_gain=0",
+]
+
+
+class FixedCoefficients:
+    """Stands where the client stands, and does nothing: τ and β by hand, as trainers without a controller have them."""
+
+    last_decision = None
+
+    def __init__(self, tau: float, beta: float) -> None:
+        self._coefficients = Coefficients(tau, beta, version=0, step=0)
+
+    def coefficients(self, step: int) -> Coefficients:
+        """The same at every step."""
+        return replace(self._coefficients, step=step)
+
+    def report(self, step: int, statistics: object, gradients: object = None) -> None:
+        """Nobody listens."""
+
+    def counters(self) -> dict[str, int]:
+        """Nothing is counted."""
+        return {"held_steps": 0, "local_steps": 0}
+
+
+def main() -> None:
+    """Time pairs of steps; print the ratio of medians and the median of ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("results/controller_overhead"))
+    parser.add_argument("--pairs", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
+
+    config = load_config(overrides=FROZEN)
+    client = connect("overhead", 0, 1, config.controller_config(), options=client_options(config.runtime))
+    fixed: Any = FixedCoefficients(config.weighting.tau, config.weighting.beta)
+    controlled, plain = TrainingWorker(config, client), TrainingWorker(config, fixed)
+    for _ in range(3):
+        controlled.step(), plain.step()
+
+    seconds: dict[str, list[float]] = {"controlled": [], "fixed": []}
+    calls = []
+    for pair in track(range(arguments.pairs), description="pairs of steps"):
+        order = [("controlled", controlled), ("fixed", plain)]
+        for name, worker in order if pair % 2 == 0 else reversed(order):
+            row = worker.step()
+            seconds[name].append(row.seconds)
+            if name == "controlled":
+                calls.append(row.seconds_controller)
+    ratios = [a / b for a, b in zip(seconds["controlled"], seconds["fixed"], strict=True)]
+    result = {
+        "schema": 1,
+        "pairs": arguments.pairs,
+        "threads": arguments.threads,
+        "median_seconds": {name: statistics.median(values) for name, values in seconds.items()},
+        "ratio_of_medians": statistics.median(seconds["controlled"]) / statistics.median(seconds["fixed"]),
+        "median_of_paired_ratios": statistics.median(ratios),
+        "median_seconds_in_client": statistics.median(calls),
+    }
+    print(f"{'':12s} {'median s/step':>14s}")
+    for name, value in result["median_seconds"].items():
+        print(f"{name:12s} {value:14.4f}")
+    print(f"ratio of medians {result['ratio_of_medians']:.4f}, median of paired ratios "
+          f"{result['median_of_paired_ratios']:.4f}, in the client {1e3 * result['median_seconds_in_client']:.2f} ms")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    (arguments.output / "summary.json").write_text(json.dumps(result, indent=1))
+    client.close()
+
+
+if __name__ == "__main__":
+    main()
