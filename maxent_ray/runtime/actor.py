@@ -123,12 +123,8 @@ def check_same(found: Description, asked: Description) -> None:
     ]
     if found.world_size != asked.world_size:
         differences.append(f"world_size is {found.world_size} there, {asked.world_size} here")
-    raise ConfigError(
-        f"run {asked.run_id!r} already has a controller, with other settings: {'; '.join(differences)}"
-    )
+    raise ConfigError(f"run {asked.run_id!r} already has a controller, with other settings: {'; '.join(differences)}")
 
 
 def _pairs(a: ControllerConfig, b: ControllerConfig) -> list[tuple[str, object, object]]:
-    return [
-        (field.name, getattr(a, field.name), getattr(b, field.name)) for field in fields(ControllerConfig)
-    ]
+    return [(field.name, getattr(a, field.name), getattr(b, field.name)) for field in fields(ControllerConfig)]

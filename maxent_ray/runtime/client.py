@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
@@ -16,9 +16,10 @@ from maxent_ray.core.controller_state import Coefficients, ControllerState
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import ConfigError, ControllerUnavailableError, InvalidReportError
+from maxent_ray.runtime.decision_log import DecisionLog
 from maxent_ray.runtime.outage import decide_alone
 from maxent_ray.runtime.protocol import Answer, Report, StateLoad, check_statistics
-from maxent_ray.runtime.service import DECISION_LOG_SIZE, ControllerService
+from maxent_ray.runtime.service import ControllerService
 from maxent_ray.runtime.transport import LocalTransport, Transport
 
 Reduction = Literal["actor", "collective"]
@@ -116,7 +117,7 @@ class ControllerClient:
         self._controller = Controller(config)
         self._transport = transport
         self._pending: OrderedDict[int, _Pending] = OrderedDict()
-        self._decisions: deque[dict[str, Any]] = deque(maxlen=DECISION_LOG_SIZE)
+        self._decisions = DecisionLog()
         self._counts: Counter[str] = Counter()
         self._in_outage = False
         self._generation = transport.generation()
@@ -126,7 +127,7 @@ class ControllerClient:
     @property
     def last_decision(self) -> dict[str, Any] | None:
         """The newest decision this client knows of, None before the first."""
-        return self._decisions[-1] if self._decisions else None
+        return self._decisions.last
 
     def coefficients(self, step: int) -> Coefficients:
         """What ``step`` trains with: the outcome of round step − 1 − lag, the same on all ranks.
@@ -144,9 +145,7 @@ class ControllerClient:
             )
         return replace(self._answered[needed], step=step)
 
-    def report(
-        self, step: int, statistics: BatchStatistics, gradients: ControllerGradients | None = None
-    ) -> None:
+    def report(self, step: int, statistics: BatchStatistics, gradients: ControllerGradients | None = None) -> None:
         """Send what this rank measured in ``step``; the same step a second time is ignored.
 
         Raises:
@@ -181,20 +180,19 @@ class ControllerClient:
             ControllerUnavailableError: the controller could not be told.
         """
         if values.keys() != {"state", "answered"}:
-            raise InvalidReportError(
-                f"client state has keys {sorted(values)}; it needs ['answered', 'state']"
-            )
+            raise InvalidReportError(f"client state has keys {sorted(values)}; it needs ['answered', 'state']")
         state = self._controller.adopt(ControllerState.from_dict(values["state"]))
         known = [self._within_bounds(state, Coefficients(**entry)) for entry in values["answered"]]
         self._pending.clear()
         load = StateLoad(self.rank, state.to_dict(), tuple(known), self._generation)
         self._generation = self._load(load, state.step)
         self._state = state
+        self._decisions = DecisionLog(self._decisions.until(state.version))
         self._answered = OrderedDict((entry.step, entry) for entry in known)
 
     def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
         """Decisions this client has received or made, oldest first: those above ``since_version``."""
-        return [decision for decision in self._decisions if decision["version"] > since_version]
+        return self._decisions.since(since_version)
 
     def counters(self) -> dict[str, int]:
         """Retries, failed calls, and the steps decided without the controller, by kind."""
@@ -283,9 +281,7 @@ class ControllerClient:
                 f"rank {self.rank}: no answer for step {report.step} after {self.options.retries} retries"
             )
         if not self._in_outage:
-            logger.warning(
-                "rank %d, step %d: the controller cannot be reached; %s", self.rank, report.step, kind
-            )
+            logger.warning("rank %d, step %d: the controller cannot be reached; %s", self.rank, report.step, kind)
         self._in_outage = True
         self._counts["held_steps" if kind == "hold" else "local_steps"] += 1
         return decide_alone(self._controller, self._state, report, use_statistics=kind == "local")

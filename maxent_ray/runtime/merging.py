@@ -49,9 +49,7 @@ def _merge_gradients(reports: Sequence[Report]) -> tuple[ControllerGradients | N
     if sensitivities:
         if len(sensitivities) < len(sent):
             return None, True
-        return ControllerGradients(
-            source=sent[0].source, sensitivity=merge_sensitivities(sensitivities)
-        ), False
+        return ControllerGradients(source=sent[0].source, sensitivity=merge_sensitivities(sensitivities)), False
     tokens = [report.statistics.tokens for report in reports]
     tau_grads, beta_grads = [g.tau_grad for g in sent], [g.beta_grad for g in sent]
     partial = any(0 < signals.count(None) < len(signals) for signals in (tau_grads, beta_grads))

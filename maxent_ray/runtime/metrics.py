@@ -31,12 +31,9 @@ class ControllerMetrics:
     def __init__(self, run_id: str, objective: str) -> None:
         tags = {"run_id": run_id, "objective": objective}
         self._gauges = {
-            name: Gauge(f"maxent_{name}", description=text, tag_keys=tuple(tags))
-            for name, text in GAUGES.items()
+            name: Gauge(f"maxent_{name}", description=text, tag_keys=tuple(tags)) for name, text in GAUGES.items()
         }
-        self._decisions = Counter(
-            "maxent_decisions", description="Decisions by reason", tag_keys=(*tags, "reason")
-        )
+        self._decisions = Counter("maxent_decisions", description="Decisions by reason", tag_keys=(*tags, "reason"))
         self._unreachable = Counter(
             "maxent_unreachable_steps",
             description="Steps that ranks decided without the controller",

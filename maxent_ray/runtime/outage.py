@@ -9,9 +9,7 @@ from maxent_ray.core.controller_state import ControllerState, Decision, Reason
 from maxent_ray.runtime.protocol import Answer, Report
 
 
-def decide_alone(
-    controller: Controller, state: ControllerState, report: Report, *, use_statistics: bool
-) -> Answer:
+def decide_alone(controller: Controller, state: ControllerState, report: Report, *, use_statistics: bool) -> Answer:
     """Close the round of a report without the controller.
 
     Holding moves nothing but the step and the version, so ranks that hold the same round still agree, and the

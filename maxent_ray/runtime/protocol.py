@@ -68,6 +68,4 @@ def check_statistics(rank: int, step: int, statistics: BatchStatistics) -> None:
     if invalid is not None:
         name, value = invalid
         valid = "a finite number" if name.endswith("_sum") else "a finite count >= 0"
-        raise InvalidReportError(
-            f"rank {rank}, step {step}: statistics.{name} is {value}; it must be {valid}"
-        )
+        raise InvalidReportError(f"rank {rank}, step {step}: statistics.{name} is {value}; it must be {valid}")

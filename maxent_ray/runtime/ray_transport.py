@@ -79,9 +79,7 @@ class RayTransport:
         try:
             return ray.get(reference, timeout=timeout_s)
         except GetTimeoutError as error:
-            raise ControllerUnavailableError(
-                f"run {self._asked.run_id!r}: no answer in {timeout_s} s"
-            ) from error
+            raise ControllerUnavailableError(f"run {self._asked.run_id!r}: no answer in {timeout_s} s") from error
         except RayActorError as error:
             if isinstance(error, ActorDiedError):
                 self._actor = None

@@ -58,9 +58,7 @@ class CollectiveTransport:
         if len(steps) > 1:
             raise ControllerError(f"ranks report different steps: {sorted(steps)}")
         for entry in known:
-            check_statistics(
-                entry.rank, entry.step, entry.statistics
-            )  # here, so that all ranks raise together
+            check_statistics(entry.rank, entry.step, entry.statistics)  # here, so that all ranks raise together
         merged = merge_reports(known)
         return replace(
             report,

@@ -5,7 +5,7 @@ A plain class. :mod:`maxent_ray.runtime.actor` puts it into a Ray actor; without
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +13,7 @@ from maxent_ray.core.controller import Controller
 from maxent_ray.core.controller_config import ControllerConfig
 from maxent_ray.core.controller_state import Coefficients, ControllerState
 from maxent_ray.errors import ConfigError, InvalidReportError
+from maxent_ray.runtime.decision_log import DecisionLog
 from maxent_ray.runtime.merging import merge_reports
 from maxent_ray.runtime.protocol import Answer, Report, StateLoad, check_statistics
 
@@ -20,7 +21,6 @@ HISTORY_ROUNDS = 16
 """Closed rounds whose answers are kept."""
 ROUNDS_AHEAD = 2
 """How far a rank may run ahead of the oldest open round."""
-DECISION_LOG_SIZE = 1000
 
 
 class ControllerService:
@@ -58,7 +58,7 @@ class ControllerService:
         self._state = self._controller.init() if state is None else self._controller.adopt(state)
         self._open: dict[int, dict[int, Report]] = {}
         self._closed: OrderedDict[int, Answer] = OrderedDict()
-        self._decisions: deque[dict[str, Any]] = deque(maxlen=DECISION_LOG_SIZE)
+        self._decisions = DecisionLog()
         self._counts: Counter[str] = Counter()
         self._unreachable: dict[int, int] = {}
         self._generation = 0
@@ -122,7 +122,7 @@ class ControllerService:
         return Answer(self._state.coefficients(step), self._state.to_dict(), None)
 
     def load_state(self, load: StateLoad) -> int:
-        """Go on from a state: a resumed run, or a clone of another one. Open rounds and history are dropped.
+        """Go on from a state: a resumed run, or a clone of another one. What came after it is dropped.
 
         Every rank calls it, in any order; the first call of a load takes effect and the others find it done.
         A rank's second call starts a new load.
@@ -140,12 +140,13 @@ class ControllerService:
         self._begin(max(load.generation, self._generation) + 1)
         self._loaded = {load.rank}
         self._state = state
+        self._decisions = DecisionLog(self._decisions.until(state.version))
         self._remember(load.answered)
         return self._generation
 
     def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
         """The last decisions, oldest first: those that led to a version above ``since_version``."""
-        return [decision for decision in self._decisions if decision["version"] > since_version]
+        return self._decisions.since(since_version)
 
     def counters(self) -> dict[str, Any]:
         """What happened besides deciding, and how often each reason was given."""

@@ -46,9 +46,7 @@ def test_step_s_trains_with_the_outcome_of_round_s_minus_1_minus_lag(lag: int) -
 @pytest.mark.parametrize("lag", [0, 1])
 def test_all_ranks_of_a_step_get_the_same(lag: int) -> None:
     transport = LocalTransport(ControllerService("run", ANALYTIC, 2))
-    clients = [
-        ControllerClient("run", rank, ANALYTIC, transport, ClientOptions(lag=lag)) for rank in range(2)
-    ]
+    clients = [ControllerClient("run", rank, ANALYTIC, transport, ClientOptions(lag=lag)) for rank in range(2)]
     seen: dict[int, list[Coefficients]] = {}
     threads = [
         threading.Thread(target=lambda client=client: seen.update({client.rank: train(client, range(20))}))

@@ -26,9 +26,7 @@ def main(rank: int, folder: Path, lag: int) -> None:
     from maxent_ray.runtime import ClientOptions, connect
 
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    client = connect(
-        "run", rank, 2, ANALYTIC, options=ClientOptions(lag=lag, reduction="collective"), local=True
-    )
+    client = connect("run", rank, 2, ANALYTIC, options=ClientOptions(lag=lag, reduction="collective"), local=True)
     seen: list[Any] = []
     for step in range(6):
         seen.append(client.coefficients(step))

@@ -194,9 +194,7 @@ def test_a_report_that_a_load_overtook_is_refused() -> None:
 def test_a_restarted_service_takes_over_the_generation() -> None:
     states = hand_loop(ANALYTIC, range(2), 1)
     service = ControllerService("run", ANALYTIC, 2)
-    service.report(
-        report(0, 0, statistics=measured(9, 9))
-    )  # sent before the last load, arrived after the restart
+    service.report(report(0, 0, statistics=measured(9, 9)))  # sent before the last load, arrived after the restart
     service.report(report(0, 0, generation=3))
     service.report(report(1, 0, generation=3))
     assert service.state == states[1]
@@ -252,6 +250,16 @@ def test_decisions_are_logged_with_their_reasons() -> None:
     run_rounds(service, range(5))
     assert [entry["version"] for entry in service.decisions(since_version=2)] == [3, 4, 5]
     assert sum(service.counters()["reasons"].values()) == 5
+
+
+def test_going_back_to_a_state_takes_back_the_decisions_after_it() -> None:
+    service = ControllerService("run", ANALYTIC, 1)
+    run_rounds(service, range(5))
+    first = service.decisions()
+    service.load_state(StateLoad(0, hand_loop(ANALYTIC, [0], 2)[-1].to_dict()))
+    for step in range(2, 5):
+        service.report(report(0, step, generation=1))
+    assert service.decisions() == first
 
 
 def test_a_world_without_ranks_is_refused() -> None:
