@@ -75,10 +75,12 @@ class Controller:
     def adopt(self, state: ControllerState) -> ControllerState:
         """Make a state from another run usable under this config.
 
-        A coefficient that this config moves is brought inside this config's bounds; averages and moments are kept
-        when the update rule has the same parts and start anew when it has not.
+        A coefficient that this config moves is brought inside this config's bounds; one that it holds fixed is a
+        setting, and takes this config's value. Averages and moments are kept when the update rule has the same parts
+        and start anew when it has not.
         """
-        tau, beta = self._clamp("tau", state.tau), self._clamp("beta", state.beta)
+        tau = self._within_bounds("tau", state.tau) if self.config.moves("tau") else self.config.tau
+        beta = self._within_bounds("beta", state.beta) if self.config.moves("beta") else self.config.beta
         fresh_tau, fresh_beta = self._tau_rule.init(tau), self._beta_rule.init(beta)
         return replace(
             state,
@@ -250,9 +252,7 @@ class Controller:
     ) -> tuple[ControllerState, Decision]:
         return state.count(reason), _decision(state, state, reason, targets, measured, ControllerGradients(), ())
 
-    def _clamp(self, name: str, value: float) -> float:
-        if not self.config.moves(name):
-            return value
+    def _within_bounds(self, name: str, value: float) -> float:
         low, high = self.config.bounds(name)
         return min(max(value, low), high)
 
