@@ -20,6 +20,7 @@ from maxent_ray.errors import ConfigError
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
 
 
 class Section(BaseModel):
@@ -201,7 +202,7 @@ class TrainSettings(Section):
     """How long one run takes, and on what."""
 
     steps: Count = 120
-    seed: int = 0
+    seed: Seed = 0
     num_workers: Count = 1
     """Data-parallel ranks of one run."""
     use_gpu: bool | None = None
@@ -219,7 +220,7 @@ class EvaluationSettings(Section):
     prompts: Count = 128
     samples: Annotated[int, Field(ge=1)] = 8
     """Samples per prompt: the k of mean@k, pass@k, distinct@k and coverage@k."""
-    seed: int = 1234
+    seed: Seed = 1234
 
 
 class Uniform(Section):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,11 @@ from pydantic_core import ErrorDetails
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.errors import ConfigError
+
+_OTHER_FORM = {
+    "weighting.tau_target_entropy": "weighting.tau_target_entropy_fraction",
+    "weighting.tau_target_entropy_fraction": "weighting.tau_target_entropy",
+}
 
 
 def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> ExperimentConfig:
@@ -33,7 +37,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Expe
         60
     """
     values = _read(path) if path is not None else {}
-    return build_config(with_overrides(values, dict(_parse(item) for item in overrides)))
+    return build_config(with_overrides(values, _settled(dict(_parse(item) for item in overrides))))
 
 
 def build_config(values: Mapping[str, Any]) -> ExperimentConfig:
@@ -70,7 +74,7 @@ def with_overrides(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> d
 
 def apply_overrides(config: ExperimentConfig, overrides: Mapping[str, Any]) -> ExperimentConfig:
     """The same experiment with some dotted keys replaced, checked again."""
-    return build_config(with_overrides(config.model_dump(), overrides))
+    return build_config(with_overrides(config.model_dump(), _settled(overrides)))
 
 
 def dump_config(config: ExperimentConfig, path: Path) -> None:
@@ -90,6 +94,12 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds a {type(values).__name__}; it must hold sections of settings")
     return values
+
+
+def _settled(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The overrides, and null for the other form of a target that they set: H* in nats, or as a fraction of log G."""
+    unset = {_OTHER_FORM[key]: None for key, value in overrides.items() if key in _OTHER_FORM and value is not None}
+    return {**unset, **overrides}
 
 
 def _parse(item: str) -> tuple[str, Any]:
@@ -116,11 +126,20 @@ def _sentence(detail: ErrorDetails) -> str:
 def _valid_keys(place: Sequence[int | str]) -> list[str]:
     """Keys of the section that a location points to."""
     section: type[BaseModel] = ExperimentConfig
+    candidates: dict[str, type[BaseModel]] = {}
     for part in place:
-        annotation = section.model_fields[str(part)].annotation if part in section.model_fields else None
-        candidates = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-        models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if not models:
-            break
-        section = models[0]
+        if part in section.model_fields:
+            candidates = _models(section.model_fields[str(part)].annotation)
+        elif part in candidates:  # the tag of a union's member
+            candidates = {str(part): candidates[str(part)]}
+        if len(candidates) == 1:
+            (section,) = candidates.values()
     return sorted(section.model_fields)
+
+
+def _models(annotation: Any) -> dict[str, type[BaseModel]]:
+    """Sections that an annotation allows, however deep, by the tag that marks them in a location (else by name)."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        tag = annotation.model_fields.get("type")
+        return {str(tag.default) if tag is not None else annotation.__name__: annotation}
+    return {tag: model for part in typing.get_args(annotation) for tag, model in _models(part).items()}
