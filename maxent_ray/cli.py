@@ -54,8 +54,8 @@ class Commands(TyperGroup):
         except MaxentRayError as error:
             console.print(Text(f"error: {_message(error)}", style="red"))
             raise typer.Exit(ERROR) from None
-        except KeyboardInterrupt as error:
-            console.print(Text(str(error) or "interrupted", style="yellow"))
+        except KeyboardInterrupt as interrupt:
+            console.print(Text(str(interrupt) or "interrupted", style="yellow"))
             raise typer.Exit(INTERRUPTED) from None
 
 
@@ -63,117 +63,112 @@ app = typer.Typer(
     cls=Commands,
     name="maxent-ray",
     help="Train language models with maximum-entropy GRPO. A controller moves its temperature τ and its KL "
-    "coefficient β so that entropy and KL stay on target.",
+    "coefficient β so that entropy and KL stay on target.\n\n"
+    "Settings come from --config FILE (experiments/configs has some to start from), then from options, then from "
+    "single settings as train.steps=80. Every result folder has all of them in its config.yaml.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_show_locals=False,
-    epilog="Start with:  maxent-ray compare --config experiments/configs/compare.yaml --name first",
+    epilog="Start with:\n\nmaxent-ray compare --config experiments/configs/compare.yaml --name first",
 )
+
+
+def _option(*names: str, panel: str, metavar: str, **options: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=panel, metavar=metavar, show_default=False, **options)
+
 
 ConfigFile = Annotated[
     Path | None,
-    typer.Option(
+    _option(
         "--config",
         "-c",
+        panel=_SETTINGS,
         metavar="FILE",
-        help="YAML file of settings; what it leaves out keeps its default.",
-        rich_help_panel=_SETTINGS,
+        help="YAML file; what it leaves out keeps its default.",
     ),
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[SECTION.KEY=VALUE]...",
-        help="Single settings, as weighting.kl_target=0.1; they win over the file.",
+        help="Single settings, as weighting.kl_target=0.1; they win over the file and over options.",
         show_default=False,
     ),
 ]
-Steps = Annotated[
-    int | None, typer.Option(help="Policy steps of one run (train.steps).", rich_help_panel=_SETTINGS)
-]
+Steps = Annotated[int | None, _option(panel=_SETTINGS, metavar="N", help="Policy steps of one run (train.steps).")]
 Seed = Annotated[
     int | None,
-    typer.Option(help="Seed of prompts, sampling and search (train.seed).", rich_help_panel=_SETTINGS),
+    _option(panel=_SETTINGS, metavar="N", help="Seed of prompts, sampling and search (train.seed)."),
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(help="Data-parallel workers of one run (train.num_workers).", rich_help_panel=_MACHINE),
+    _option(panel=_MACHINE, metavar="N", help="Data-parallel workers of one run (train.num_workers)."),
 ]
 UseGpu = Annotated[
     bool | None,
     typer.Option(
         "--use-gpu/--no-gpu",
-        help="GPUs or not; left out: if there are enough (train.use_gpu).",
+        help="Left out: GPUs if there are enough (train.use_gpu).",
         rich_help_panel=_MACHINE,
         show_default=False,
     ),
 ]
 GpusPerWorker = Annotated[
     float | None,
-    typer.Option(
-        help="GPUs of each worker, parts allowed (train.gpus_per_worker).", rich_help_panel=_MACHINE
-    ),
+    _option(panel=_MACHINE, metavar="N", help="May be a part of one (train.gpus_per_worker)."),
 ]
 RayAddress = Annotated[
     str | None,
-    typer.Option(
-        envvar="RAY_ADDRESS",
+    _option(
+        panel=_MACHINE,
         metavar="ADDRESS",
-        help="Ray cluster to join ('auto': the one on this machine); left out: start a local one.",
-        rich_help_panel=_MACHINE,
-        show_default=False,
+        envvar="RAY_ADDRESS",
+        help="Cluster to join; 'auto': the one on this machine. Left out: a local one is started.",
     ),
 ]
 Name = Annotated[
     str | None,
-    typer.Option(
-        help="Folder of this run under --results; left out: the command and the time.",
-        rich_help_panel=_OUTPUT,
-        show_default=False,
-    ),
+    _option(panel=_OUTPUT, metavar="NAME", help="Folder under --results. Left out: the command and the time."),
 ]
 Results = Annotated[
-    Path, typer.Option(metavar="DIR", help="Where result folders go.", rich_help_panel=_OUTPUT)
+    Path,
+    typer.Option(metavar="DIR", help="Where result folders go.", rich_help_panel=_OUTPUT),
 ]
 Resume = Annotated[
     Path | None,
-    typer.Option(
+    _option(
+        panel=_OUTPUT,
         metavar="RESULT",
-        help="Go on with an interrupted run, as results/first; its settings are in its config.yaml.",
-        rich_help_panel=_OUTPUT,
-        show_default=False,
+        help="Go on with an interrupted run, as results/first, with the settings in its config.yaml.",
+    ),
+]
+NoReferences = Annotated[
+    bool,
+    typer.Option(
+        "--no-references",
+        help="Leave out plain GRPO (β = 0), fixed τ and β, and the warm start (tune.references).",
+        rich_help_panel=_WHAT,
     ),
 ]
 
 
 @app.command(
     epilog="Examples:\n\n"
-    "maxent-ray compare --config experiments/configs/compare.yaml --name first\n\n"
-    "maxent-ray compare --trials-per-objective 2 --steps 40 weighting.kl_target=0.1\n\n"
-    "maxent-ray compare --resume results/first"
+    "maxent-ray train --config experiments/configs/train.yaml --name mine\n\n"
+    "maxent-ray train --objective truncated_backprop --num-workers 2 weighting.kl_target=0.1\n\n"
+    "maxent-ray train --resume results/mine --steps 240\n\n"
+    "maxent-ray eval --model results/mine/policy"
 )
-def compare(
+def train(
     overrides: Overrides = None,
     config: ConfigFile = None,
-    trials_per_objective: Annotated[
-        int | None,
-        typer.Option(help="Trials of each objective (tune.trials_per_objective).", rich_help_panel=_WHAT),
-    ] = None,
-    mode: Annotated[
-        Mode | None,
-        typer.Option(
-            help="stratified: clones stay inside their objective; tournament: they may change it (tune.mode).",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    references: Annotated[
-        bool | None,
-        typer.Option(
-            "--references/--no-references",
-            help="Also run plain GRPO (β = 0) and fixed τ, β, and evaluate the warm start (tune.references).",
-            rich_help_panel=_WHAT,
-            show_default=False,
+    objective: Annotated[
+        Objective | None,
+        _option(
+            panel=_WHAT,
+            metavar="OBJECTIVE",
+            help="analytic, truncated_backprop, fixed (τ and β stay) or grpo (plain GRPO with β = 0).",
         ),
     ] = None,
     steps: Steps = None,
@@ -186,12 +181,67 @@ def compare(
     results: Results = Path("results"),
     resume: Resume = None,
 ) -> None:
-    """Compare the two objectives: population-based training of analytic and truncated-backprop controllers.
+    r"""Train one policy, on one or several workers, with checkpoints.
 
-    Each objective has its own population; every few steps its worst trials take over policy and settings of
-    its best and go on with changed settings. Ends with a table of held-out metrics, and writes into RESULTS/NAME:
-    rows.jsonl (every step of every trial), decisions.jsonl, lineage.jsonl, evaluations.jsonl, summary.json,
-    plots (*.png), config.yaml, and tune/ (what --resume needs).
+    A worker that dies is started again from the last checkpoint. Ends with a table of held-out metrics before and
+    after, and writes into RESULTS/NAME:
+
+    - policy/: the trained policy, a Hugging Face folder
+    - rows.jsonl: every step of every worker; decisions.jsonl: why τ and β moved; evaluations.jsonl
+    - summary.json, plots (\*.png), config.yaml
+    - train/: the checkpoints that --resume needs
+    """
+    from maxent_ray import commands
+
+    place = commands.Place.of(name or commands.default_name("train"), results, resume)
+    flags = {
+        **_shared(steps, seed, num_workers, use_gpu, gpus_per_worker),
+        **(commands.OBJECTIVES[objective.value] if objective else {}),
+    }
+    commands.train(place, commands.settings(place, config, flags, overrides), ray_address)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "maxent-ray compare --config experiments/configs/compare.yaml --name first\n\n"
+    "maxent-ray compare --trials-per-objective 2 --steps 40 weighting.controller_meta.truncation_steps=4\n\n"
+    "maxent-ray compare --resume results/first"
+)
+def compare(
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    trials_per_objective: Annotated[
+        int | None, _option(panel=_WHAT, metavar="N", help="Size of each population (tune.trials_per_objective).")
+    ] = None,
+    mode: Annotated[
+        Mode | None,
+        _option(
+            panel=_WHAT,
+            metavar="MODE",
+            help="stratified: clones stay in their population; tournament: they may change it (tune.mode).",
+        ),
+    ] = None,
+    no_references: NoReferences = False,
+    steps: Steps = None,
+    seed: Seed = None,
+    num_workers: Workers = None,
+    use_gpu: UseGpu = None,
+    gpus_per_worker: GpusPerWorker = None,
+    ray_address: RayAddress = None,
+    name: Name = None,
+    results: Results = Path("results"),
+    resume: Resume = None,
+) -> None:
+    r"""Compare the two objectives, analytic and truncated backprop, by population-based training.
+
+    Each objective has its own population. Every few steps the worst trials of a population take over policy and
+    settings of its best, and go on with changed settings. Ends with a table of held-out metrics, and writes into
+    RESULTS/NAME:
+
+    - rows.jsonl: every step of every trial; decisions.jsonl: why τ and β moved
+    - lineage.jsonl: who was cloned from whom; evaluations.jsonl: held-out metrics
+    - summary.json, plots (\*.png), config.yaml
+    - tune/: what --resume needs
     """
     from maxent_ray import commands
 
@@ -200,9 +250,107 @@ def compare(
         **_shared(steps, seed, num_workers, use_gpu, gpus_per_worker),
         "tune.trials_per_objective": trials_per_objective,
         "tune.mode": mode and mode.value,
-        "tune.references": references,
+        "tune.references": False if no_references else None,
     }
     commands.compare(place, commands.settings(place, config, flags, overrides), ray_address)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "maxent-ray sweep --config experiments/configs/sweep.yaml --name targets\n\n"
+    "maxent-ray sweep --search random --samples 6 --steps 40 'tune.objectives=[analytic]'\n\n"
+    "maxent-ray sweep --resume results/targets"
+)
+def sweep(
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    search: Annotated[
+        Search | None,
+        _option(
+            panel=_WHAT,
+            metavar="SEARCH",
+            help="grid: every combination of values; random: drawn from their domains (tune.search).",
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None, _option(panel=_WHAT, metavar="N", help="Points of a random search (tune.samples).")
+    ] = None,
+    no_references: NoReferences = False,
+    steps: Steps = None,
+    seed: Seed = None,
+    num_workers: Workers = None,
+    use_gpu: UseGpu = None,
+    gpus_per_worker: GpusPerWorker = None,
+    ray_address: RayAddress = None,
+    name: Name = None,
+    results: Results = Path("results"),
+    resume: Resume = None,
+) -> None:
+    """Train every objective at every point of a grid or a random search over the controller's targets.
+
+    The targets searched over are those that tune.search_space names, the objectives those of tune.objectives. No
+    trial is cloned. Ends with the same table, and writes the same files, as compare.
+    """
+    from maxent_ray import commands
+
+    place = commands.Place.of(name or commands.default_name("sweep"), results, resume)
+    flags = {
+        **_shared(steps, seed, num_workers, use_gpu, gpus_per_worker),
+        "tune.search": search and search.value,
+        "tune.samples": samples,
+        "tune.references": False if no_references else None,
+    }
+    commands.sweep(place, commands.settings(place, config, flags, overrides), ray_address)
+
+
+@app.command(
+    "eval",
+    epilog="Examples:\n\n"
+    "maxent-ray eval --model embedded\n\n"
+    "maxent-ray eval --model results/mine/policy --prompts 256 --output results/mine/eval.json",
+)
+def evaluate(
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    model: Annotated[
+        str | None,
+        _option(
+            panel=_WHAT,
+            metavar="MODEL",
+            help="'embedded' (the warm start), a Hugging Face folder or name. Left out: policy.model.",
+        ),
+    ] = None,
+    prompts: Annotated[
+        int | None, _option(panel=_WHAT, metavar="N", help="Held-out prompts (evaluation.prompts).")
+    ] = None,
+    samples: Annotated[
+        int | None, _option(panel=_WHAT, metavar="K", help="Answers to each prompt (evaluation.samples).")
+    ] = None,
+    seed: Annotated[
+        int | None, _option(panel=_SETTINGS, metavar="N", help="Seed of the sampling (evaluation.seed).")
+    ] = None,
+    use_gpu: UseGpu = None,
+    output: Annotated[
+        Path | None,
+        _option(panel=_OUTPUT, metavar="FILE", help="Also write the figures, prompt by prompt, as JSON."),
+    ] = None,
+) -> None:
+    """Measure a policy on held-out prompts: mean@k, pass@k, distinct@k and coverage@k with 95 % intervals.
+
+    Prompts and seed are those of the evaluations in train and compare, so the figures can be compared. Does not need
+    Ray.
+    """
+    from maxent_ray import commands
+
+    flags = {
+        "policy.model": model,
+        "evaluation.prompts": prompts,
+        "evaluation.samples": samples,
+        "evaluation.seed": seed,
+        "train.use_gpu": use_gpu,
+    }
+    place = commands.Place.of("eval", Path("results"), None)
+    commands.evaluate(commands.settings(place, config, flags, overrides), output)
 
 
 @app.command()

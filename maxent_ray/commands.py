@@ -11,7 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from maxent_ray.cluster import ray_cluster
@@ -19,18 +21,40 @@ from maxent_ray.config import ExperimentConfig
 from maxent_ray.config_loading import load_config
 from maxent_ray.errors import ResumeError
 from maxent_ray.tasks import build_task
+from maxent_ray.train.evaluation import HeldOutMetrics
 from maxent_ray.tune.comparison import run_comparison
 from maxent_ray.tune.execution import RunResult
+from maxent_ray.tune.labels import metric_label
 from maxent_ray.tune.plots import plot_all
 from maxent_ray.tune.progress import Progress
 from maxent_ray.tune.search_space import build_search_space
 from maxent_ray.tune.summary import summarise
+from maxent_ray.tune.sweep import TARGETS, run_sweep, sweep_points
 from maxent_ray.tune.tables import print_comparison
-from maxent_ray.tune.trial_spec import TrialSpec, population, references
+from maxent_ray.tune.trial_spec import TrialSpec, population, references, variants
 
 CONFIG = "config.yaml"
 LOG_WIDTH = 110
-"""Columns of tables that are written to a file or a pipe."""
+"""Columns of tables that go to a file or a pipe."""
+SWEEP_POINTS = 3
+"""Values of each interval in a grid; a choice says itself how many it has."""
+OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
+    **{
+        method: {
+            "weighting.controller_meta.enabled": True,
+            "weighting.controller_meta.method": method,
+            "weighting.train_grpo_objective": False,
+        }
+        for method in ("analytic", "truncated_backprop")
+    },
+    "fixed": {"weighting.controller_meta.enabled": False, "weighting.train_grpo_objective": False},
+    "grpo": {
+        "weighting.controller_meta.enabled": False,
+        "weighting.train_grpo_objective": True,
+        "weighting.beta": 0.0,
+    },
+}
+"""What ``train --objective`` stands for."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +97,7 @@ def settings(
     if place.resume and file is None:
         file = place.folder / CONFIG
         if not file.is_file():
-            raise ResumeError(
-                f"cannot go on with {place.folder}: it has no {CONFIG}; give the folder of a result"
-            )
+            raise ResumeError(f"cannot resume {place.folder}: it has no {CONFIG}; give the folder of a result")
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
     config = load_config(file, [*given, *(overrides or ())])
     check_inputs(config)
@@ -96,11 +118,88 @@ def check_inputs(config: ExperimentConfig) -> None:
     build_task(config.task.name, held_out_count=config.task.held_out_prompts, seed=config.task.seed)
 
 
+def train(place: Place, config: ExperimentConfig, ray_address: str | None) -> None:
+    """``maxent-ray train``."""
+    from maxent_ray.train.loop import run_training  # loads transformers
+
+    console, started = make_console(), time.monotonic()
+    with ray_cluster(ray_address) as cluster:
+        _say(console, [*cluster.describe(), *_where(place)])
+        with Progress(config.train.steps, config.train.steps, console=console) as progress:
+            progress.phase("training")
+            run_training(config, name=place.name, results=place.results, resume=place.resume, listeners=[progress])
+    show_results(place.folder, console, time.monotonic() - started)
+
+
 def compare(place: Place, config: ExperimentConfig, ray_address: str | None) -> None:
     """``maxent-ray compare``."""
     space = build_search_space(config)
     planned = population(config, space) + (references(config, space) if config.tune.references else [])
     _run_trials(place, config, ray_address, planned, run_comparison)
+
+
+def sweep(place: Place, config: ExperimentConfig, ray_address: str | None) -> None:
+    """``maxent-ray sweep``."""
+    space = build_search_space(config)
+    searched = space.only([key for key in TARGETS if key in space.names])
+    planned = variants(config, sweep_points(config, searched, SWEEP_POINTS))
+    planned += references(config, space) if config.tune.references else []
+    _run_trials(place, config, ray_address, planned, run_sweep)
+
+
+def evaluate(config: ExperimentConfig, output: Path | None) -> None:
+    """``maxent-ray eval``."""
+    from maxent_ray.train.held_out import evaluate_policy, write_metrics  # loads transformers
+
+    metrics, console = evaluate_policy(config), make_console()
+    of = f"{metrics.prompts} held-out prompts of {config.task.name}, {metrics.samples} answers each"
+    _say(console, [f"{config.policy.model} on {of}"])
+    console.print(held_out_table(metrics))
+    if output is not None:
+        write_metrics(output, config, metrics)
+        _say(console, [f"Written to {output}."])
+
+
+def held_out_table(metrics: HeldOutMetrics) -> Table:
+    """The four held-out metrics of one policy."""
+    from maxent_ray.train.held_out import measured
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for header in ("metric", "value", "95 % interval"):
+        table.add_column(header, justify="left" if header == "metric" else "right")
+    for name, each in measured(metrics).items():
+        value = "–" if each.value is None else f"{each.value:.3f}"
+        interval = "–" if each.interval is None else f"{each.interval.low:.3f} … {each.interval.high:.3f}"
+        table.add_row(metric_label(name, metrics.samples), value, interval)
+    return table
+
+
+def version() -> None:
+    """``maxent-ray version``."""
+    import platform
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        print(f"maxent-ray {installed('maxent-ray')}")
+    except PackageNotFoundError:
+        print(f"maxent-ray not installed, run from {Path(__file__).parents[1]}")
+    for package in ("ray", "torch", "transformers"):
+        print(f"{package} {installed(package)}")
+    print(f"python {platform.python_version()}")
+
+
+def show_results(folder: Path, console: Console, wall_seconds: float) -> None:
+    """Write ``summary.json`` and the plots of a results folder, and print its tables."""
+    summary = summarise(folder, wall_seconds)
+    plots = ", ".join(plot.name for plot in plot_all(folder))
+    print_comparison(summary, console)
+    _say(console, ["", f"Written to {folder}: summary.json, {plots} and the records."])
+
+
+def make_console() -> Console:
+    """Standard output: as wide as the terminal, or wide enough for the tables where there is none."""
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH)
 
 
 def _run_trials(
@@ -113,43 +212,18 @@ def _run_trials(
     """Run trials with a live table, then summarise, plot and print."""
     console, started = make_console(), time.monotonic()
     with ray_cluster(ray_address) as cluster:
-        _say(console, cluster.describe())
-        _say(console, [f"Results: {place.folder} (Ctrl-C stops; go on with --resume {place.folder})"])
+        _say(console, [*cluster.describe(), *_where(place)])
         total = sum(spec.steps for spec in planned)
         with Progress(total, config.train.steps, console=console) as progress:
             progress.phase(f"training {len(planned)} trials")
-            result = run(
-                config, name=place.name, results=place.results, resume=place.resume, listeners=[progress]
-            )
+            result = run(config, name=place.name, results=place.results, resume=place.resume, listeners=[progress])
     for trial, error in result.failed.items():
         console.print(Text(f"{trial} failed: {error}", style="red"))
     show_results(place.folder, console, time.monotonic() - started)
 
 
-def show_results(folder: Path, console: Console, wall_seconds: float) -> None:
-    """Write ``summary.json`` and the plots of a results folder, and print its tables."""
-    summary = summarise(folder, wall_seconds)
-    plots = plot_all(folder)
-    print_comparison(summary, console)
-    _say(
-        console,
-        ["", f"Written to {folder}: summary.json, {', '.join(plot.name for plot in plots)} and the records."],
-    )
-
-
-def make_console() -> Console:
-    """Standard output; as wide as the terminal, or wide enough for the tables where there is none."""
-    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH)
-
-
-def version() -> None:
-    """``maxent-ray version``."""
-    import platform
-    from importlib.metadata import version as installed
-
-    for package in ("maxent-ray", "ray", "torch", "transformers"):
-        print(f"{package} {installed(package)}")
-    print(f"python {platform.python_version()}")
+def _where(place: Place) -> list[str]:
+    return [f"Results: {place.folder} (Ctrl-C stops; --resume {place.folder} goes on)"]
 
 
 def _say(console: Console, lines: Sequence[str]) -> None:

@@ -1,0 +1,65 @@
+"""Files of one JSON object a line that only grow: what a run records as it happens."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from maxent_ray.errors import RecordingError
+
+
+def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Add one line for each record, all in one write.
+
+    Raises:
+        RecordingError: the disk is full, or the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "rows.jsonl"
+        ...     append(file, [{"step": 0, "kl": math.nan}, {"step": 1, "kl": 0.05}])
+        ...     print(file.read_text(), end="")
+        {"step": 0, "kl": null}
+        {"step": 1, "kl": 0.05}
+    """
+    text = "".join(json.dumps(strict(record), allow_nan=False) + "\n" for record in records)
+    if not text:
+        return
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise RecordingError(
+            f"cannot write {path}: {error.strerror}. Training so far is kept; make room and go on with --resume."
+        ) from None
+
+
+def mend(path: Path) -> None:
+    r"""Cut off half a line that a killed run left at the end of a file; a missing file is left missing.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "rows.jsonl"
+        ...     _ = file.write_text('{"step": 0}\n{"st')
+        ...     mend(file)
+        ...     file.read_text()
+        '{"step": 0}\n'
+    """
+    if path.is_file():
+        content = path.read_bytes()
+        if not content.endswith(b"\n"):
+            path.write_bytes(content[: content.rfind(b"\n") + 1])
+
+
+def strict(value: Any) -> Any:
+    """The value with None for every number that is not finite: JSON has no word for it."""
+    if isinstance(value, Mapping):
+        return {key: strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,153 @@
+"""One long run on Ray Train: the same worker class as everywhere, with checkpoints, restarts and resume."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+import ray.train
+from ray.train.torch import TorchTrainer
+
+from maxent_ray.config import ExperimentConfig
+from maxent_ray.errors import MaxentRayError
+from maxent_ray.records import mend
+from maxent_ray.runtime.actor import get_or_create
+from maxent_ray.runtime.client import NAMESPACE
+from maxent_ray.train.rank_loop import TrainJob, train_rank
+from maxent_ray.train.recording import FILES, ROWS, Follower, Listener, RecordReports
+from maxent_ray.train.resources import ask_for_gpus, check_resources
+from maxent_ray.train.run_folder import CHECKPOINTS, POLICY, open_run_folder
+
+CHECKPOINTS_TO_KEEP = 2
+_POLL_INTERVAL = ("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
+"""How often Ray Train looks at its workers; a report waits for the next look, by default 2 s."""
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """Ctrl-C: what was done is kept, and the message says how to go on."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run left."""
+
+    folder: Path
+    name: str
+
+    @property
+    def policy(self) -> Path:
+        """The trained policy, a Hugging Face folder."""
+        return self.folder / POLICY
+
+
+def run_training(
+    config: ExperimentConfig,
+    *,
+    name: str,
+    results: Path,
+    resume: bool = False,
+    listeners: Sequence[Listener] = (),
+) -> TrainingResult:
+    """Train one policy for ``train.steps`` steps; Ray must be running.
+
+    ``results/<name>`` gets config.yaml, rows.jsonl (every step of every rank), decisions.jsonl, evaluations.jsonl
+    (held-out metrics before the first and after the last step), policy/ (the trained policy as a Hugging Face
+    folder) and train/ (checkpoints).
+
+    Args:
+        config: The experiment. With ``resume`` the one in the folder's config.yaml, save for its ``train``
+            section: a run may go on for longer, or with other workers.
+        name: The folder under ``results``.
+        results: Where result folders are; with several machines, on storage that all of them see.
+        resume: Go on from the newest checkpoint of an interrupted run.
+        listeners: Follow the run as it happens; after a resume they are first told what there was.
+
+    Raises:
+        ResourceError: the run does not fit into the cluster; nothing was started.
+        ResumeError: the folder exists (without ``resume``) or cannot be gone on with (with it).
+        RunInterrupted: Ctrl-C.
+        MaxentRayError: training failed more often than ``train.max_failures`` allows.
+    """
+    check_resources(config.train)
+    folder = (results / name).resolve()
+    open_run_folder(folder, config, resume=resume)
+    for file in FILES:
+        mend(folder / file)
+    job = TrainJob(config, f"{name}-{uuid.uuid4().hex[:12]}", name, folder, ask_for_gpus(config.train))
+    reporters = 1 if config.runtime.reduction == "collective" else config.train.num_workers
+    # Held here, so that the controller outlives every restart of the workers.
+    controller = get_or_create(job.run_id, config.controller_config(), reporters, NAMESPACE)
+    try:
+        with Follower(folder / ROWS, listeners), _train_environment():
+            _fit(job)
+    finally:
+        ray.kill(controller)
+    for listener in listeners:
+        listener.state(name, "done")
+    return TrainingResult(folder, name)
+
+
+def _fit(job: TrainJob) -> None:
+    """Run Ray Train to the end of the job, and say what went wrong in our own words."""
+    try:
+        _trainer(job).fit()
+    except ray.train.WorkerGroupError as error:
+        rank, failure = next(iter(sorted(error.worker_failures.items())))
+        raise _failed(job, f"rank {rank}", failure) from error
+    except ray.train.ControllerError as error:
+        raise _failed(job, "Ray Train's controller", error.controller_failure) from error
+    except (KeyboardInterrupt, SystemExit):  # Ray Train answers Ctrl-C with an exit
+        raise RunInterrupted(f"interrupted. Go on with --resume {job.folder}") from None
+
+
+def _trainer(job: TrainJob) -> TorchTrainer:
+    train = job.config.train
+    resources = {"CPU": train.cpus_per_worker, **({"GPU": train.gpus_per_worker} if job.use_gpu else {})}
+    return TorchTrainer(
+        train_rank,
+        train_loop_config={"job": job},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=train.num_workers, use_gpu=job.use_gpu, resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(
+            name=CHECKPOINTS,  # in this folder a run of this name goes on from its newest checkpoint
+            storage_path=str(job.folder),
+            failure_config=ray.train.FailureConfig(max_failures=train.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=CHECKPOINTS_TO_KEEP),
+            callbacks=[RecordReports(job.folder, job.name)],  # type: ignore[list-item]  # Ray declares Tune's callbacks
+        ),
+    )
+
+
+def _failed(job: TrainJob, where: str, failure: Exception) -> MaxentRayError:
+    """One line: a failure that crossed processes prints as a traceback, whose last line is the error."""
+    lines = str(failure).strip().splitlines() or [type(failure).__name__]
+    line = lines[-1] if any("Traceback" in line for line in lines) else lines[0]
+    return MaxentRayError(
+        f"{where} failed, more often than train.max_failures = {job.config.train.max_failures} allows: {line} "
+        f"(go on from the last checkpoint with --resume {job.folder})"
+    )
+
+
+@contextmanager
+def _train_environment() -> Iterator[None]:
+    """What Ray Train reads from the environment, and the answer to Ctrl-C, which it replaces and leaves so."""
+    name, value = _POLL_INTERVAL
+    before, handler = os.environ.get(name), signal.getsignal(signal.SIGINT)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

@@ -1,0 +1,134 @@
+"""What every rank of a run on Ray Train does: train, report, save, and evaluate at both ends."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+
+from maxent_ray.config import ExperimentConfig
+from maxent_ray.policy import save_policy
+from maxent_ray.train.evaluation import HeldOutMetrics
+from maxent_ray.train.rank import RankProcess, RankSpec
+from maxent_ray.train.run_folder import POLICY
+from maxent_ray.train.worker import objective_label
+
+STATE = "state.pt"
+STEPS_PER_REPORT = 5
+"""At most: rows appear, and a crash loses no more of them than this."""
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """One run, as its ranks get it."""
+
+    config: ExperimentConfig
+    run_id: str
+    """Names the run's controller."""
+    name: str
+    """Names the run in its records."""
+    folder: Path
+    """``results/<name>``, absolute: ranks have another working directory."""
+    use_gpu: bool
+
+
+def train_rank(settings: dict[str, TrainJob]) -> None:
+    """Ray Train's training function; ``settings`` is ``{"job": TrainJob}``."""
+    job, context = settings["job"], ray.train.get_context()
+    process = RankProcess()
+    process.setup(
+        job.config,
+        RankSpec(job.run_id, context.get_world_rank(), context.get_world_size(), job.use_gpu),
+    )
+    try:
+        _begin(process)
+        _train(process, job)
+    finally:
+        process.close()
+
+
+def report_steps(start: int, steps: int, checkpoint_every: int) -> Iterator[int]:
+    """The steps after which ranks report: every few, at every checkpoint, and at the end.
+
+    Example:
+        >>> list(report_steps(0, 14, 8))
+        [5, 8, 10, 14]
+        >>> list(report_steps(8, 14, 2))
+        [10, 12, 14]
+    """
+    interval = min(STEPS_PER_REPORT, checkpoint_every)
+    for step in range(start + 1, steps + 1):
+        if step % interval == 0 or step % checkpoint_every == 0 or step == steps:
+            yield step
+
+
+def _begin(process: RankProcess) -> None:
+    """Go on from the newest checkpoint of this run, or from nothing."""
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        # A restart before the first checkpoint: the controller must not stay where the former attempt left it.
+        client = process.worker.client
+        client.load_state_dict(client.state_dict())
+        return
+    with checkpoint.as_directory() as folder:
+        process.load_state_bytes((Path(folder) / STATE).read_bytes())
+
+
+def _train(process: RankProcess, job: TrainJob) -> None:
+    """Every rank reports equally often: a report is a barrier."""
+    train, worker, version = job.config.train, process.worker, 0
+    leads = worker.placement.rank == 0
+    if worker.next_step == 0:
+        ray.train.report(_evaluation("warm_start", "warm_start", process.evaluate()) if leads else {})
+    for step in report_steps(worker.next_step, train.steps, train.checkpoint_every):
+        rows = process.run(step - worker.next_step)
+        saves = step % train.checkpoint_every == 0 or step == train.steps
+        state = _collect_state(process) if saves else None
+        decisions = process.decisions(version) if leads else []
+        version = max([version, *(decision["version"] for decision in decisions)])
+        # Rows before the checkpoint that has them behind it: a crash in between repeats steps and loses none.
+        ray.train.report({"rows": [row.to_dict() for row in rows], "decisions": decisions})
+        if saves:
+            _report_checkpoint(state)
+    _finish(process, job)
+
+
+def _collect_state(process: RankProcess) -> bytes | None:
+    """Rank 0's state. All ranks take the answers that are still out, so that they go on from the same ones."""
+    if process.worker.placement.rank == 0:
+        return process.state_bytes()
+    process.worker.client.state_dict()
+    return None
+
+
+def _report_checkpoint(state: bytes | None) -> None:
+    if state is None:
+        ray.train.report({})
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / STATE).write_bytes(state)
+        ray.train.report({}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+def _finish(process: RankProcess, job: TrainJob) -> None:
+    """Save the policy, then evaluate it: a run that has its last evaluation has everything."""
+    if process.worker.placement.rank != 0:
+        ray.train.report({})
+        return
+    part = job.folder / f"{POLICY}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    save_policy(process.worker.policy, part)
+    shutil.rmtree(job.folder / POLICY, ignore_errors=True)
+    part.rename(job.folder / POLICY)
+    ray.train.report(_evaluation(job.name, objective_label(job.config), process.evaluate()))
+
+
+def _evaluation(trial: str, objective: str, metrics: HeldOutMetrics) -> dict[str, Any]:
+    line = {"trial": trial, "objective": objective, "settings": {}, "metrics": metrics.to_dict()}
+    return {"evaluations": [line]}

@@ -1,0 +1,55 @@
+"""The folder of one run: made new, or checked before a run goes on in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from maxent_ray.config import ExperimentConfig, Section
+from maxent_ray.config_loading import dump_config, load_config
+from maxent_ray.errors import ResumeError
+
+CONFIG, CHECKPOINTS, POLICY = "config.yaml", "train", "policy"
+
+
+def open_run_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> None:
+    """Make the folder with its ``config.yaml``, or check that a run can go on in it.
+
+    A run may go on for longer or with other workers, so its ``train`` section may change; nothing else may.
+
+    Raises:
+        ResumeError: the folder exists and ``resume`` was not asked for; it holds no run of this kind and
+            ``resume`` was; or its settings differ.
+    """
+    if not resume:
+        if folder.exists():
+            raise ResumeError(f"{folder} exists: go on with it (--resume {folder}) or choose another --name")
+        folder.mkdir(parents=True)
+        dump_config(config, folder / CONFIG)
+        return
+    if not (folder / CONFIG).is_file():
+        raise ResumeError(f"cannot resume {folder}: it has no {CONFIG}; give the folder of a result")
+    if (folder / "tune").exists():
+        raise ResumeError(f"cannot resume {folder} with train: it holds a comparison or a sweep")
+    changed = differences(load_config(folder / CONFIG), config)
+    fixed = [line for line in changed if not line.startswith("train.") or line.startswith("train.seed ")]
+    if fixed:
+        raise ResumeError(f"cannot resume {folder} with other settings: {'; '.join(fixed)}")
+    dump_config(config, folder / CONFIG)
+
+
+def differences(old: Section, new: Section, prefix: str = "") -> list[str]:
+    """Every setting that differs, as ``section.key was 1, now 2``.
+
+    Example:
+        >>> from maxent_ray.config_loading import apply_overrides
+        >>> config = ExperimentConfig()
+        >>> differences(config, apply_overrides(config, {"train.steps": 60}))
+        ['train.steps was 120, now 60']
+    """
+    lines: list[str] = []
+    for (name, before), (_, after) in zip(old, new, strict=True):
+        if isinstance(before, Section) and isinstance(after, Section):
+            lines += differences(before, after, f"{prefix}{name}.")
+        elif before != after:
+            lines.append(f"{prefix}{name} was {before}, now {after}")
+    return lines
