@@ -1,0 +1,52 @@
+"""Short forms of the experiments: the controller controls, and without it the policy collapses (no Ray)."""
+
+from __future__ import annotations
+
+import math
+from statistics import fmean
+
+import pytest
+
+from maxent_ray.config_loading import load_config
+from maxent_ray.train.local import LocalRun, run_local
+
+SHORT = ["grpo.prompts_per_step=12", "evaluation.prompts=32", "weighting.controller_meta.hypergradient_groups=3"]
+
+
+def run(*overrides: str) -> LocalRun:
+    return run_local(load_config(overrides=[*SHORT, *overrides]))
+
+
+@pytest.mark.parametrize("method", ["analytic", "truncated_backprop"])
+@pytest.mark.parametrize(("tau", "steps"), [(0.055, 24), (5.5, 45)])
+def test_entropy_comes_to_its_target_from_ten_times_too_low_and_too_high(
+    method: str, tau: float, steps: int
+) -> None:
+    result = run(
+        f"train.steps={steps}",
+        f"weighting.tau={tau}",
+        f"weighting.controller_meta.method={method}",
+        "weighting.controller_meta.update_interval=1",
+    )
+    target = 0.95 * math.log(8)
+    first, last = result.rows[0], result.rows[-12:]
+    assert abs(first.entropy / target - 1) > 0.04  # the start is off
+    assert abs(fmean(row.entropy for row in last) / target - 1) < 0.03
+    assert {row.objective for row in last} == {method}
+
+
+def test_kl_is_held_where_plain_grpo_lets_it_run() -> None:
+    steps = "train.steps=50"
+    held = run(steps, "weighting.kl_target=0.03")
+    plain = run(
+        steps, "weighting.train_grpo_objective=true", "weighting.controller_meta.enabled=false", "weighting.beta=0"
+    )
+    assert fmean(row.kl for row in held.rows[-15:]) == pytest.approx(0.03, rel=0.5)
+    assert fmean(row.kl for row in plain.rows[-15:]) > 0.06
+
+
+def test_every_step_trains_with_the_outcome_of_the_round_before_the_last() -> None:
+    rows = run("train.steps=6").rows
+    assert [row.version for row in rows] == [0, 0, 1, 2, 3, 4]  # lag 1
+    assert rows[0].tau == rows[1].tau == 0.3
+    assert len({row.tau for row in rows}) == 5
