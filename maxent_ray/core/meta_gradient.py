@@ -25,13 +25,14 @@ class RunningSensitivity:
     direction: float = 0.0
     """Exponential mean of s/magnitude cut to ±1: near ±1 while batches agree, near 0 while they do not."""
     updates: int = 0
+    """Batches with a sensitivity other than 0, which says nothing about the size."""
 
     def track(self, sensitivity: float, decay: float) -> RunningSensitivity:
         """Take one batch's sensitivity in; early means are plain averages, so they carry no bias to zero."""
         updates = self.updates + 1
         keep = min(decay, 1 - 1 / updates)
-        if sensitivity == 0:  # says nothing about the size
-            return RunningSensitivity(self.log_magnitude, keep * self.direction, updates)
+        if sensitivity == 0:
+            return replace(self, direction=keep * self.direction)
         log_magnitude = keep * self.log_magnitude + (1 - keep) * math.log(abs(sensitivity))
         relative = math.copysign(min(1.0, abs(sensitivity) / math.exp(log_magnitude)), sensitivity)
         return RunningSensitivity(log_magnitude, keep * self.direction + (1 - keep) * relative, updates)
