@@ -1,0 +1,581 @@
+"""The one function that moves τ and β: signs, reasons, timing, bounds, and convergence on a fixed batch."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from maxent_ray.core.controller import Controller
+from maxent_ray.core.controller_config import ControllerConfig
+from maxent_ray.core.controller_state import ControllerState, Decision, Reason
+from maxent_ray.core.objectives import ControllerGradients, Sensitivity
+from maxent_ray.core.statistics import BatchStatistics, batch_statistics
+from maxent_ray.core.weighting import dual_curvature, group_weights, listwise_q, weight_entropy, weight_kl
+
+TARGET_ENTROPY, TARGET_KL = 1.5, 0.05
+
+
+def controller(**changes: Any) -> Controller:
+    """A controller of G = 8 with plain sgd on relative errors and no clip, unless told otherwise."""
+    settings: dict[str, Any] = {
+        "group_size": 8,
+        "target_entropy": TARGET_ENTROPY,
+        "target_kl": TARGET_KL,
+        "optimizer": "sgd",
+        "tau_learning_rate": 0.5,
+        "beta_learning_rate": 0.5,
+        "tau_grad_clip": None,
+        "beta_grad_clip": None,
+    }
+    return Controller(ControllerConfig(**{**settings, **changes}))
+
+
+def measured(entropy: float = TARGET_ENTROPY, kl: float = TARGET_KL, tokens: int = 100) -> BatchStatistics:
+    """A batch of 10 groups with this mean weight entropy and this mean policy KL."""
+    return BatchStatistics(
+        groups=10,
+        completions=80,
+        tokens=tokens,
+        weight_entropy_sum=10 * entropy,
+        policy_kl_sum=tokens * kl,
+        entropy_tau_sum=10 * 0.8,
+        kl_beta_sum=-10 * 0.4,
+    )
+
+
+def unrolled(entropy: float = TARGET_ENTROPY, kl: float = TARGET_KL, **changes: Any) -> ControllerGradients:
+    """What workers send: sensitivities with the signs they have where τ raises H and β lowers KL."""
+    values: dict[str, Any] = {
+        "entropy_tau": 0.8,
+        "entropy_beta": 0.3,
+        "kl_tau": -0.01,
+        "kl_beta": -0.02,
+        "steps": 1,
+        "tokens": 100,
+    }
+    sensitivity = Sensitivity(entropy=entropy, kl=kl, **{**values, **changes})
+    return ControllerGradients(source="truncated_backprop", sensitivity=sensitivity)
+
+
+def once(rules: Controller, entropy: float, kl: float, gradients: ControllerGradients | None = None) -> Decision:
+    """The decision on a first batch."""
+    return rules.step(rules.init(), measured(entropy, kl), gradients)[1]
+
+
+# --- signs ---
+
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "analytic": {"objective": "analytic"},
+    "paired": {"objective": "truncated_backprop", "form": "paired"},
+    "joint": {"objective": "truncated_backprop", "form": "joint"},
+}
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "newton", "pi"])
+@pytest.mark.parametrize("space", ["log", "linear"])
+def test_too_much_entropy_lowers_tau_and_too_much_kl_raises_beta(objective: str, optimizer: str, space: str) -> None:
+    """And the other way round. One error at a time, so that the joint form's cross terms vanish."""
+    rules = controller(**OBJECTIVES[objective], optimizer=optimizer, space=space, tau=1.0, beta=1.0)
+    rng = random.Random(0)
+    for _ in range(10):
+        shift = rng.uniform(0.01, 0.3)
+        for sign in (1, -1):
+            entropy, kl = TARGET_ENTROPY + sign * shift, TARGET_KL * (1 + sign * shift)
+            decision = once(rules, entropy, TARGET_KL, unrolled(entropy, TARGET_KL))
+            assert (decision.tau - decision.previous_tau) * sign < 0
+            assert decision.tau_grad is not None
+            assert decision.tau_grad * sign > 0
+            decision = once(rules, TARGET_ENTROPY, kl, unrolled(TARGET_ENTROPY, kl))
+            assert (decision.beta - decision.previous_beta) * sign > 0
+            assert decision.beta_grad is not None
+            assert decision.beta_grad * sign > 0
+
+
+@pytest.mark.parametrize("objective", ["analytic", "paired"])
+def test_both_errors_at_once_move_each_its_own_coefficient(objective: str) -> None:
+    rules = controller(**OBJECTIVES[objective])
+    for entropy, kl in ((1.6, 0.08), (1.6, 0.02), (1.4, 0.08), (1.4, 0.02)):
+        decision = once(rules, entropy, kl, unrolled(entropy, kl))
+        assert math.copysign(1, decision.tau - 0.3) == math.copysign(1, TARGET_ENTROPY - entropy)
+        assert math.copysign(1, decision.beta - 0.1) == math.copysign(1, kl - TARGET_KL)
+
+
+def test_steps_by_hand() -> None:
+    """Relative errors .2 and −.4 at rate .5: log τ falls by .1 and log β by .2; in linear space τ and β do."""
+    entropy, kl = 1.2 * TARGET_ENTROPY, 0.6 * TARGET_KL
+    for objective in ("analytic", "paired"):
+        decision = once(controller(**OBJECTIVES[objective]), entropy, kl, unrolled(entropy, kl))
+        assert decision.tau == pytest.approx(0.3 * math.exp(-0.1))
+        assert decision.beta == pytest.approx(0.1 * math.exp(-0.2))
+        rules = controller(**OBJECTIVES[objective], space="linear", tau=1.0, beta=1.0)
+        decision = once(rules, entropy, kl, unrolled(entropy, kl))
+        assert (decision.tau, decision.beta) == pytest.approx((0.9, 0.8))
+
+
+def test_a_decision_shows_what_was_measured_and_wanted() -> None:
+    decision = once(controller(), 1.8, 0.04)
+    assert (decision.step, decision.version) == (0, 1)
+    assert (decision.entropy, decision.kl) == pytest.approx((1.8, 0.04))
+    assert (decision.target_entropy, decision.target_kl) == (TARGET_ENTROPY, TARGET_KL)
+    assert (decision.tau_grad, decision.beta_grad) == pytest.approx((0.3, -0.01))  # nats, as published
+    assert (decision.previous_tau, decision.previous_beta) == (0.3, 0.1)
+    assert decision.source == "analytic"
+    assert once(controller(**OBJECTIVES["joint"]), 1.8, 0.04, unrolled()).source == "truncated_backprop"
+
+
+def test_newton_takes_the_damped_step_of_the_analytic_error() -> None:
+    """Linear space: Δτ = −(H − H*)/(dH/dτ), less the damping's share. 1.5·.01 nats are the damping of H."""
+    decision = once(controller(optimizer="newton", space="linear", tau=1.0, tau_learning_rate=1.0), 1.7, TARGET_KL)
+    assert decision.tau == pytest.approx(1.0 - 0.2 / (0.8 + 0.01 * TARGET_ENTROPY))
+
+
+# --- reasons ---
+
+
+def reason(rules: Controller, *steps: tuple[BatchStatistics, ControllerGradients | None]) -> Reason:
+    """Reason of the last of some steps."""
+    state = rules.init()
+    for statistics, gradients in steps:
+        state, decision = rules.step(state, statistics, gradients)
+    assert state.reasons[decision.reason.value] >= 1
+    assert sum(state.reasons.values()) == len(steps) == state.version
+    return decision.reason
+
+
+OFF = (measured(1.7, 0.07), None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps", "expected"),
+    [
+        ({}, [OFF], Reason.UPDATED),
+        ({"tau_grad_clip": 0.1}, [OFF], Reason.CLIPPED),
+        ({"beta_grad_clip": 0.1}, [OFF], Reason.CLIPPED),
+        ({"tau_min": 0.299}, [OFF], Reason.CLIPPED),
+        ({"beta_max": 0.101}, [OFF], Reason.CLIPPED),
+        ({"dead_band": 0.5}, [OFF], Reason.DEAD_BAND),
+        ({"dead_band": 0.2}, [OFF], Reason.UPDATED),  # only τ's error lies inside
+        ({"dead_band": 0.2, "target_kl": 0.0, "beta": 0.0}, [OFF], Reason.DEAD_BAND),  # β has no say
+        ({"warmup_steps": 2}, [OFF, OFF], Reason.WARM_UP),
+        ({"warmup_steps": 2}, [OFF, OFF, OFF], Reason.UPDATED),
+        ({"update_interval": 3}, [OFF, OFF], Reason.INTERVAL),
+        ({"update_interval": 3}, [OFF, OFF, OFF], Reason.UPDATED),
+        ({"warmup_steps": 2, "update_interval": 4}, [OFF, OFF, OFF], Reason.INTERVAL),
+        ({}, [(BatchStatistics(), None)], Reason.NO_GRADIENT),
+        ({"target_entropy": None, "target_kl": 0.0}, [OFF], Reason.NO_GRADIENT),
+        ({"objective": None}, [OFF], Reason.NO_GRADIENT),
+        ({"objective": "truncated"}, [OFF], Reason.NO_GRADIENT),
+        ({"objective": "truncated"}, [(OFF[0], unrolled(steps=2))], Reason.NO_GRADIENT),
+        ({"objective": "truncated"}, [(OFF[0], unrolled())], Reason.UPDATED),
+        ({}, [(replace(OFF[0], policy_kl_sum=math.nan), None)], Reason.NON_FINITE),
+        ({}, [(replace(OFF[0], tokens=-1), None)], Reason.NON_FINITE),
+        ({}, [(OFF[0], ControllerGradients(tau_grad=math.nan))], Reason.NON_FINITE),
+        ({"objective": "truncated"}, [(OFF[0], unrolled(kl_tau=math.inf))], Reason.NON_FINITE),
+        ({"tau_min": 0.299, "saturation_patience": 3}, [OFF] * 2, Reason.CLIPPED),
+        ({"tau_min": 0.299, "saturation_patience": 3}, [OFF] * 3, Reason.INFEASIBLE_TARGET),
+    ],
+)
+def test_every_decision_has_its_reason(
+    changes: dict[str, Any], steps: list[tuple[BatchStatistics, ControllerGradients | None]], expected: Reason
+) -> None:
+    assert reason(controller(**changes), *steps) is expected
+
+
+def test_all_reasons_but_stale_are_decided_here() -> None:
+    """``stale`` is what a client says that could not reach the controller."""
+    cases = test_every_decision_has_its_reason.pytestmark[0].args[1]  # type: ignore[attr-defined]
+    assert {expected for *_, expected in cases} == set(Reason) - {Reason.STALE}
+
+
+def test_events_tell_what_the_rules_did() -> None:
+    decision = once(controller(tau_grad_clip=0.1, beta_max=0.101), 1.7, 0.07)
+    assert decision.events == ("tau.clipped", "beta.projected_high")
+    assert once(controller(dead_band=0.2), 1.7, 0.07).events == ("tau.dead_band",)
+    assert once(controller(), 1.7, 0.07).events == ()
+
+
+def test_a_dead_band_holds_what_lies_inside_and_moves_what_lies_outside() -> None:
+    decision = once(controller(dead_band=0.2), 1.7, 0.07)
+    assert decision.tau == 0.3
+    assert decision.beta > 0.1
+
+
+def test_the_share_of_tied_groups_is_reported() -> None:
+    rules = controller()
+    _, decision = rules.step(rules.init(), replace(measured(), tied_groups=4))
+    assert decision.tied_share == 0.4
+
+
+# --- timing ---
+
+
+def test_the_window_of_an_interval_is_the_mean_of_all_its_steps_by_their_counts() -> None:
+    """Three steps with different numbers of tokens: neither the last one, nor the mean of their means."""
+    rules = controller(update_interval=3)
+    batches = [measured(1.8, 0.01, tokens=50), measured(1.7, 0.02, tokens=100), measured(1.3, 0.1, tokens=350)]
+    state = rules.init()
+    for batch in batches:
+        state, decision = rules.step(state, batch)
+    entropy, kl = (1.8 + 1.7 + 1.3) / 3, (0.01 * 50 + 0.02 * 100 + 0.1 * 350) / 500
+    assert (decision.entropy, decision.kl) == pytest.approx((entropy, kl))
+    assert state.tau == pytest.approx(0.3 * math.exp(-0.5 * (entropy / TARGET_ENTROPY - 1)))
+    assert state.beta == pytest.approx(0.1 * math.exp(0.5 * (kl / TARGET_KL - 1)))
+    assert state.window == BatchStatistics()
+
+
+def test_the_next_window_starts_empty() -> None:
+    rules = controller(update_interval=2)
+    state = rules.init()
+    for entropy in (1.9, 1.9, 1.4, 1.2):
+        state, decision = rules.step(state, measured(entropy))
+    assert decision.entropy == pytest.approx(1.3)
+
+
+def test_between_updates_nothing_moves_but_step_and_version() -> None:
+    rules = controller(update_interval=3, optimizer="adam", ema_decay=0.5)
+    start = rules.init()
+    state, _ = rules.step(start, *OFF)
+    same = {"step", "version", "window", "reasons"}
+    assert {k: v for k, v in state.to_dict().items() if k not in same} == {
+        k: v for k, v in start.to_dict().items() if k not in same
+    }
+    assert (state.step, state.version) == (0, 1)
+
+
+def test_what_was_measured_in_the_warm_up_is_forgotten() -> None:
+    rules = controller(warmup_steps=3)
+    state = rules.init()
+    for entropy in (0.1, 0.1, 0.1, 1.7):
+        state, decision = rules.step(state, measured(entropy))
+    assert decision.reason is Reason.UPDATED
+    assert decision.entropy == pytest.approx(1.7)
+
+
+def test_the_target_is_annealed_along_the_steps() -> None:
+    rules = controller(target_entropy=2.0, target_entropy_final=1.0, target_entropy_horizon=4)
+    state, targets = rules.init(), []
+    for _ in range(6):
+        state, decision = rules.step(state, measured(1.6))
+        targets.append((decision.target_entropy, decision.tau < decision.previous_tau))
+    assert targets == [(2.0, False), (1.75, False), (1.5, True), (1.25, True), (1.0, True), (1.0, True)]
+
+
+# --- bounds ---
+
+
+def test_a_coefficient_at_its_bound_is_infeasible_after_patience_and_recovers() -> None:
+    rules = controller(tau_max=0.35, saturation_patience=5)
+    state, reasons = rules.init(), []
+    for entropy in [1.2] * 8 + [1.9]:
+        state, decision = rules.step(state, measured(entropy))
+        assert 1e-3 <= state.tau <= 0.35
+        reasons.append(decision.reason)
+    assert reasons == [
+        Reason.UPDATED,
+        *[Reason.CLIPPED] * 4,
+        *[Reason.INFEASIBLE_TARGET] * 3,
+        Reason.UPDATED,
+    ]
+    assert state.tau < 0.35
+    assert state.saturated == 0
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "newton", "pi"])
+@pytest.mark.parametrize("space", ["log", "linear"])
+def test_no_error_however_large_leaves_the_bounds(optimizer: str, space: str) -> None:
+    rules = controller(
+        optimizer=optimizer,
+        space=space,
+        tau_learning_rate=1e3,
+        beta_learning_rate=1e3,
+        tau_min=0.1,
+        tau_max=0.5,
+        beta_min=0.05,
+        beta_max=0.2,
+    )
+    rng, state = random.Random(0), rules.init()
+    for _ in range(50):
+        state, _ = rules.step(state, measured(rng.uniform(0, math.log(8)), 10 ** rng.uniform(-6, 6)))
+        assert 0.1 <= state.tau <= 0.5
+        assert 0.05 <= state.beta <= 0.2
+
+
+def test_an_interval_between_updates_at_the_bound_does_not_end_the_count() -> None:
+    rules = controller(tau_max=0.31, saturation_patience=2, update_interval=2)
+    assert reason(rules, *[(measured(1.0), None)] * 4) is Reason.INFEASIBLE_TARGET
+
+
+# --- what must not move ---
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(
+    ("statistics", "gradients"),
+    [
+        (replace(OFF[0], weight_entropy_sum=math.nan), unrolled()),
+        (replace(OFF[0], policy_kl_sum=math.inf), unrolled()),
+        (replace(OFF[0], entropy_tau_sum=-math.inf), unrolled()),
+        (replace(OFF[0], groups=-1), unrolled()),
+        (OFF[0], unrolled(entropy=math.nan)),
+        (OFF[0], unrolled(kl_beta=math.inf)),
+        (OFF[0], ControllerGradients(tau_grad=math.nan, beta_grad=0.1)),
+        (OFF[0], ControllerGradients(tau_grad=0.1, beta_grad=-math.inf)),
+    ],
+)
+def test_bad_numbers_leave_coefficients_and_averages_unchanged(
+    objective: str, statistics: BatchStatistics, gradients: ControllerGradients
+) -> None:
+    rules = controller(**OBJECTIVES[objective], optimizer="adam", ema_decay=0.5)
+    state, _ = rules.step(rules.init(), OFF[0], unrolled(1.7, 0.07))
+    after, decision = rules.step(state, statistics, gradients)
+    assert decision.reason is Reason.NON_FINITE
+    assert (after.tau, after.beta) == (state.tau, state.beta) == (decision.tau, decision.beta)
+    assert (after.tau_rule, after.beta_rule) == (state.tau_rule, state.beta_rule)
+    assert after.sensitivities == state.sensitivities
+    assert after.window == state.window
+    assert (after.step, after.version) == (state.step + 1, state.version + 1)
+
+
+def test_bad_statistics_inside_an_interval_spare_the_rest_of_the_window() -> None:
+    rules = controller(update_interval=3)
+    state = rules.init()
+    for batch in (measured(1.8), replace(measured(9.0), policy_kl_sum=math.nan), measured(1.6)):
+        state, decision = rules.step(state, batch)
+    assert decision.reason is Reason.UPDATED
+    assert decision.entropy == pytest.approx(1.7)
+
+
+@pytest.mark.parametrize("gradients", [None, unrolled(1.0, 1.0), ControllerGradients(5.0, 5.0)])
+def test_a_fixed_controller_never_moves(gradients: ControllerGradients | None) -> None:
+    rules = controller(objective=None, tau=500.0, beta=0.0)
+    state = rules.init()
+    for _ in range(5):
+        state, decision = rules.step(state, measured(0.1, 3.0), gradients)
+        assert (state.tau, state.beta) == (500.0, 0.0)
+        assert decision.reason is Reason.NO_GRADIENT
+
+
+@pytest.mark.parametrize(
+    ("objective", "gradients"),
+    [
+        ("analytic", None),
+        ("paired", unrolled(1.8, 0.09)),
+        ("joint", unrolled(1.8, 0.09)),
+        ("paired", ControllerGradients(0.4, 0.4, source="truncated_backprop")),
+    ],
+)
+def test_a_coefficient_without_a_target_stays(objective: str, gradients: ControllerGradients | None) -> None:
+    """Also where the objective forms a signal for it: the joint form always has both."""
+    settings = OBJECTIVES[objective]
+    only_tau = controller(**settings, target_kl=0.0, beta=0.0)
+    decision = once(only_tau, 1.8, 0.09, gradients)
+    assert (decision.beta, decision.beta_grad) == (0.0, None)
+    assert decision.tau < 0.3
+    only_beta = controller(**settings, target_entropy=None)
+    decision = once(only_beta, 1.8, 0.09, gradients)
+    assert (decision.tau, decision.tau_grad) == (0.3, None)
+    assert decision.beta > 0.1
+
+
+def test_a_step_is_pure() -> None:
+    rules = controller(**OBJECTIVES["paired"], optimizer="adam", ema_decay=0.5)
+    state, _ = rules.step(rules.init(), OFF[0], unrolled(1.7, 0.07))
+    before = json.dumps(state.to_dict())
+    first = rules.step(state, OFF[0], unrolled(1.8, 0.03))
+    rules.step(state, measured(0.5, 9.0), unrolled(0.5, 9.0))
+    assert rules.step(state, OFF[0], unrolled(1.8, 0.03)) == first
+    assert json.dumps(state.to_dict()) == before
+
+
+# --- fallback and direct gradients ---
+
+
+def test_truncated_backprop_without_gradients_and_with_a_fallback_moves_as_analytic_and_says_so() -> None:
+    rules = controller(objective="truncated", fallback="analytic")
+    with pytest.warns(RuntimeWarning, match="no usable truncated-backprop gradients"):
+        decision = once(rules, 1.7, 0.07)
+    expected = once(controller(), 1.7, 0.07)
+    assert decision.source == "analytic"
+    assert (decision.tau, decision.beta) == (expected.tau, expected.beta)
+
+
+def test_gradients_formed_elsewhere_are_used_as_they_are() -> None:
+    gradients = ControllerGradients(0.2, 0.4, source="truncated_backprop")
+    decision = once(controller(objective="truncated"), 1.0, 1.0, gradients)
+    assert decision.tau == pytest.approx(0.3 * math.exp(-0.1))
+    assert decision.beta == pytest.approx(0.1 * math.exp(0.2))
+
+
+def test_analytic_ignores_gradients_that_workers_send() -> None:
+    assert once(controller(), 1.7, 0.07, unrolled(0.1, 0.9)) == once(controller(), 1.7, 0.07)
+
+
+# --- resuming and adopting ---
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "newton", "pi"])
+@pytest.mark.parametrize("interval", [1, 3])
+def test_a_state_that_went_through_json_continues_identically(objective: str, optimizer: str, interval: int) -> None:
+    """Cut at step 7, in the middle of an interval of 3."""
+    rules = controller(
+        **OBJECTIVES[objective], optimizer=optimizer, ema_decay=0.7, update_interval=interval, dead_band=0.01
+    )
+    rng = random.Random(0)
+    rounds = []
+    for _ in range(20):
+        entropy, kl = rng.uniform(1.0, 2.0), rng.uniform(0.01, 0.1)
+        gradients = unrolled(entropy, kl, entropy_tau=rng.uniform(-0.1, 1), kl_beta=rng.gauss(-0.02, 0.02))
+        rounds.append((measured(entropy, kl), gradients))
+
+    def run(state: ControllerState, part: slice) -> tuple[ControllerState, list[Decision]]:
+        decisions = []
+        for statistics, gradients in rounds[part]:
+            state, decision = rules.step(state, statistics, gradients)
+            decisions.append(decision)
+        return state, decisions
+
+    uninterrupted, decisions = run(rules.init(), slice(0, 20))
+    half, first = run(rules.init(), slice(0, 7))
+    resumed = ControllerState.from_dict(json.loads(json.dumps(half.to_dict(), allow_nan=False)))
+    final, second = run(rules.adopt(resumed), slice(7, 20))
+    assert final == uninterrupted
+    assert first + second == decisions
+    assert len({decision.tau for decision in decisions}) > 3
+
+
+def test_adopting_brings_coefficients_inside_the_bounds() -> None:
+    state = replace(controller().init(), tau=50.0, beta=1e-4, step=10, version=11)
+    adopted = controller(tau_max=2.0, beta_min=0.01).adopt(state)
+    assert (adopted.tau, adopted.beta) == (2.0, 0.01)
+    assert (adopted.step, adopted.version) == (10, 11)
+    inside = replace(state, tau=0.7, beta=0.3)
+    assert controller().adopt(inside) == inside
+
+
+def test_adopting_keeps_moments_of_the_same_rule_and_starts_others_anew() -> None:
+    adam = controller(optimizer="adam")
+    state, _ = adam.step(adam.init(), *OFF)
+    assert adam.adopt(state) == state
+    other_rate = controller(optimizer="adam", tau_learning_rate=0.1)
+    assert other_rate.adopt(state).tau_rule == state.tau_rule
+    sgd = controller(optimizer="sgd")
+    assert sgd.adopt(state).tau_rule == sgd.init().tau_rule
+    assert sgd.adopt(state).beta_rule == sgd.init().beta_rule
+    sgd.step(sgd.adopt(state), *OFF)  # and can be stepped
+    smoothed = controller(optimizer="adam", ema_decay=0.5)
+    assert smoothed.adopt(state).tau_rule == smoothed.init().tau_rule
+
+
+def test_a_coefficient_that_is_held_fixed_is_a_setting() -> None:
+    """A plain-GRPO run that takes over a controlled one's state keeps its own β = 0."""
+    state = replace(controller().init(), tau=0.7, beta=0.9)
+    fixed = controller(target_kl=0.0, beta=0.0).adopt(state)
+    assert (fixed.tau, fixed.beta) == (0.7, 0.0)
+    assert controller(objective=None, tau=0.25, beta=0.125).adopt(state).tau == 0.25
+
+
+# --- the closed loop ---
+
+
+class Plant:
+    """A fixed batch: its weights have the entropy and the KL that (τ, β) give them, and nothing else changes."""
+
+    def __init__(self, seed: int = 0) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.rewards = torch.randint(0, 2, (12, 8), generator=generator).double()
+        self.log_q = listwise_q(self.rewards, 1.0, 1e-6).log()
+        self.rho = torch.randn(12, 8, generator=generator, dtype=torch.float64)
+
+    def targets(self, tau: float, beta: float) -> dict[str, float]:
+        """What is met at (τ, β)."""
+        weights = group_weights(self.log_q, self.rho, tau, beta)
+        return {
+            "target_entropy": float(weight_entropy(weights).mean()),
+            "target_kl": float(weight_kl(weights, self.rho).mean()),
+        }
+
+    def statistics(self, tau: float, beta: float) -> BatchStatistics:
+        tokens = torch.zeros(96, 1, dtype=torch.float64)
+        mask = torch.ones(96, 1, dtype=torch.bool)
+        return batch_statistics(self.rewards, self.log_q, self.rho, tau, beta, tokens, tokens, mask)
+
+    def gradients(self, tau: float, beta: float) -> ControllerGradients:
+        """The exact sensitivities of H(w) and KL(w‖p)."""
+        curvature = dual_curvature(self.log_q, self.rho.log_softmax(-1), tau, beta)
+        by_tau, crossed, by_beta = (float(part.mean()) for part in curvature)
+        measured = self.targets(tau, beta)
+        sensitivity = Sensitivity(
+            measured["target_entropy"], measured["target_kl"], by_tau, crossed, -crossed, -by_beta, 1, 96
+        )
+        return ControllerGradients(source="truncated_backprop", sensitivity=sensitivity)
+
+    def run(self, rules: Controller, steps: int) -> ControllerState:
+        state = rules.init()
+        for _ in range(steps):
+            gradients = self.gradients(state.tau, state.beta) if rules.config.uses_hypergradients else None
+            state, _ = rules.step(state, self.statistics(state.tau, state.beta), gradients)
+        return state
+
+
+@pytest.mark.parametrize("objective", ["analytic", "paired"])
+@pytest.mark.parametrize("tau_factor", [0.1, 10.0])
+@pytest.mark.parametrize("beta_factor", [0.1, 1.0, 10.0])
+def test_the_loop_meets_both_targets_from_ten_times_too_low_and_too_high(
+    objective: str, tau_factor: float, beta_factor: float
+) -> None:
+    """Default gains, 150 steps: H and KL within 1 % of targets that (τ, β) = (.6, .3) meets."""
+    plant = Plant()
+    tau, beta = 0.6, 0.3
+    targets = plant.targets(tau, beta)
+    rules = Controller(
+        ControllerConfig(
+            group_size=8,
+            kl_signal="weight_kl",
+            tau=tau * tau_factor,
+            beta=beta * beta_factor,
+            **OBJECTIVES[objective],
+            **targets,
+        )
+    )
+    start = plant.targets(rules.config.tau, rules.config.beta)
+    assert abs(start["target_entropy"] / targets["target_entropy"] - 1) > 0.05
+    state = plant.run(rules, 150)
+    reached = plant.targets(state.tau, state.beta)
+    assert reached["target_entropy"] == pytest.approx(targets["target_entropy"], rel=0.01)
+    assert reached["target_kl"] == pytest.approx(targets["target_kl"], rel=0.01)
+    assert state.reasons.get("infeasible_target", 0) == 0
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "newton", "pi"])
+def test_entropy_alone_is_controlled_by_every_optimizer(optimizer: str) -> None:
+    plant = Plant(seed=1)
+    rates = {"sgd": 1.0, "adam": 0.1, "newton": 0.5, "pi": 1.0}
+    rules = controller(
+        optimizer=optimizer,
+        tau=5.0,
+        tau_learning_rate=rates[optimizer],
+        target_entropy=plant.targets(0.5, 0.1)["target_entropy"],
+        target_kl=0.0,
+    )
+    state = plant.run(rules, 200)
+    assert state.beta == 0.1
+    assert state.tau == pytest.approx(0.5, rel=0.02)
+
+
+def test_an_unreachable_target_ends_at_the_bound_and_is_reported() -> None:
+    """Weights with β = 0 cannot have less entropy than the ties among the winners leave them."""
+    plant = Plant()
+    least = plant.targets(1e-3, 0.0)["target_entropy"]
+    assert least > 0.5
+    rules = controller(target_entropy=0.5 * least, target_kl=0.0, beta=0.0, tau_learning_rate=2.0)
+    state = plant.run(rules, 60)
+    assert state.tau == rules.config.tau_min
+    assert state.reasons["infeasible_target"] > 10
