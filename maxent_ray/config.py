@@ -76,9 +76,9 @@ class ControllerMetaSettings(Section):
     optimizer: Optimizer = "pi"
     space: Space = "log"
     tau_learning_rate: float = 2.0
-    beta_learning_rate: float = 0.1
+    beta_learning_rate: float = 0.2
     tau_proportional_gain: float = 0.0
-    beta_proportional_gain: float = 1.0
+    beta_proportional_gain: float = 2.0
     tau_grad_clip: float | None = 0.25
     """Clip of τ's relative error."""
     beta_grad_clip: float | None = 1.0
@@ -264,7 +264,7 @@ DEFAULT_SEARCH_SPACE: dict[str, dict[str, Any]] = {
     "weighting.tau_target_entropy_fraction": {"type": "uniform", "low": 0.85, "high": 0.97},
     "weighting.kl_target": {"type": "loguniform", "low": 0.03, "high": 0.15},
     "weighting.controller_meta.tau_learning_rate": {"type": "loguniform", "low": 1.0, "high": 4.0},
-    "weighting.controller_meta.beta_learning_rate": {"type": "loguniform", "low": 0.05, "high": 0.2},
+    "weighting.controller_meta.beta_learning_rate": {"type": "loguniform", "low": 0.1, "high": 0.4},
     "weighting.controller_meta.update_interval": {"type": "choice", "values": [1, 2, 3]},
 }
 

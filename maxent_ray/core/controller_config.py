@@ -53,9 +53,9 @@ class ControllerConfig:
     optimizer: Optimizer = "pi"
     space: Space = "log"
     tau_learning_rate: float = 2.0
-    beta_learning_rate: float = 0.1
+    beta_learning_rate: float = 0.2
     tau_proportional_gain: float = 0.0
-    beta_proportional_gain: float = 1.0
+    beta_proportional_gain: float = 2.0
     """Proportional gains of ``pi``, whose integral gains are the learning rates. KL answers to β slowly, so a pure
     integrator swings around its target; entropy answers to τ at once and needs none."""
     tau_grad_clip: float | None = 0.25
