@@ -9,6 +9,7 @@
     ├── TaskError                          a task is empty or asked for more prompts than it has
     ├── ResourceError                      the cluster has fewer CPUs or GPUs than were asked for
     ├── ResumeError                        a run cannot be continued from where it was asked to
+    ├── RecordingError                     results cannot be written, as when the disk is full
     └── ControllerError                    the controller's side of the runtime
         ├── InvalidReportError (ValueError)    a report carries a value the controller must not use
         └── ControllerUnavailableError         the controller actor did not answer in time
@@ -45,6 +46,10 @@ class ResourceError(MaxentRayError):
 
 class ResumeError(MaxentRayError):
     """A run cannot be continued from the place it was asked to."""
+
+
+class RecordingError(MaxentRayError):
+    """Results cannot be written, as when the disk is full."""
 
 
 class ControllerError(MaxentRayError):

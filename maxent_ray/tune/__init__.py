@@ -1,0 +1,1 @@
+"""Population-based training, comparisons and sweeps on Ray Tune."""

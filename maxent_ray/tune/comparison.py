@@ -1,0 +1,64 @@
+"""The main job: population-based training that compares objectives, with reference runs beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from maxent_ray.config import ExperimentConfig
+from maxent_ray.tune.execution import RunResult, ensure_resources, open_folder, run_trials
+from maxent_ray.tune.recording import Listener, Recorder
+from maxent_ray.tune.schedulers import StratifiedPBT
+from maxent_ray.tune.search_space import build_search_space
+from maxent_ray.tune.trainable import PopulationTrial
+from maxent_ray.tune.trial_spec import population, references
+
+ComparisonResult = RunResult
+
+
+def run_comparison(
+    config: ExperimentConfig,
+    *,
+    name: str,
+    results: Path,
+    resume: bool = False,
+    listeners: Sequence[Listener] = (),
+    trainable: type[PopulationTrial] = PopulationTrial,
+) -> ComparisonResult:
+    """Train ``tune.trials_per_objective`` trials of every objective, and the references, on equal budgets.
+
+    The references (warm start, plain GRPO with β = 0, fixed τ and β) are trials of the same run: they have
+    the same steps, prompts and seed, fill the machine while a population waits for its last trial, and are
+    never cloned.
+
+    Args:
+        config: The experiment. With ``resume``, the one in the folder's ``config.yaml``.
+        name: The folder under ``results``.
+        results: Where result folders are.
+        resume: Go on with an interrupted run; finished trials are not run again.
+        listeners: Follow the run as it happens; after a resume they are first told what there was.
+        trainable: Hosts a trial.
+
+    Raises:
+        ConfigError: the search space, an objective or a combination of settings is invalid.
+        ResourceError: one trial does not fit into the cluster.
+        ResumeError: the folder exists (without ``resume``) or cannot be gone on with (with it).
+        RunInterrupted: Ctrl-C; the message says how to go on.
+    """
+    space = build_search_space(config)
+    population(config, space)  # every trial's settings are checked before anything starts
+    placed = ensure_resources(config)
+    specs = population(placed, space) + (references(placed, space) if config.tune.references else [])
+    folder = results / name
+    has_state = open_folder(folder, config, resume=resume)
+    recorder = Recorder(folder, listeners)
+    scheduler = StratifiedPBT(config.tune, space, seed=config.train.seed, on_exploit=recorder.on_exploit)
+    return run_trials(
+        specs,
+        folder,
+        config=config,
+        scheduler=scheduler,
+        recorder=recorder,
+        resume=has_state,
+        trainable=trainable,
+    )

@@ -1,0 +1,214 @@
+"""Runs a list of trials on Ray Tune: resources checked first, all recorded, interruptions resumable."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import BasicVariantGenerator
+from ray.tune.tune_config import ResumeConfig
+
+from maxent_ray.config import ExperimentConfig
+from maxent_ray.config_loading import apply_overrides, dump_config, load_config
+from maxent_ray.errors import MaxentRayError, ResumeError
+from maxent_ray.train.resources import ask_for_gpus, check_resources
+from maxent_ray.tune.recording import ROWS, Recorder, read_rows
+from maxent_ray.tune.trainable import PopulationTrial
+from maxent_ray.tune.trial_spec import TrialSpec
+
+TUNE_FOLDER, CONFIG = "tune", "config.yaml"
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """Ctrl-C: what was finished is kept, and the message says how to go on."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left in its folder."""
+
+    folder: Path
+    finished: tuple[str, ...]
+    """Trials that trained to their end and were evaluated."""
+    failed: Mapping[str, str]
+    """Trial → its error."""
+
+
+def ensure_resources(config: ExperimentConfig) -> ExperimentConfig:
+    """The experiment with ``train.use_gpu`` decided, after a check that one trial fits into the cluster.
+
+    Raises:
+        ResourceError: the cluster has fewer CPUs or GPUs than one trial needs; the message has both numbers.
+    """
+    if not ray.is_initialized():
+        ray.init()
+    check_resources(config.train)
+    return apply_overrides(config, {"train.use_gpu": ask_for_gpus(config.train)})
+
+
+def open_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> bool:
+    """Make ``results/<name>``, or check that it can be gone on with.
+
+    Returns:
+        Whether there is a run to go on with; one that was interrupted before Tune saved anything starts anew.
+
+    Raises:
+        ResumeError: the folder exists and ``resume`` was not asked for, it does not exist and ``resume`` was,
+            or it was made with another configuration.
+    """
+    if not resume:
+        if folder.exists():
+            raise ResumeError(f"{folder} exists: go on with it (--resume {folder}) or choose another --name")
+        folder.mkdir(parents=True)
+        dump_config(config, folder / CONFIG)
+        return False
+    if not (folder / CONFIG).is_file():
+        raise ResumeError(f"cannot resume {folder}: it has no {CONFIG}")
+    if load_config(folder / CONFIG) != config:
+        raise ResumeError(f"cannot resume {folder} with another configuration than its {CONFIG}")
+    return any((folder / TUNE_FOLDER).glob("experiment_state-*.json"))
+
+
+def run_trials(
+    specs: Sequence[TrialSpec],
+    folder: Path,
+    *,
+    config: ExperimentConfig,
+    scheduler: TrialScheduler,
+    recorder: Recorder,
+    resume: bool,
+    trainable: type[PopulationTrial],
+) -> RunResult:
+    """Run trials to their end, more of them than fit at a time if need be.
+
+    Raises:
+        RunInterrupted: Ctrl-C.
+        RecordingError: results could not be written.
+        MaxentRayError: every trial failed; the message is the first error.
+    """
+    if resume:
+        recorder.replay(read_rows(folder / ROWS), {spec.trial: spec for spec in specs})
+    configs = [spec.to_config() for spec in specs]
+    try:
+        with _tune_environment():
+            analysis = tune.run(
+                trainable,
+                config=_param_space(configs),
+                search_alg=BasicVariantGenerator(points_to_evaluate=configs),
+                num_samples=len(configs),
+                name=TUNE_FOLDER,
+                storage_path=str(folder.resolve()),
+                scheduler=scheduler,
+                callbacks=[recorder],
+                reuse_actors=True,
+                checkpoint_config=tune.CheckpointConfig(
+                    num_to_keep=_checkpoints_to_keep(config), checkpoint_frequency=1
+                ),
+                max_failures=config.train.max_failures,
+                raise_on_failed_trial=False,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+                resume_config=_RESUME if resume else None,
+                verbose=0,
+            )
+    except tune.TuneError:
+        if recorder.failure is not None:
+            raise recorder.failure from None
+        raise
+    return _result(folder, analysis.trials)
+
+
+_RESUME = ResumeConfig(errored=ResumeConfig.ResumeType.RESUME)  # type: ignore[arg-type]  # declared str by Ray
+"""Finished trials are skipped, all others go on from their checkpoints."""
+
+
+def _checkpoints_to_keep(config: ExperimentConfig) -> int:
+    """Enough for a donor to train a whole interval before its recipient loads the donor's checkpoint."""
+    reports = -(-config.tune.perturbation_interval // config.tune.steps_per_report)
+    intervals = 1 if config.tune.synchronous else 2
+    return max(4, intervals * reports + 2)
+
+
+def _param_space(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Every key with all its values, from which ``points_to_evaluate`` picks each trial's.
+
+    Functions (``tune.sample_from``) would do too, were it not that Tune, when it restores a trial, then takes
+    its configuration from them again and so undoes all perturbations.
+    """
+    return {key: tune.choice(list(dict.fromkeys(c[key] for c in configs))) for key in configs[0]}
+
+
+def _trial_name(trial: Trial) -> str:
+    return str(trial.config["trial"])
+
+
+def _result(folder: Path, trials: Sequence[Trial]) -> RunResult:
+    failed = {_trial_name(t): _error(t) for t in trials if t.status == Trial.ERROR}
+    finished = tuple(_trial_name(t) for t in trials if t.status != Trial.ERROR and _is_done(t))
+    if len(finished) + len(failed) < len(trials):
+        raise RunInterrupted(
+            f"interrupted: {len(finished)} of {len(trials)} trials are finished, the others are saved. "
+            f"Go on with --resume {folder}"
+        )
+    if failed and not finished:
+        trial, message = next(iter(failed.items()))
+        raise MaxentRayError(f"every trial failed; {trial} with: {message}")
+    return RunResult(folder, finished, failed)
+
+
+def _is_done(trial: Trial) -> bool:
+    return bool(trial.last_result and trial.last_result.get("done"))
+
+
+def _error(trial: Trial) -> str:
+    """The last line of a trace says what went wrong; the file has all of it."""
+    lines = str(trial.get_error()).strip().splitlines()
+    return f"{lines[-1]} (its trace is in {trial.error_file})"
+
+
+@contextmanager
+def _tune_environment() -> Iterator[None]:
+    """Relative paths of the configuration stay valid in trials, and Tune leaves the talking to us."""
+    loggers = [logging.getLogger(f"ray.tune.{name}") for name in _CHATTY]
+    before = {name: os.environ.get(name) for name in _ENVIRONMENT}
+    os.environ.update(_ENVIRONMENT)
+    for logger in loggers:
+        logger.addFilter(_is_for_users)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(_is_for_users)
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
+
+
+_ENVIRONMENT = {"RAY_CHDIR_TO_TRIAL_DIR": "0", "RAY_AIR_NEW_OUTPUT": "0"}
+_CHATTY = (
+    "analysis.experiment_analysis",
+    "execution.experiment_state",
+    "execution.tune_controller",
+    "schedulers.pbt",
+    "tune",
+)
+_NOT_FOR_USERS = (
+    "Trials did not complete",  # after an interruption that we report ourselves
+    "Experiment has been interrupted",  # advises a way to resume that would leave out our scheduler
+    "Experiment state snapshotting has been triggered multiple times",
+    "Failed to fetch metrics",  # of trials that had not begun
+)
+
+
+def _is_for_users(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.INFO and not record.getMessage().startswith(_NOT_FOR_USERS)

@@ -1,0 +1,152 @@
+"""Writes what a comparison finds, line by line as it happens, and reads rows back.
+
+Ray Tune's own result files lose rows under population-based training, so every row goes through a callback of
+ours into ``results/<name>/*.jsonl``. A result is recorded before its checkpoint is taken: what could not be
+written is trained again after a resume. Of two rows for the same (trial, step, rank) the later one counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from ray import tune
+
+from maxent_ray.errors import RecordingError
+from maxent_ray.records import append, mend
+from maxent_ray.tune.reading import read_lines
+from maxent_ray.tune.trial_spec import TrialSpec
+
+ROWS, DECISIONS, LINEAGE, EVALUATIONS = "rows.jsonl", "decisions.jsonl", "lineage.jsonl", "evaluations.jsonl"
+FILES = (ROWS, DECISIONS, LINEAGE, EVALUATIONS)
+
+
+class Listener(Protocol):
+    """Something that follows a run as it happens; :class:`~maxent_ray.tune.progress.Progress` is one."""
+
+    def update(self, trial: str, objective: str, row: Mapping[str, Any], clones: int) -> None:
+        """The newest row of a trial, and the clones it has received."""
+
+    def state(self, trial: str, state: str) -> None:
+        """What a trial is doing: running, paused, done or failed."""
+
+    def advance(self, steps: int) -> None:
+        """Policy steps of the whole job that were done since the last call."""
+
+
+_STATES = {
+    "RUNNING": "running",
+    "TERMINATED": "done",
+    "ERROR": "failed",
+    "PAUSED": "paused",
+    "PENDING": "paused",
+}
+
+
+@dataclass(frozen=True)
+class Exploit:
+    """One clone: what a recipient took over, from whom, and why."""
+
+    step: int
+    recipient: str
+    donor: str
+    recipient_objective: str
+    donor_objective: str
+    new_objective: str
+    score_recipient: float | None
+    score_donor: float | None
+    old: dict[str, Any]
+    """The recipient's values before."""
+    new: dict[str, Any]
+    """Its values from now on: the donor's, perturbed."""
+    operations: dict[str, str]
+    """What was done to each of the donor's values."""
+
+
+class Recorder(tune.Callback):
+    """Records every result of every trial, and passes the rows on.
+
+    Args:
+        folder: ``results/<name>``.
+        listeners: Told about every row.
+
+    ``failure`` holds the error that stopped the recording: Tune hides it in one of its own.
+    """
+
+    def __init__(self, folder: Path, listeners: Sequence[Listener] = ()) -> None:
+        self.failure: RecordingError | None = None
+        self._listeners = listeners
+        self._steps: dict[str, int] = {}
+        self._states: dict[str, str] = {}
+        self._folder = folder
+        for name in FILES:
+            mend(folder / name)
+            (folder / name).touch()
+
+    def on_exploit(self, exploit: Exploit) -> None:
+        """Record a clone."""
+        self._write(LINEAGE, [asdict(exploit)])
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Record a result, and leave Tune a small one."""
+        spec = TrialSpec.from_config(result["config"])
+        rows, decisions = result.pop("rows"), result.pop("decisions")
+        evaluation = result.pop("evaluation", None)
+        result["config"] = {key: value for key, value in result["config"].items() if key != "settings"}
+        self._write(ROWS, rows)
+        self._write(DECISIONS, decisions)
+        if evaluation is not None:
+            self._write(EVALUATIONS, [_evaluation(spec, evaluation)])
+        self._tell(spec, rows)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Tell listeners what the trials are doing."""
+        for trial in trials:
+            name, state = trial.config["trial"], _STATES[trial.status]
+            if name in self._steps and self._states.get(name) != state:
+                self._states[name] = state
+                for listener in self._listeners:
+                    listener.state(name, state)
+
+    def replay(self, rows: Iterable[Mapping[str, Any]], specs: Mapping[str, TrialSpec]) -> None:
+        """Tell listeners about rows that an interrupted run left."""
+        by_trial: dict[str, list[Mapping[str, Any]]] = {}
+        for row in rows:
+            by_trial.setdefault(row["trial"], []).append(row)
+        for trial, own in by_trial.items():
+            own.sort(key=lambda row: (row["step"], row["rank"]))
+            self._tell(replace(specs[trial], segment=own[-1]["segment"]), own)
+
+    def _tell(self, spec: TrialSpec, rows: Sequence[Mapping[str, Any]]) -> None:
+        done = max((row["step"] + 1 for row in rows), default=0)
+        new = max(0, done - self._steps.get(spec.trial, 0))
+        self._steps[spec.trial] = self._steps.get(spec.trial, 0) + new
+        for listener in self._listeners if rows else ():
+            listener.update(spec.trial, spec.objective, rows[-1], spec.segment)
+            listener.advance(new)
+
+    def _write(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
+        try:
+            append(self._folder / name, records)
+        except RecordingError as error:
+            self.failure = error
+            raise
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a ``rows.jsonl``, each (trial, step, rank) once: the later row wins, half lines are skipped."""
+    rows, _ = read_lines(path)
+    return [dict(row) for row in {(row["trial"], row["step"], row["rank"]): row for row in rows}.values()]
+
+
+def _evaluation(spec: TrialSpec, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "trial": spec.trial,
+        "objective": spec.objective,
+        "settings": spec.reported_settings,
+        "metrics": metrics,
+    }

@@ -1,0 +1,217 @@
+"""What a population searches over: dotted keys of the configuration with their domains, checked at the door.
+
+Drawing and perturbing take a numpy ``Generator``, so that the same seed gives the same values; Ray Tune's own
+sampling reads global generators and is not used.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel
+from ray import tune
+
+from maxent_ray.config import Choice, Domain, ExperimentConfig, LogUniform
+from maxent_ray.config_loading import apply_overrides
+from maxent_ray.errors import ConfigError
+
+PERTURBATION_FACTORS = (0.8, 1.2)
+"""Jaderberg et al. 2017, "Population Based Training of Neural Networks", section 4."""
+SEARCHED_SECTIONS = ("grpo", "weighting")
+EXCLUDED_KEYS = (
+    "grpo.group_size",  # scores over groups of different size cannot be compared
+    "weighting.controller_meta.enabled",
+    "weighting.controller_meta.method",  # the objective is the stratum, not a setting of it
+    "weighting.train_grpo_objective",
+)
+
+
+@dataclass(frozen=True)
+class SearchKey:
+    """One dotted key and where its values come from."""
+
+    name: str
+    domain: Domain
+    integer: bool
+    """The setting is an integer: drawn and perturbed values are rounded."""
+
+    def draw(self, rng: np.random.Generator) -> Any:
+        """One value of the domain."""
+        if isinstance(self.domain, Choice):
+            return self.domain.values[int(rng.integers(len(self.domain.values)))]
+        low, high = self.domain.low, self.domain.high
+        if isinstance(self.domain, LogUniform):
+            return self.clamp(math.exp(rng.uniform(math.log(low), math.log(high))))
+        return self.clamp(float(rng.uniform(low, high)))
+
+    def clamp(self, value: Any) -> Any:
+        """The nearest value that the domain holds.
+
+        Raises:
+            ConfigError: the domain is a choice without numbers and does not hold the value.
+        """
+        if isinstance(self.domain, Choice):
+            return value if value in self.domain.values else self._nearest(value, self.domain.values)
+        value = min(max(float(value), self.domain.low), self.domain.high)
+        return round(value) if self.integer else value
+
+    def grid(self, points: int) -> list[Any]:
+        """All values of a choice; ``points`` of an interval, evenly spaced (in log space for log-uniform)."""
+        if isinstance(self.domain, Choice):
+            return list(self.domain.values)
+        low, high = self.domain.low, self.domain.high
+        spaced = np.geomspace if isinstance(self.domain, LogUniform) else np.linspace
+        values = [self.clamp(value) for value in spaced(low, high, points)]
+        return list(dict.fromkeys(values))
+
+    def _nearest(self, value: Any, values: Sequence[Any]) -> Any:
+        numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+        if not numbers or not isinstance(value, int | float):
+            raise ConfigError(f"{self.name} is {value!r}; valid: {', '.join(map(str, values))}")
+        return min(numbers, key=lambda number: abs(number - value))
+
+
+class Exploration(NamedTuple):
+    """Perturbed values, and what was done to each."""
+
+    values: dict[str, Any]
+    operations: dict[str, str]
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """All keys of a search, in alphabetical order."""
+
+    keys: tuple[SearchKey, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The dotted keys."""
+        return tuple(key.name for key in self.keys)
+
+    def only(self, names: Sequence[str]) -> SearchSpace:
+        """The part of the space with these keys.
+
+        Raises:
+            ConfigError: a name is not in the space.
+        """
+        for name in names:
+            if name not in self.names:
+                raise ConfigError(f"{name!r} is not searched over; the search space has: {', '.join(self.names)}")
+        return SearchSpace(tuple(key for key in self.keys if key.name in names))
+
+    def draw(self, rng: np.random.Generator) -> dict[str, Any]:
+        """One value for each key."""
+        return {key.name: key.draw(rng) for key in self.keys}
+
+    def clamp(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """``values`` with every key of this space brought inside its domain."""
+        return {**values, **{key.name: key.clamp(values[key.name]) for key in self.keys}}
+
+    def explore(self, values: Mapping[str, Any], rng: np.random.Generator, resample_probability: float) -> Exploration:
+        """Perturb every key: drawn anew, or moved (intervals: × 0.8 or × 1.2; choices: to a neighbour).
+
+        Args:
+            values: One value for each key of the space.
+            rng: Where chance comes from.
+            resample_probability: How often a key is drawn anew.
+
+        Returns:
+            Values inside their domains.
+
+        Source: Jaderberg et al. 2017, "Population Based Training of Neural Networks", section 3.
+        """
+        new, operations = {}, {}
+        for key in self.keys:
+            if rng.random() < resample_probability:
+                new[key.name], operations[key.name] = key.draw(rng), "resample"
+            else:
+                new[key.name], operations[key.name] = _perturb(key, values[key.name], rng)
+        return Exploration(new, operations)
+
+    def grid(self, points: int) -> list[dict[str, Any]]:
+        """The Cartesian product of every key's :meth:`SearchKey.grid`; the last key varies fastest."""
+        combinations: list[dict[str, Any]] = [{}]
+        for key in self.keys:
+            combinations = [{**c, key.name: value} for c in combinations for value in key.grid(points)]
+        return combinations
+
+
+def build_search_space(config: ExperimentConfig) -> SearchSpace:
+    """The search space of an experiment, each key tried at both ends of its domain (choices: every value).
+
+    Raises:
+        ConfigError: a key is no setting, is one that must not differ inside a population, or a value of its
+            domain makes an invalid configuration; the message names it.
+
+    Example:
+        >>> build_search_space(ExperimentConfig()).names[-1]
+        'weighting.tau_target_entropy_fraction'
+    """
+    return SearchSpace(tuple(_search_key(config, name) for name in sorted(config.tune.search_space)))
+
+
+def ray_domains(space: SearchSpace) -> dict[str, Any]:
+    """The space in Ray Tune's terms."""
+    return {key.name: _ray_domain(key.domain) for key in space.keys}
+
+
+def _search_key(config: ExperimentConfig, name: str) -> SearchKey:
+    if name.partition(".")[0] not in SEARCHED_SECTIONS or name in EXCLUDED_KEYS:
+        raise ConfigError(
+            f"tune.search_space has {name!r}; a search runs over keys of {' and '.join(SEARCHED_SECTIONS)}, "
+            f"except {', '.join(EXCLUDED_KEYS)}"
+        )
+    domain = config.tune.search_space[name]
+    values = domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
+    for value in values:
+        try:
+            apply_overrides(config, {name: value})
+        except ConfigError as error:
+            raise ConfigError(f"tune.search_space[{name!r}] reaches {value!r}: {error}") from None
+    return SearchKey(name, domain, _is_integer(name))
+
+
+def _perturb(key: SearchKey, value: Any, rng: np.random.Generator) -> tuple[Any, str]:
+    if isinstance(key.domain, Choice):
+        shift = int(rng.choice((-1, 1)))
+        last = len(key.domain.values) - 1
+        index = min(max(key.domain.values.index(key.clamp(value)) + shift, 0), last)
+        return key.domain.values[index], "shift left" if shift < 0 else "shift right"
+    factor = float(rng.choice(PERTURBATION_FACTORS))
+    return key.clamp(value * factor), f"* {factor}"
+
+
+def _is_integer(name: str) -> bool:
+    """Whether a setting is declared as an integer."""
+    section: type[BaseModel] = ExperimentConfig
+    *path, field = name.split(".")
+    for part in path:
+        annotation = section.model_fields[part].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        section = annotation
+    annotation = section.model_fields[field].annotation
+    parts = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    return int in parts
+
+
+def _ray_domain(domain: Domain) -> Any:
+    if isinstance(domain, Choice):
+        return list(domain.values)
+    build: Callable[[float, float], Any] = tune.loguniform if isinstance(domain, LogUniform) else tune.uniform
+    return build(domain.low, domain.high)
+
+
+__all__ = [
+    "Exploration",
+    "SearchKey",
+    "SearchSpace",
+    "build_search_space",
+    "ray_domains",
+]

@@ -1,0 +1,85 @@
+"""A grid or a random search over the controller's targets: trials and files as in a comparison, no clones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ray.tune.schedulers import FIFOScheduler
+
+from maxent_ray.config import ExperimentConfig
+from maxent_ray.errors import ConfigError
+from maxent_ray.tune.execution import RunResult, ensure_resources, open_folder, run_trials
+from maxent_ray.tune.recording import Listener, Recorder
+from maxent_ray.tune.search_space import SearchSpace, build_search_space
+from maxent_ray.tune.trainable import PopulationTrial
+from maxent_ray.tune.trial_spec import references, variants
+
+TARGETS = (
+    "weighting.kl_target",
+    "weighting.tau_target_entropy",
+    "weighting.tau_target_entropy_fraction",
+)
+
+
+def run_sweep(
+    config: ExperimentConfig,
+    *,
+    name: str,
+    results: Path,
+    keys: Sequence[str] | None = None,
+    points: int = 3,
+    resume: bool = False,
+    listeners: Sequence[Listener] = (),
+    trainable: type[PopulationTrial] = PopulationTrial,
+) -> RunResult:
+    """Train every objective at every point (``tune.search``: grid, or random with ``tune.samples`` points).
+
+    Args:
+        config: The experiment.
+        name: The folder under ``results``.
+        results: Where result folders are.
+        keys: Keys of ``tune.search_space`` to search over; None for the controller's targets among them.
+        points: Values of each interval in a grid.
+        resume: Go on with an interrupted sweep.
+        listeners: Follow the run as it happens.
+        trainable: Hosts a trial.
+
+    Raises:
+        ConfigError: as :func:`~maxent_ray.tune.comparison.run_comparison`; or nothing is searched over.
+        ResourceError: one trial does not fit into the cluster.
+        ResumeError: the folder exists (without ``resume``) or cannot be gone on with (with it).
+        RunInterrupted: Ctrl-C.
+    """
+    space = build_search_space(config)
+    space = space.only(keys if keys is not None else [key for key in TARGETS if key in space.names])
+    search_points = sweep_points(config, space, points)
+    variants(config, search_points)  # checked before anything starts
+    placed = ensure_resources(config)
+    specs = variants(placed, search_points) + (references(placed, space) if config.tune.references else [])
+    folder = results / name
+    has_state = open_folder(folder, config, resume=resume)
+    return run_trials(
+        specs,
+        folder,
+        config=config,
+        scheduler=FIFOScheduler(),
+        recorder=Recorder(folder, listeners),
+        resume=has_state,
+        trainable=trainable,
+    )
+
+
+def sweep_points(config: ExperimentConfig, space: SearchSpace, points: int) -> list[dict[str, object]]:
+    """The points of a sweep; random ones are drawn from ``train.seed``.
+
+    Raises:
+        ConfigError: the space is empty.
+    """
+    if not space.keys:
+        raise ConfigError(f"nothing to sweep over: tune.search_space has none of {', '.join(TARGETS)}")
+    if config.tune.search == "grid":
+        return space.grid(points)
+    seeds = ((config.train.seed, index) for index in range(config.tune.samples))
+    return [space.draw(np.random.default_rng(seed)) for seed in seeds]

@@ -1,0 +1,199 @@
+"""One trial: hosts the workers of a run, trains a few steps a call, and can be saved, loaded and made anew.
+
+With ``reuse_actors`` the same actor is trial after trial: :meth:`PopulationTrial.reset_config` reinitialises
+everything, and a paused trial goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Protocol
+
+from ray import tune
+
+from maxent_ray.config import ExperimentConfig
+from maxent_ray.tune.trial_spec import TrialSpec
+
+STATE, PROGRESS = "state.pt", "progress.json"
+METRICS: Mapping[str, str] = {
+    "mean": "reward",
+    "pass_rate": "pass_rate",
+    "distinct": "distinct",
+    "coverage": "coverage",
+}
+"""Metric → field of a row."""
+
+
+class Serialisable(Protocol):
+    """A row, or held-out metrics."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+
+
+class TrialGroup(Protocol):
+    """The workers of one run; :class:`~maxent_ray.train.group.WorkerGroup` is one."""
+
+    def run(self, steps: int) -> Sequence[Serialisable]:
+        """Train; the rows of all ranks in order."""
+
+    def state_dict(self) -> bytes:
+        """State without settings."""
+
+    def load_state_dict(self, state: bytes) -> None:
+        """Continue from a state."""
+
+    def reset(self, config: ExperimentConfig, run_id: str) -> None:
+        """Start anew with other settings."""
+
+    def evaluate(self) -> Serialisable:
+        """Held-out metrics."""
+
+    def decisions(self, since_version: int) -> list[dict[str, Any]]:
+        """The controller's decisions after a version."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+
+
+class PopulationTrial(tune.Trainable):
+    """A trial of a comparison or a sweep; ``trial.config`` is a :class:`TrialSpec`."""
+
+    _steps: int
+    _version: int
+    """Newest controller decision that was reported."""
+    _window: list[dict[str, float | None]]
+    """What the score is the mean of: the metrics of every row since the last boundary."""
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """Nothing for the trial itself, and one bundle for each worker."""
+        return tune.PlacementGroupFactory([{}, *worker_bundles(TrialSpec.from_config(config).experiment())])
+
+    def make_group(self, config: ExperimentConfig, run_id: str) -> TrialGroup:
+        """Start the workers; they land in this trial's placement group."""
+        from maxent_ray.train.group import WorkerGroup  # loads torch: only where workers are hosted
+
+        return WorkerGroup(config, run_id)
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Start."""
+        for chatty in ("ray.train._internal.storage", "ray.tune.trainable.trainable"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)  # a line for every checkpoint
+        self._adopt(config)
+        self._group = self.make_group(self._experiment, self._run_id())
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Become another trial; nothing of the former one stays."""
+        self._adopt(new_config)
+        self._group.reset(self._experiment, self._run_id())
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train to the next report, the next boundary or the end, whichever comes first."""
+        target = next_report(self._steps, self._total, self._experiment.tune)
+        rows = [row.to_dict() for row in self._train_until(target)]
+        self._window = self._kept_window() + [{name: row[key] for name, key in METRICS.items()} for row in rows]
+        self._steps = target
+        means = {metric: finite_mean(row[metric] for row in self._window) for metric in METRICS}
+        result: dict[str, Any] = {
+            "steps": self._steps,
+            "score": means[self._experiment.tune.metric],
+            **means,
+            "rows": [self._label(row) for row in rows],
+            "decisions": [self._label(decision) for decision in self._new_decisions()],
+            "done": self._steps >= self._total,
+        }
+        if result["done"]:
+            result["evaluation"] = self._group.evaluate().to_dict()
+        return result
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """State and progress; settings stay in ``trial.config``."""
+        progress = {"steps": self._steps, "version": self._version, "window": self._window}
+        _write(Path(checkpoint_dir) / STATE, self._group.state_dict())
+        _write(Path(checkpoint_dir) / PROGRESS, json.dumps(progress).encode())
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]  # a folder was saved
+        """Go on from a checkpoint, this trial's or its donor's, with this trial's settings."""
+        folder = Path(checkpoint_dir)
+        progress = json.loads((folder / PROGRESS).read_bytes())
+        self._group.load_state_dict((folder / STATE).read_bytes())
+        self._steps, self._version = progress["steps"], progress["version"]
+        self._window = progress["window"]
+
+    def cleanup(self) -> None:
+        """Stop the workers."""
+        self._group.close()
+
+    def _adopt(self, config: dict[str, Any]) -> None:
+        self._spec = TrialSpec.from_config(config)
+        self._experiment = self._spec.experiment()
+        self._total = self._spec.steps
+        self._steps, self._version, self._window = 0, 0, []
+
+    def _train_until(self, target: int) -> Sequence[Serialisable]:
+        return self._group.run(target - self._steps) if target > self._steps else []
+
+    def _kept_window(self) -> list[dict[str, float | None]]:
+        """Rows that count for the score: those since the last boundary."""
+        return [] if self._steps % self._experiment.tune.perturbation_interval == 0 else self._window
+
+    def _new_decisions(self) -> list[dict[str, Any]]:
+        decisions = self._group.decisions(self._version)
+        self._version = max([self._version, *(decision["version"] for decision in decisions)])
+        return decisions
+
+    def _label(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        return {**record, "trial": self._spec.trial, "segment": self._spec.segment}
+
+    def _run_id(self) -> str:
+        """Never the same twice: an actor that still serves this trial's past must not be met again."""
+        return f"{self._spec.trial}-{uuid.uuid4().hex[:12]}"
+
+
+def next_report(steps: int, total: int, tune_settings: Any) -> int:
+    """The step of the next report after ``steps``; boundaries and the end are always reported.
+
+    Example:
+        >>> from maxent_ray.config import TuneSettings
+        >>> settings = TuneSettings(steps_per_report=5, perturbation_interval=12)
+        >>> next_report(0, 60, settings), next_report(10, 60, settings), next_report(59, 60, settings)
+        (5, 12, 60)
+    """
+    interval = tune_settings.perturbation_interval
+    boundary = (steps // interval + 1) * interval
+    return int(min(steps + tune_settings.steps_per_report, boundary, total))
+
+
+def worker_bundles(config: ExperimentConfig) -> list[dict[str, float]]:
+    """What each worker of one trial needs."""
+    bundle = {"CPU": config.train.cpus_per_worker}
+    if config.train.use_gpu:
+        bundle["GPU"] = config.train.gpus_per_worker
+    return [bundle] * config.train.num_workers
+
+
+def finite_mean(values: Any) -> float:
+    """Mean of the finite values; nan when there is none.
+
+    Example:
+        >>> finite_mean([1.0, None, math.nan, 2.0]), finite_mean([])
+        (1.5, nan)
+    """
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    return fmean(finite) if finite else math.nan
+
+
+def _write(path: Path, content: bytes) -> None:
+    """All or nothing: under the final name there is never half a file."""
+    part = path.with_suffix(".part")
+    part.write_bytes(content)
+    os.replace(part, path)

@@ -1,0 +1,152 @@
+"""What one trial is: its name, its objective and its values, and the experiment that they make.
+
+A trial's settings travel in Ray Tune's ``trial.config`` and nowhere else; checkpoints hold state only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from maxent_ray.config import ExperimentConfig
+from maxent_ray.config_loading import apply_overrides, build_config
+from maxent_ray.errors import ConfigError
+from maxent_ray.tune.search_space import SearchSpace
+
+WARM_START = "warm_start"
+_FIELDS = ("trial", "objective", "segment", "round", "settings")
+REFERENCES: Mapping[str, Mapping[str, Any]] = {
+    "warm_start": {"weighting.controller_meta.enabled": False},
+    "grpo": {
+        "weighting.controller_meta.enabled": False,
+        "weighting.train_grpo_objective": True,
+        "weighting.beta": 0.0,
+    },
+    "fixed": {"weighting.controller_meta.enabled": False, "weighting.train_grpo_objective": False},
+}
+"""What is compared with, not compared, and what sets it apart."""
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """One trial."""
+
+    trial: str
+    """Short stable name, such as ``analytic-0``; a clone keeps the recipient's."""
+    objective: str
+    """A method of the controller, or one of the references ``warm_start``, ``grpo`` and ``fixed``."""
+    settings: str
+    """The experiment that all trials share, as JSON."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Dotted key → this trial's value."""
+    segment: int = 0
+    """Clones received so far."""
+    round: int = 0
+    """Perturbations that this trial's population has gone through."""
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> TrialSpec:
+        """Read ``trial.config`` back."""
+        values = {key: value for key, value in config.items() if key not in _FIELDS}
+        return cls(values=values, **{key: config[key] for key in _FIELDS})
+
+    def to_config(self) -> dict[str, Any]:
+        """As ``trial.config`` holds it: flat."""
+        return {**{key: self.__dict__[key] for key in _FIELDS}, **self.values}
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is compared with, not compared."""
+        return self.objective in REFERENCES
+
+    @property
+    def steps(self) -> int:
+        """Policy steps in all."""
+        return 0 if self.objective == WARM_START else self.experiment().train.steps
+
+    def experiment(self) -> ExperimentConfig:
+        """The configuration of this trial.
+
+        Truncated backprop never falls back on analytic gradients here: a run is what its label says.
+
+        Raises:
+            ConfigError: the values do not make a valid configuration.
+        """
+        if self.is_reference:
+            own: Mapping[str, Any] = REFERENCES[self.objective]
+        else:
+            own = {
+                "weighting.controller_meta.enabled": True,
+                "weighting.controller_meta.method": self.objective,
+                "weighting.controller_meta.fallback": None,
+                "weighting.train_grpo_objective": False,
+            }
+        try:
+            return apply_overrides(build_config(json.loads(self.settings)), {**self.values, **own})
+        except ConfigError as error:
+            raise ConfigError(f"trial {self.trial} ({dict(self.values)}): {error}") from None
+
+    @property
+    def reported_settings(self) -> dict[str, Any]:
+        """What sets this trial apart: its searched values, or what makes it a reference."""
+        return dict(REFERENCES[self.objective] if self.is_reference else self.values)
+
+    def cloned_from(self, donor: TrialSpec, values: Mapping[str, Any]) -> TrialSpec:
+        """This trial after it took over a donor's objective, with perturbed values."""
+        return replace(self, objective=donor.objective, values=dict(values), segment=self.segment + 1)
+
+
+def settings_json(config: ExperimentConfig) -> str:
+    """The shared settings as a trial carries them."""
+    return config.model_dump_json()
+
+
+def population(config: ExperimentConfig, space: SearchSpace) -> list[TrialSpec]:
+    """The trials of a comparison, ``trials_per_objective`` of each objective.
+
+    The i-th trials of all objectives start from the same values, drawn from ``train.seed`` and i.
+
+    Raises:
+        ConfigError: an objective is unknown, named twice, or the values make an invalid configuration.
+    """
+    draws = [
+        space.draw(np.random.default_rng((config.train.seed, index)))
+        for index in range(config.tune.trials_per_objective)
+    ]
+    return variants(config, draws)
+
+
+def variants(config: ExperimentConfig, points: list[dict[str, Any]]) -> list[TrialSpec]:
+    """Every objective at every point of a search space.
+
+    Raises:
+        ConfigError: as :func:`population`.
+    """
+    objectives = config.tune.objectives
+    if len(set(objectives)) < len(objectives):
+        raise ConfigError(f"tune.objectives is {', '.join(objectives)}; it must name each objective once")
+    settings = settings_json(config)
+    specs = [
+        TrialSpec(f"{objective}-{index}", objective, settings, values)
+        for index, values in enumerate(points)
+        for objective in objectives
+    ]
+    for spec in specs:
+        spec.experiment()
+    return specs
+
+
+def references(config: ExperimentConfig, space: SearchSpace) -> list[TrialSpec]:
+    """The warm start, plain GRPO (β = 0) and fixed τ and β, with the settings of ``config`` itself."""
+    values = {name: _lookup(config.model_dump(), name) for name in space.names}
+    settings = settings_json(config)
+    return [TrialSpec(objective, objective, settings, values) for objective in REFERENCES]
+
+
+def _lookup(values: Mapping[str, Any], dotted: str) -> Any:
+    head, _, rest = dotted.partition(".")
+    return _lookup(values[head], rest) if rest else values[head]

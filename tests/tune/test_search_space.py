@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from maxent_ray.config import Choice, ExperimentConfig, LogUniform, TuneSettings, Uniform
+from maxent_ray.errors import ConfigError
+from maxent_ray.tune.search_space import SearchSpace, build_search_space, ray_domains
+
+KL, INTERVAL = "weighting.kl_target", "weighting.controller_meta.update_interval"
+WARMUP, OPTIMIZER = "weighting.controller_meta.warmup_steps", "weighting.controller_meta.optimizer"
+
+
+def experiment(**domains: object) -> ExperimentConfig:
+    space = {name.replace("__", "."): domain for name, domain in domains.items()}
+    return ExperimentConfig(tune=TuneSettings.model_validate({"search_space": space}))
+
+
+def mixed_space() -> SearchSpace:
+    config = ExperimentConfig(
+        tune=TuneSettings(
+            search_space={
+                KL: LogUniform(low=0.03, high=0.15),
+                WARMUP: Uniform(low=0, high=10),
+                INTERVAL: Choice(values=(1, 2, 4)),
+                OPTIMIZER: Choice(values=("sgd", "adam")),
+            }
+        )
+    )
+    return build_search_space(config)
+
+
+def inside(values: dict[str, object]) -> bool:
+    kl, warmup = values[KL], values[WARMUP]
+    assert isinstance(kl, float)
+    return (
+        0.03 <= kl <= 0.15
+        and type(warmup) is int
+        and 0 <= warmup <= 10
+        and values[INTERVAL] in (1, 2, 4)
+        and values[OPTIMIZER] in ("sgd", "adam")
+    )
+
+
+def test_perturbed_values_never_leave_their_domain() -> None:
+    space, rng = mixed_space(), np.random.default_rng(0)
+    values = space.draw(rng)
+    at_a_bound = 0
+    for _ in range(500):
+        explored = space.explore(values, rng, resample_probability=0.1)
+        values = explored.values
+        assert inside(values)
+        at_a_bound += values[KL] in (0.03, 0.15)
+    assert at_a_bound > 50  # the walk did press against the bounds: without clamping it would have left them
+
+
+def test_perturbation_moves_one_step_or_resamples() -> None:
+    space, rng = mixed_space(), np.random.default_rng(1)
+    values = {KL: 0.08, WARMUP: 5, INTERVAL: 2, OPTIMIZER: "sgd"}
+    for _ in range(50):
+        explored = space.explore(values, rng, resample_probability=0.0)
+        assert math.isclose(explored.values[KL], 0.08 * float(explored.operations[KL].removeprefix("* ")))
+        assert explored.values[WARMUP] in (4, 6)
+        assert explored.values[INTERVAL] in (1, 4)
+    assert set(space.explore(values, rng, resample_probability=1.0).operations.values()) == {"resample"}
+
+
+def test_the_same_generator_gives_the_same_values() -> None:
+    space = mixed_space()
+    first, again, other = (space.draw(np.random.default_rng(seed)) for seed in (3, 3, 4))
+    assert first == again != other
+
+
+def test_log_uniform_draws_are_uniform_in_the_logarithm() -> None:
+    space = build_search_space(experiment(weighting__kl_target=LogUniform(low=0.01, high=1.0)))
+    rng = np.random.default_rng(0)
+    below = sum(space.draw(rng)[KL] < 0.1 for _ in range(2000)) / 2000
+    assert abs(below - 0.5) < 0.05  # 0.1 is the middle of the logarithms; of the interval it is the tenth
+
+
+def test_clamp_brings_everything_inside() -> None:
+    outside = {KL: 7.0, WARMUP: -3.2, INTERVAL: 9, OPTIMIZER: "adam", "weighting.tau": 4.0}
+    assert mixed_space().clamp(outside) == {
+        KL: 0.15,
+        WARMUP: 0,
+        INTERVAL: 4,
+        OPTIMIZER: "adam",
+        "weighting.tau": 4.0,
+    }
+    with pytest.raises(ConfigError, match=r"optimizer is 'lion'; valid: sgd, adam"):
+        mixed_space().clamp({**outside, OPTIMIZER: "lion"})
+
+
+def test_grid_is_the_product_of_evenly_spaced_values() -> None:
+    space = build_search_space(
+        experiment(
+            weighting__kl_target=LogUniform(low=0.01, high=0.16),
+            weighting__tau_target_entropy_fraction=Uniform(low=0.8, high=0.9),
+        )
+    )
+    grid = space.grid(3)
+    assert len(grid) == 9
+    assert sorted({round(point[KL], 12) for point in grid}) == [0.01, 0.04, 0.16]
+    fractions = sorted({round(point["weighting.tau_target_entropy_fraction"], 12) for point in grid})
+    assert fractions == [0.8, 0.85, 0.9]
+    assert [point[INTERVAL] for point in mixed_space().only([INTERVAL]).grid(99)] == [1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("key", "domain", "message"),
+    [
+        ("weighting.kl_targt", Uniform(low=0, high=1), r"weighting.kl_targt.*kl_target"),
+        ("weighting.kl_target", Uniform(low=-1, high=1), r"reaches -1.0.*target_kl is -1"),
+        ("weighting.tau_target_entropy_fraction", Uniform(low=0.5, high=1.5), r"reaches 1.5"),
+        (OPTIMIZER, Choice(values=("sgd", "lion")), r"reaches 'lion'"),
+        (
+            "train.steps",
+            Choice(values=(1, 2)),
+            r"'train.steps'; a search runs over keys of grpo and weighting",
+        ),
+        (
+            "weighting.controller_meta.method",
+            Choice(values=("analytic",)),
+            r"except .*controller_meta.method",
+        ),
+    ],
+)
+def test_a_bad_key_or_bound_is_named_at_the_door(key: str, domain: object, message: str) -> None:
+    config = ExperimentConfig(tune=TuneSettings.model_validate({"search_space": {key: domain}}))
+    with pytest.raises(ConfigError, match=message):
+        build_search_space(config)
+
+
+def test_ray_sees_the_same_domains() -> None:
+    domains = ray_domains(mixed_space())
+    assert (domains[KL].lower, domains[KL].upper) == (0.03, 0.15)
+    assert domains[INTERVAL] == [1, 2, 4]

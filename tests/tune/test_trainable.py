@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maxent_ray.config import TuneSettings
+from maxent_ray.config_loading import load_config
+from maxent_ray.train.group import WorkerGroup
+from maxent_ray.train.row import StepRow
+from maxent_ray.tune.trainable import PopulationTrial, next_report, worker_bundles
+from maxent_ray.tune.trial_spec import TrialSpec, settings_json
+from tests.tune.toy import ToyTrial
+
+SETTINGS = settings_json(
+    load_config(overrides=["train.steps=10", "tune.steps_per_report=2", "tune.perturbation_interval=5"])
+)
+
+
+def config(name: str = "analytic-0", kl_target: float = 0.05, **fields: Any) -> dict[str, Any]:
+    return TrialSpec(name, "analytic", SETTINGS, {"weighting.kl_target": kl_target}, **fields).to_config()
+
+
+def trial(values: dict[str, Any]) -> ToyTrial:
+    """A trial without Tune around it."""
+    made = ToyTrial.__new__(ToyTrial)
+    made.setup(values)
+    return made
+
+
+def test_reports_fall_on_every_boundary_and_the_end() -> None:
+    settings = TuneSettings(steps_per_report=4, perturbation_interval=10)
+    steps, reports = 0, []
+    while steps < 27:
+        steps = next_report(steps, 27, settings)
+        reports.append(steps)
+    assert reports == [4, 8, 10, 14, 18, 20, 24, 27]
+
+
+def test_a_trial_reports_rows_under_its_name_and_ends_with_an_evaluation() -> None:
+    toy = trial(config(segment=3))
+    results = [toy.step() for _ in range(6)]
+    assert [result["steps"] for result in results] == [2, 4, 5, 7, 9, 10]
+    rows = [row for result in results for row in result["rows"]]
+    assert [row["step"] for row in rows] == list(range(10))
+    assert {(row["trial"], row["segment"]) for row in rows} == {("analytic-0", 3)}
+    assert [result["done"] for result in results] == [False] * 5 + [True]
+    assert "evaluation" in results[-1] and "evaluation" not in results[0]
+    versions = [decision["version"] for result in results for decision in result["decisions"]]
+    assert versions == list(range(1, 11))  # each once
+
+
+def test_the_score_is_the_mean_since_the_last_boundary(tmp_path: Path) -> None:
+    donor = trial(config(kl_target=0.1))
+    for _ in range(2):
+        donor.step()
+    donor.save_checkpoint(str(tmp_path))
+    restored = trial(config(kl_target=0.2))
+    restored.load_checkpoint(str(tmp_path))
+    result = restored.step()  # step 5, the boundary: four rows of 0.1 and one of 0.2
+    assert result["steps"] == 5
+    assert math.isclose(result["score"], (4 * 0.1 + 0.2) / 5)
+    assert math.isclose(restored.step()["score"], 0.2)  # a new window
+
+
+def test_settings_never_come_from_a_checkpoint(tmp_path: Path) -> None:
+    donor = trial(config(kl_target=0.1))
+    donor.step()
+    donor.save_checkpoint(str(tmp_path))
+    clone = trial(config("analytic-1", kl_target=0.3))
+    clone.load_checkpoint(str(tmp_path))
+    rows = clone.step()["rows"]
+    assert {row["coverage"] for row in rows} == {0.3}
+    assert [row["step"] for row in rows] == [2, 3]  # state did
+
+
+def test_a_reused_trial_is_as_good_as_new() -> None:
+    reused = trial(config("analytic-5", kl_target=0.4, segment=2))
+    for _ in range(4):
+        reused.step()
+    assert reused.reset_config(config())
+    fresh = trial(config())
+    assert [reused.step() for _ in range(6)] == [fresh.step() for _ in range(6)]
+
+
+def test_the_warm_start_is_evaluated_and_not_trained() -> None:
+    result = trial(TrialSpec("warm_start", "warm_start", SETTINGS, {}).to_config()).step()
+    assert (result["steps"], result["rows"], result["done"]) == (0, [], True)
+    assert math.isnan(result["score"])
+    assert result["evaluation"]["steps"] == 0
+
+
+def test_a_checkpoint_that_was_cut_off_is_not_taken_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = trial(config())
+    toy.step()
+
+    def full(self: Path, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        toy.save_checkpoint(str(tmp_path))
+    assert not (tmp_path / "state.pt").exists()
+
+
+def test_a_trial_asks_for_its_workers_only() -> None:
+    settings = settings_json(
+        load_config(overrides=["train.num_workers=2", "train.cpus_per_worker=1.5", "train.use_gpu=true"])
+    )
+    spec = TrialSpec("analytic-0", "analytic", settings, {})
+    assert worker_bundles(spec.experiment()) == [{"CPU": 1.5, "GPU": 1.0}] * 2
+    request = PopulationTrial.default_resource_request(spec.to_config())
+    assert request.head_cpus == 0.0
+    assert request.required_resources == {"CPU": 3.0, "GPU": 2.0}
+
+
+@pytest.mark.ray
+def test_reused_workers_leak_nothing(ray_cluster: None, run_id: str) -> None:
+    """The real workers: after a reset every number is that of new workers, parameters and controller included."""
+    size = ["grpo.prompts_per_step=4", "grpo.group_size=4", "task.held_out_prompts=8", "evaluation.prompts=8"]
+    first = load_config(overrides=[*size, "train.seed=1", "weighting.tau=3", "grpo.learning_rate=0.01"])
+    second = load_config(overrides=[*size, "weighting.controller_meta.method=truncated_backprop"])
+    reused, fresh = WorkerGroup(first, f"{run_id}-a"), WorkerGroup(second, f"{run_id}-b")
+    try:
+        reused.run(2)
+        reused.reset(second, f"{run_id}-c")
+        assert without_times(reused.run(3)) == without_times(fresh.run(3))
+        assert reused.evaluate() == fresh.evaluate()
+    finally:
+        reused.close()
+        fresh.close()
+
+
+def without_times(rows: list[StepRow]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in row.to_dict().items() if not k.startswith("seconds")} for row in rows]

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from maxent_ray.config import ExperimentConfig, TuneSettings
+from maxent_ray.config_loading import load_config
+from maxent_ray.errors import ConfigError
+from maxent_ray.tune import reading
+from maxent_ray.tune.search_space import build_search_space
+from maxent_ray.tune.trial_spec import REFERENCES, TrialSpec, population, references, settings_json
+
+CONFIG = load_config(overrides=["train.steps=12", "tune.trials_per_objective=3"])
+SPACE = build_search_space(CONFIG)
+
+
+def test_every_objective_has_its_trials_and_starts_from_the_same_values() -> None:
+    specs = population(CONFIG, SPACE)
+    assert [spec.trial for spec in specs if spec.objective == "analytic"] == [
+        "analytic-0",
+        "analytic-1",
+        "analytic-2",
+    ]
+    by_name = {spec.trial: spec.values for spec in specs}
+    for index in range(3):
+        assert by_name[f"analytic-{index}"] == by_name[f"truncated_backprop-{index}"]
+    assert by_name["analytic-0"] != by_name["analytic-1"]
+    assert population(CONFIG, SPACE) == specs
+
+
+def test_a_trial_survives_its_way_through_tune() -> None:
+    for spec in population(CONFIG, SPACE) + references(CONFIG, SPACE):
+        config = spec.to_config()
+        assert TrialSpec.from_config(config) == spec
+        assert all(not isinstance(value, dict) for value in config.values())  # flat
+
+
+def test_a_trial_trains_its_objective_with_its_values() -> None:
+    spec = population(CONFIG, SPACE)[-1]
+    experiment = spec.experiment()
+    assert experiment.weighting.controller_meta.method == spec.objective == "truncated_backprop"
+    assert experiment.weighting.controller_meta.fallback is None
+    assert experiment.weighting.kl_target == spec.values["weighting.kl_target"]
+    assert experiment.train == CONFIG.train
+
+
+def test_readers_of_a_results_folder_know_the_same_references() -> None:
+    assert tuple(REFERENCES) == reading.REFERENCES
+
+
+def test_references_share_budget_and_seed_and_leave_the_controller_out() -> None:
+    warm, grpo, fixed = references(CONFIG, SPACE)
+    assert (warm.steps, grpo.steps, fixed.steps) == (0, 12, 12)
+    for spec in (grpo, fixed):
+        experiment = spec.experiment()
+        assert experiment.controller_config().objective is None
+        assert (experiment.train, experiment.task) == (CONFIG.train, CONFIG.task)
+    assert grpo.experiment().weighting.train_grpo_objective
+    assert grpo.experiment().weighting.beta == 0.0
+    assert fixed.experiment().weighting.tau == CONFIG.weighting.tau
+
+
+def test_grpo_is_grpo_even_when_beta_is_searched_over() -> None:
+    config = load_config()
+    tuned = config.model_copy(
+        update={
+            "tune": TuneSettings.model_validate(
+                {"search_space": {"weighting.beta": {"type": "uniform", "low": 0.1, "high": 0.2}}}
+            )
+        }
+    )
+    grpo = references(tuned, build_search_space(tuned))[1]
+    assert grpo.experiment().weighting.beta == 0.0
+
+
+def test_a_clone_keeps_its_name_and_takes_the_donors_objective() -> None:
+    recipient = TrialSpec("analytic-0", "analytic", "{}", {"a": 1}, segment=2, round=3)
+    donor = TrialSpec("truncated_backprop-1", "truncated_backprop", "{}", {"a": 2})
+    clone = recipient.cloned_from(donor, {"a": 2.4})
+    assert clone == TrialSpec("analytic-0", "truncated_backprop", "{}", {"a": 2.4}, segment=3, round=3)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "message"),
+    [
+        (("analytic", "analytic"), "each objective once"),
+        (("analytic", "newtonian"), r"newtonian.*valid: analytic"),
+    ],
+)
+def test_bad_objectives_are_named(objectives: tuple[str, ...], message: str) -> None:
+    config = CONFIG.model_copy(update={"tune": CONFIG.tune.model_copy(update={"objectives": objectives})})
+    with pytest.raises(ConfigError, match=message):
+        population(config, SPACE)
+
+
+def test_values_that_do_not_go_together_are_named_with_their_trial() -> None:
+    spec = TrialSpec("analytic-7", "analytic", settings_json(ExperimentConfig()), {"weighting.kl_target": math.inf})
+    with pytest.raises(ConfigError, match=r"trial analytic-7 .*kl_target"):
+        spec.experiment()

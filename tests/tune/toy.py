@@ -1,0 +1,101 @@
+"""A population trial without a model: rows follow from the settings, so every score is known beforehand."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from maxent_ray.config import ExperimentConfig
+from maxent_ray.tune.trainable import PopulationTrial, TrialGroup
+
+OFFSET = {"analytic": 0.0, "truncated_backprop": 100.0}
+"""Scores of the two objectives, wildly apart."""
+
+
+class ToyRecord:
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    def to_dict(self) -> dict[str, Any]:
+        return self._values
+
+
+class ToyGroup:
+    """State is the step and a sum that every step adds to; a row's coverage depends on the settings."""
+
+    def __init__(self, config: ExperimentConfig, run_id: str) -> None:
+        self.reset(config, run_id)
+
+    def reset(self, config: ExperimentConfig, run_id: str) -> None:
+        self._config, self._step, self._sum = config, 0, 0.0
+
+    def run(self, steps: int) -> Sequence[ToyRecord]:
+        time.sleep(0.002 * steps)
+        return [self._row() for _ in range(steps)]
+
+    def _row(self) -> ToyRecord:
+        weighting = self._config.weighting
+        method = weighting.controller_meta.method
+        coverage = weighting.kl_target + OFFSET.get(method, 0.0)
+        self._sum += weighting.kl_target
+        row = {
+            "step": self._step,
+            "rank": 0,
+            "objective": method,
+            "tau": weighting.tau,
+            "beta": self._sum,
+            "reward": 0.5,
+            "pass_rate": 0.5,
+            "distinct": 1.0,
+            "coverage": coverage,
+        }
+        self._step += 1
+        return ToyRecord(row)
+
+    def state_dict(self) -> bytes:
+        return json.dumps([self._step, self._sum]).encode()
+
+    def load_state_dict(self, state: bytes) -> None:
+        self._step, self._sum = json.loads(state)
+
+    def evaluate(self) -> ToyRecord:
+        return ToyRecord({"mean": self._sum, "steps": self._step})
+
+    def decisions(self, since_version: int) -> list[dict[str, Any]]:
+        return [{"version": v, "reason": "updated"} for v in range(since_version + 1, self._step + 1)]
+
+    def close(self) -> None: ...
+
+
+class FragileGroup(ToyGroup):
+    """Fails once at step 2; ``policy.model`` names a file that remembers it. Without such a name it always fails."""
+
+    def run(self, steps: int) -> Sequence[ToyRecord]:
+        memory = Path(self._config.policy.model)
+        if self._step >= 2 and not memory.exists():
+            if memory.is_absolute():
+                memory.touch()
+            raise RuntimeError("the toy broke")
+        return super().run(steps)
+
+
+class ToyTrial(PopulationTrial):
+    def make_group(self, config: ExperimentConfig, run_id: str) -> TrialGroup:
+        return ToyGroup(config, run_id)
+
+
+class FragileTrial(PopulationTrial):
+    def make_group(self, config: ExperimentConfig, run_id: str) -> TrialGroup:
+        return FragileGroup(config, run_id)
+
+
+@ray.remote(num_cpus=1)
+class OtherWork:
+    """Holds a CPU of the cluster, so that fewer trials than usual run at a time."""
+
+    def ready(self) -> None: ...
