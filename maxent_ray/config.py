@@ -75,10 +75,11 @@ class ControllerMetaSettings(Section):
     """analytic | truncated_backprop (and the aliases that ``build_controller_objective`` names)."""
     optimizer: Optimizer = "pi"
     space: Space = "log"
-    tau_learning_rate: float = 2.0
-    beta_learning_rate: float = 0.2
-    tau_proportional_gain: float = 0.0
-    beta_proportional_gain: float = 2.0
+    tau_learning_rate: float | None = None
+    beta_learning_rate: float | None = None
+    tau_proportional_gain: float | None = None
+    beta_proportional_gain: float | None = None
+    """Null: by the signal; see ``ControllerConfig.gains``."""
     tau_grad_clip: float | None = 0.25
     """Clip of τ's relative error."""
     beta_grad_clip: float | None = 1.0

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 from maxent_ray.core import meta_gradient, update_rules
-from maxent_ray.core.controller_config import ControllerConfig
+from maxent_ray.core.controller_config import ControllerConfig, Gains
 from maxent_ray.core.controller_state import ControllerState, Decision, Reason
 from maxent_ray.core.meta_gradient import SensitivityTrack
 from maxent_ray.core.objectives import (
@@ -304,7 +304,6 @@ def _meta_view(config: ControllerConfig) -> SimpleNamespace | None:
 def _build_rule(config: ControllerConfig, name: str) -> UpdateRule:
     """clip → ema → dead band → step → project, from the settings of one coefficient."""
     is_tau = name == "tau"
-    rate = config.tau_learning_rate if is_tau else config.beta_learning_rate
     clip = config.tau_grad_clip if is_tau else config.beta_grad_clip
     parts: dict[str, UpdateRule] = {}
     if clip is not None:
@@ -313,19 +312,19 @@ def _build_rule(config: ControllerConfig, name: str) -> UpdateRule:
         parts["ema"] = update_rules.ema(config.ema_decay)
     if config.dead_band > 0:
         parts["deadband"] = update_rules.deadband(config.dead_band)
-    parts["step"] = _step_rule(config, rate, config.tau_proportional_gain if is_tau else config.beta_proportional_gain)
+    parts["step"] = _step_rule(config, config.gains(name))
     if config.moves(name):
         parts["project"] = update_rules.project(*config.bounds(name))
     return update_rules.chain(**parts)
 
 
-def _step_rule(config: ControllerConfig, rate: float, proportional: float) -> UpdateRule:
+def _step_rule(config: ControllerConfig, gains: Gains) -> UpdateRule:
     match config.optimizer:
         case "sgd":
-            return update_rules.sgd(rate, space=config.space)
+            return update_rules.sgd(gains.integral, space=config.space)
         case "adam":
-            return update_rules.adam(rate, space=config.space)
+            return update_rules.adam(gains.integral, space=config.space)
         case "newton":
-            return update_rules.newton(damping=1e-2, learning_rate=rate, max_step=0.5, space=config.space)
+            return update_rules.newton(damping=1e-2, learning_rate=gains.integral, max_step=0.5, space=config.space)
         case "pi":
-            return update_rules.proportional_integral(proportional, rate, space=config.space)
+            return update_rules.proportional_integral(gains.proportional, gains.integral, space=config.space)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from maxent_ray.core.meta_gradient import FORMS, Form
 from maxent_ray.core.objectives import ANALYTIC_METHODS, TRUNCATED_METHODS
@@ -13,6 +13,19 @@ from maxent_ray.errors import ConfigError, UnknownObjectiveError
 
 Optimizer = Literal["sgd", "adam", "newton", "pi"]
 Space = Literal["log", "linear"]
+
+
+class Gains(NamedTuple):
+    """How far one coefficient moves per unit of relative error."""
+
+    integral: float
+    """Per unit of error; the learning rate of the other optimizers."""
+    proportional: float
+    """Per unit of change of the error; ``pi`` only."""
+
+
+SLOW_SIGNAL = Gains(integral=0.2, proportional=2.0)
+"""For signals that answer over many policy steps."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +65,12 @@ class ControllerConfig:
 
     optimizer: Optimizer = "pi"
     space: Space = "log"
-    tau_learning_rate: float = 2.0
-    beta_learning_rate: float = 0.2
-    tau_proportional_gain: float = 0.0
-    beta_proportional_gain: float = 2.0
-    """Proportional gains of ``pi``, whose integral gains are the learning rates. KL answers to β slowly, so a pure
-    integrator swings around its target; entropy answers to τ at once and needs none."""
+    tau_learning_rate: float | None = None
+    beta_learning_rate: float | None = None
+    """Step per unit of relative error; the integral gain of ``pi``. None: by the signal, see :meth:`gains`."""
+    tau_proportional_gain: float | None = None
+    beta_proportional_gain: float | None = None
+    """Proportional gain of ``pi``. None: by the signal, see :meth:`gains`."""
     tau_grad_clip: float | None = 0.25
     beta_grad_clip: float | None = 1.0
     ema_decay: float = 0.0
@@ -117,6 +130,23 @@ class ControllerConfig:
         """Lower and upper bound of ``"tau"`` or ``"beta"``."""
         return (self.tau_min, self.tau_max) if name == "tau" else (self.beta_min, self.beta_max)
 
+    def gains(self, name: str) -> Gains:
+        """Gains of ``"tau"`` or ``"beta"``: as set, else by the signal that it answers for.
+
+        A weight entropy or weight KL answers in the very next batch and takes an integrator alone; a policy entropy or
+        policy KL answers over many policy steps, and without a proportional part the loop swings around its target.
+        """
+        if name == "tau":
+            rate, proportional = self.tau_learning_rate, self.tau_proportional_gain
+            default = Gains(2.0, 0.0) if self.entropy_signal == "weight_entropy" else SLOW_SIGNAL
+        else:
+            rate, proportional = self.beta_learning_rate, self.beta_proportional_gain
+            default = Gains(0.2, 0.0) if self.kl_signal == "weight_kl" else SLOW_SIGNAL
+        return Gains(
+            integral=default.integral if rate is None else rate,
+            proportional=default.proportional if proportional is None else proportional,
+        )
+
     def is_update_step(self, step: int) -> bool:
         """Whether the controller moves after ``step`` (past the warm-up, and a multiple of the interval)."""
         return step >= self.warmup_steps and (step + 1) % self.update_interval == 0
@@ -156,14 +186,18 @@ class ControllerConfig:
             if isinstance(value, float) and not math.isfinite(value):
                 raise ConfigError(f"{field.name} is {value}; it must be finite")
         for name in ("tau_learning_rate", "beta_learning_rate"):
-            _require(getattr(self, name) > 0, name, getattr(self, name), "> 0")
+            value = getattr(self, name)
+            _require(value is None or value > 0, name, value, "> 0, or null for the signal's default")
         for name in ("tau_grad_clip", "beta_grad_clip"):
             value = getattr(self, name)
             _require(value is None or value > 0, name, value, "> 0, or null for none")
         for name in ("update_interval", "truncation_steps", "saturation_patience"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
-        for name in ("warmup_steps", "dead_band", "tau_proportional_gain", "beta_proportional_gain"):
+        for name in ("warmup_steps", "dead_band"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), ">= 0")
+        for name in ("tau_proportional_gain", "beta_proportional_gain"):
+            value = getattr(self, name)
+            _require(value is None or value >= 0, name, value, ">= 0, or null for the signal's default")
         for name in ("ema_decay", "sensitivity_decay"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
         self._check_bounds("tau")

@@ -12,7 +12,7 @@ def ask_for_gpus(train: TrainSettings) -> bool:
     """Whether the ranks get GPUs: as the config says, or, when it does not, if the cluster has enough of them."""
     if train.use_gpu is not None:
         return train.use_gpu
-    return ray.cluster_resources().get("GPU", 0.0) >= train.num_workers * train.gpus_per_worker
+    return bool(ray.cluster_resources().get("GPU", 0.0) >= train.num_workers * train.gpus_per_worker)
 
 
 def check_resources(train: TrainSettings) -> None:

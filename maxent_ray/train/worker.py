@@ -178,7 +178,7 @@ class TrainingWorker:
             weighting=self.config.weighting,
         )
         self.optimizer.zero_grad(set_to_none=True)
-        terms.loss.backward()  # type: ignore[no-untyped-call]
+        terms.loss.backward()
         limit = self.config.grpo.gradient_clip
         norm = float(nn.utils.clip_grad_norm_(self.policy.model.parameters(), limit))
         if not norm < float("inf"):
