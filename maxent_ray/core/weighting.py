@@ -50,6 +50,17 @@ def listwise_q(rewards: Float[Tensor, "B G"], temperature: float, epsilon: float
     return (1 - epsilon) * q + epsilon / rewards.shape[-1]
 
 
+def listwise_log_q(rewards: Float[Tensor, "B G"], temperature: float, epsilon: float) -> Float[Tensor, "B G"]:
+    """Logarithm of :func:`listwise_q`; finite without smoothing too, where q itself may underflow.
+
+    Example:
+        >>> listwise_log_q(torch.tensor([[0.0, 1.0]]), temperature=2**-10, epsilon=0.0)
+        tensor([[-1024.,     0.]])
+    """
+    smoothed = listwise_q(rewards, temperature, epsilon)
+    return smoothed.log() if epsilon > 0 else torch.log_softmax(rewards / temperature, dim=-1)
+
+
 def _tilted(
     log_q: Float[Tensor, "B G"], log_p: Float[Tensor, "B G"], tau: Coefficient, beta: Coefficient
 ) -> Float[Tensor, "B G"]:

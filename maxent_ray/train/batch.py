@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from maxent_ray.config import GRPOConfig, WeightingSettings
-from maxent_ray.core.weighting import listwise_q
+from maxent_ray.core.weighting import listwise_log_q
 from maxent_ray.policy import Policy, Rollout, TokenScores, sample_groups, score, sequence_mean
 from maxent_ray.tasks import Prompt, Task
 from maxent_ray.train.evaluation import HeldOutMetrics, grade_groups, metrics_of_grades
@@ -88,7 +88,7 @@ def prepare_batch(
     return PreparedBatch(
         rollout=rollout,
         rewards=rewards,
-        log_q=listwise_q(rewards, weighting.q_temperature, weighting.q_epsilon).log(),
+        log_q=listwise_log_q(rewards, weighting.q_temperature, weighting.q_epsilon),
         ref=ref,
         ref_logprobs=rho.view(shape),
         graded=metrics_of_grades(prompts, grades),

@@ -24,6 +24,7 @@ from maxent_ray.core.weighting import (
     dual_hessian,
     dual_value,
     group_weights,
+    listwise_log_q,
     listwise_q,
     log_group_weights,
     weight_entropy,
@@ -388,3 +389,15 @@ def test_q_needs_a_positive_temperature(temperature: float) -> None:
 def test_q_needs_a_smoothing_below_one(epsilon: float) -> None:
     with pytest.raises(ValueError, match=rf"q epsilon must be in \[0, 1\), got {epsilon}"):
         listwise_q(torch.zeros(1, 2), 1.0, epsilon)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1e-6, 0.2])
+def test_log_q_is_the_logarithm_of_q_and_finite_where_q_underflows(epsilon: float) -> None:
+    rewards = torch.tensor([[0.0, 1.0, 0.25], [1.0, 1.0, 0.0]])
+    expected = listwise_q(rewards, 0.5, epsilon).log()
+    torch.testing.assert_close(listwise_log_q(rewards, 0.5, epsilon), expected)
+    sharp = listwise_log_q(rewards, 1e-3, epsilon)
+    assert bool(sharp.isfinite().all())
+    assert sharp[0, 0].item() == pytest.approx(math.log(epsilon / 3) if epsilon else -1000, rel=1e-5)
+    with pytest.raises(ValueError, match="q temperature"):
+        listwise_log_q(rewards, 0.0, epsilon)
