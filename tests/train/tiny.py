@@ -1,0 +1,35 @@
+"""The smallest experiment that is still one: 4 prompts × 4 completions of the embedded policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from maxent_ray.config import ExperimentConfig
+from maxent_ray.config_loading import build_config, with_overrides
+from maxent_ray.train.rank import RankProcess, RankSpec
+from maxent_ray.train.row import StepRow
+
+SETTINGS: dict[str, Any] = {
+    "task": {"held_out_prompts": 8},
+    "grpo": {"group_size": 4, "prompts_per_step": 4, "max_new_tokens": 8},
+    "weighting": {"controller_meta": {"hypergradient_groups": 2}},
+    "evaluation": {"prompts": 6, "samples": 2},
+}
+
+
+def tiny_config(overrides: dict[str, Any] | None = None) -> ExperimentConfig:
+    return build_config(with_overrides(SETTINGS, overrides or {}))
+
+
+def start(config: ExperimentConfig) -> RankProcess:
+    """A rank with its controller in this process."""
+    process = RankProcess()
+    process.setup(config, RankSpec("tiny", rank=0, world_size=1, use_gpu=False, local=True))
+    return process
+
+
+def trained(rows: Sequence[StepRow]) -> list[dict[str, Any]]:
+    """Rows without what a clock says, and without the newest reason, which a fresh process has not heard yet."""
+    return [{k: v for k, v in asdict(row).items() if not k.startswith("seconds") and k != "reason"} for row in rows]
