@@ -36,6 +36,10 @@ class ControllerActor:
 
     async def report(self, report: Report) -> Answer:
         """Take one rank's report and wait for its round."""
+        if report.run_id != self._service.run_id:
+            raise ControllerUnavailableError(
+                f"run {report.run_id!r}: the actor serves run {self._service.run_id!r} at present"
+            )
         version = self._service.state.version
         answer = self._service.report(report)
         if self._service.state.version != version:
@@ -55,6 +59,18 @@ class ControllerActor:
         generation = self._service.load_state(load)
         self._wake()
         return generation
+
+    async def restart(self, run_id: str, config: ControllerConfig, world_size: int) -> None:
+        """Serve another run from its beginning, in the same process: a new one would take seconds.
+
+        Whoever waits for the former run is released with an error. Nothing happens if ``run_id`` is served already.
+        """
+        former = self._service
+        if former.run_id == run_id:
+            return
+        self._service = ControllerService(run_id, config, world_size, generation=former.generation + 1)
+        self._metrics = ControllerMetrics(run_id, config.objective or "fixed")
+        self._wake()
 
     async def describe(self) -> Description:
         """What the actor was created with."""
@@ -84,8 +100,10 @@ class ControllerActor:
         self._changed = asyncio.Event()
 
 
-def get_or_create(run_id: str, config: ControllerConfig, world_size: int, namespace: str) -> Any:
-    """The run's actor, created by whoever comes first. It needs no CPU and restarts empty after a crash.
+def get_or_create(
+    run_id: str, config: ControllerConfig, world_size: int, namespace: str, name: str | None = None
+) -> Any:
+    """The run's actor, created by whoever comes first; ``name`` if it serves one run after the other. It needs no CPU and restarts empty after a crash.
 
     It lives as long as the process that created it holds the handle.
 
@@ -97,7 +115,7 @@ def get_or_create(run_id: str, config: ControllerConfig, world_size: int, namesp
     return (
         ray.remote(ControllerActor)
         .options(
-            name=f"maxent-controller-{run_id}",
+            name=f"maxent-controller-{name or run_id}",
             namespace=namespace,
             get_if_exists=True,
             num_cpus=0,

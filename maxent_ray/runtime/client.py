@@ -313,6 +313,7 @@ def connect(
     options: ClientOptions = ClientOptions(),
     namespace: str = NAMESPACE,
     local: bool = False,
+    actor_name: str | None = None,
 ) -> ControllerClient:
     """Connect one rank to the run's controller, which the first rank to come creates.
 
@@ -324,6 +325,7 @@ def connect(
         options: Lag, reduction, patience, and what to do without the controller.
         namespace: Ray namespace of the actor.
         local: Keep the controller in this process, without Ray (one rank, or rank 0 of a collective).
+        actor_name: Name of an actor that serves one run after the other and was told to serve this one.
 
     Raises:
         ConfigError: an argument is out of range, Ray is not running, or the run's actor has other settings.
@@ -336,7 +338,7 @@ def connect(
             return LocalTransport(ControllerService(run_id, config, reporters))
         from maxent_ray.runtime.ray_transport import RayTransport
 
-        return RayTransport(run_id, config, reporters, namespace, options.timeout_s)
+        return RayTransport(run_id, config, reporters, namespace, options.timeout_s, actor_name)
 
     if options.reduction == "collective":
         from maxent_ray.runtime.reduction import CollectiveTransport

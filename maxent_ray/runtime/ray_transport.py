@@ -22,6 +22,7 @@ class RayTransport:
         world_size: Ranks that report.
         namespace: Ray namespace of the actor.
         timeout_s: Seconds to wait for the actor at the start.
+        actor_name: Name of an actor that serves one run after the other; None for one of this run alone.
 
     Raises:
         ConfigError: the actor exists with other settings, or Ray is not running.
@@ -29,10 +30,20 @@ class RayTransport:
     """
 
     def __init__(
-        self, run_id: str, config: ControllerConfig, world_size: int, namespace: str, timeout_s: float
+        self,
+        run_id: str,
+        config: ControllerConfig,
+        world_size: int,
+        namespace: str,
+        timeout_s: float,
+        actor_name: str | None = None,
     ) -> None:
         self._asked = Description(run_id, config, world_size)
         self._namespace = namespace
+        self._actor_name = actor_name
+        self._timeout_s = timeout_s
+        self._may_serve_another = False
+        """After a failure: a restarted actor begins with the run that it was created for."""
         self._actor: Any = None  # an actor handle, or None
         found: Description = self._get(self._find().describe.remote(), timeout_s)
         check_same(found, self._asked)
@@ -70,17 +81,27 @@ class RayTransport:
         self._actor = None
 
     def _find(self) -> Any:
+        asked = self._asked
         if self._actor is None:
-            asked = self._asked
-            self._actor = get_or_create(asked.run_id, asked.config, asked.world_size, self._namespace)
+            self._actor = get_or_create(
+                asked.run_id, asked.config, asked.world_size, self._namespace, self._actor_name
+            )
+        if self._may_serve_another and self._actor_name is not None:
+            restarted = self._actor.restart.remote(asked.run_id, asked.config, asked.world_size)
+            self._may_serve_another = False
+            self._get(restarted, self._timeout_s)
         return self._actor
 
     def _get(self, reference: Any, timeout_s: float) -> Any:
         try:
             return ray.get(reference, timeout=timeout_s)
+        except ControllerUnavailableError:
+            self._may_serve_another = True
+            raise
         except GetTimeoutError as error:
             raise ControllerUnavailableError(f"run {self._asked.run_id!r}: no answer in {timeout_s} s") from error
         except RayActorError as error:
+            self._may_serve_another = True
             if isinstance(error, ActorDiedError):
                 self._actor = None
             raise ControllerUnavailableError(f"run {self._asked.run_id!r}: {error}") from error

@@ -31,6 +31,7 @@ class ControllerService:
         config: The controller's settings.
         world_size: Ranks whose reports make a round.
         state: A state to go on from; without one, the newest state that a report carries is adopted.
+        generation: Where generations begin; above an earlier service's, its late reports are refused.
 
     Raises:
         ConfigError: ``world_size`` < 1.
@@ -47,7 +48,12 @@ class ControllerService:
     """
 
     def __init__(
-        self, run_id: str, config: ControllerConfig, world_size: int, state: ControllerState | None = None
+        self,
+        run_id: str,
+        config: ControllerConfig,
+        world_size: int,
+        state: ControllerState | None = None,
+        generation: int = 0,
     ) -> None:
         if world_size < 1:
             raise ConfigError(f"world_size is {world_size}; it must be >= 1")
@@ -61,7 +67,7 @@ class ControllerService:
         self._decisions = DecisionLog()
         self._counts: Counter[str] = Counter()
         self._unreachable: dict[int, int] = {}
-        self._generation = 0
+        self._generation = generation
         self._loaded: set[int] = set()
 
     @property

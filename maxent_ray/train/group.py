@@ -44,23 +44,32 @@ class WorkerGroup:
             num_cpus=train.cpus_per_worker, num_gpus=train.gpus_per_worker if self._use_gpu else 0
         )
         self._ranks: list[Any] = [actor.remote() for _ in range(train.num_workers)]
-        self._controller: Any = None
-        self.reset(config, run_id)
+        self._actor_name = run_id  # that of the first run; the actor then serves one run after the other
+        # Held here, so that the controller outlives any single rank.
+        self._controller: Any = get_or_create(run_id, config.controller_config(), self._reporters(config), NAMESPACE)
+        self._setup_ranks(config, run_id)
 
     def reset(self, config: ExperimentConfig, run_id: str) -> None:
-        """Start another run in the same processes: every object of the old one is built anew."""
-        world_size = len(self._ranks)
+        """Start another run in the same processes: every object of the old one is built anew.
+
+        Args:
+            config: The new run's experiment, with as many ranks as the old one's.
+            run_id: Names the new run; another than any before.
+        """
         ray.get([rank.close.remote() for rank in self._ranks])
+        ray.get(self._controller.restart.remote(run_id, config.controller_config(), self._reporters(config)))
+        self._setup_ranks(config, run_id)
+
+    def _setup_ranks(self, config: ExperimentConfig, run_id: str) -> None:
+        world_size = len(self._ranks)
         address = ray.get(self._ranks[0].free_address.remote()) if world_size > 1 else None
-        # Held here, so that the controller outlives any single rank.
-        reporters = 1 if config.runtime.reduction == "collective" else world_size
-        self._controller = get_or_create(run_id, config.controller_config(), reporters, NAMESPACE)
-        ray.get(
-            [
-                rank.setup.remote(config, RankSpec(run_id, index, world_size, self._use_gpu, address))
-                for index, rank in enumerate(self._ranks)
-            ]
-        )
+        specs = [
+            RankSpec(run_id, rank, world_size, self._use_gpu, address, self._actor_name) for rank in range(world_size)
+        ]
+        ray.get([rank.setup.remote(config, spec) for rank, spec in zip(self._ranks, specs, strict=True)])
+
+    def _reporters(self, config: ExperimentConfig) -> int:
+        return 1 if config.runtime.reduction == "collective" else len(self._ranks)
 
     def run(self, steps: int) -> list[StepRow]:
         """Do ``steps`` policy steps on all ranks; rows of all ranks, ordered by step, then rank."""
@@ -84,8 +93,8 @@ class WorkerGroup:
         ray.get([rank.load_state_bytes.remote(stored) for rank in self._ranks])
 
     def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
-        """Controller decisions above a version."""
-        decisions: list[dict[str, Any]] = ray.get(self._ranks[0].decisions.remote(since_version))
+        """Controller decisions above a version, those of the rounds still on their way included."""
+        decisions: list[dict[str, Any]] = ray.get([rank.decisions.remote(since_version) for rank in self._ranks])[0]
         return decisions
 
     def close(self) -> None:

@@ -27,6 +27,8 @@ class RankSpec:
     init_method: str | None = None
     """Rendezvous of ``torch.distributed``, such as ``tcp://host:port``; None when the process group exists already
     or there is a single rank."""
+    actor_name: str | None = None
+    """The controller's actor, if it serves one run after the other."""
     local: bool = False
     """Keep the controller in this process, without Ray."""
 
@@ -57,6 +59,7 @@ class RankProcess:
             config.controller_config(),
             options=client_options(config.runtime),
             local=spec.local,
+            actor_name=spec.actor_name,
         )
         self._worker = TrainingWorker(config, client, Placement(spec.rank, spec.world_size, device))
 
@@ -87,7 +90,8 @@ class RankProcess:
         self.worker.load_state_dict(values)
 
     def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
-        """Controller decisions above a version that this rank has received."""
+        """Controller decisions above a version; waits for the rounds that are still on their way."""
+        self.worker.client.state_dict()
         return self.worker.client.decisions(since_version)
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 import ray
 
 from maxent_ray.core.controller_state import Coefficients
-from maxent_ray.errors import ConfigError, InvalidReportError
+from maxent_ray.errors import ConfigError, ControllerUnavailableError, InvalidReportError
 from maxent_ray.runtime.actor import get_or_create
 from maxent_ray.runtime.client import NAMESPACE, ClientOptions, ControllerClient, connect
 from tests.runtime.support import ANALYTIC, hand_loop, measured
@@ -120,6 +120,25 @@ def test_loading_a_state_releases_whoever_waits(ray_cluster: None, run_id: str) 
     with pytest.raises(ray.exceptions.RayTaskError, match="another state was loaded"):
         ray.get(waiting, timeout=60)
     assert ray.get(controller.state.remote())["version"] == 0
+
+
+def test_an_actor_serves_one_run_after_the_other_even_through_a_crash(ray_cluster: None, run_id: str) -> None:
+    """A restarted actor begins with the run it was created for; the second run's settings must come back."""
+    first = connect(run_id, 0, 1, replace(ANALYTIC, target_kl=0.3), options=PATIENT)
+    _train(first, range(2))
+    controller = get_or_create(run_id, replace(ANALYTIC, target_kl=0.3), 1, NAMESPACE)
+    second_id = f"{run_id}-second"
+    ray.get([controller.restart.remote(second_id, ANALYTIC, 1) for _ in range(2)])  # the second call does nothing
+    second = connect(second_id, 0, 1, ANALYTIC, options=PATIENT, actor_name=run_id)
+    seen = _train(second, range(5))
+    ray.kill(controller, no_restart=False)
+    seen += _train(second, range(5, 10))
+    states = hand_loop(ANALYTIC, [0], 10)
+    assert seen == [states[step].coefficients(step) for step in range(10)]
+    assert ray.get(controller.describe.remote()).run_id == second_id
+    first.report(2, measured(0, 2))
+    with pytest.raises(ControllerUnavailableError):
+        first._transport.result(first._pending[2].handle, 30.0)
 
 
 def _train(client: ControllerClient, steps: range) -> list[Coefficients]:
