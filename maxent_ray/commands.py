@@ -77,6 +77,15 @@ class Place:
         """The run's own folder."""
         return self.results / self.name
 
+    def check_free(self) -> None:
+        """Make sure that a new run does not write into the folder of another; before anything starts.
+
+        Raises:
+            ResumeError: the folder exists.
+        """
+        if not self.resume and self.folder.exists():
+            raise ResumeError(f"{self.folder} exists: go on with it (--resume {self.folder}) or choose another --name")
+
 
 def default_name(command: str) -> str:
     """A name that is free: the command and the time."""
@@ -122,6 +131,7 @@ def train(place: Place, config: ExperimentConfig, ray_address: str | None) -> No
     """``maxent-ray train``."""
     from maxent_ray.train.loop import run_training  # loads transformers
 
+    place.check_free()
     console, started = make_console(), time.monotonic()
     with ray_cluster(ray_address) as cluster:
         _say(console, [*cluster.describe(), *_where(place)])
@@ -210,6 +220,7 @@ def _run_trials(
     run: Callable[..., RunResult],
 ) -> None:
     """Run trials with a live table, then summarise, plot and print."""
+    place.check_free()
     console, started = make_console(), time.monotonic()
     with ray_cluster(ray_address) as cluster:
         _say(console, [*cluster.describe(), *_where(place)])

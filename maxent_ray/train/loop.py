@@ -78,20 +78,29 @@ def run_training(
     check_resources(config.train)
     folder = (results / name).resolve()
     open_run_folder(folder, config, resume=resume)
+    try:
+        job = TrainJob(config, f"{name}-{uuid.uuid4().hex[:12]}", name, folder, ask_for_gpus(config.train))
+        _run(job, listeners)
+    except (KeyboardInterrupt, SystemExit):  # Ray Train answers Ctrl-C with an exit
+        raise RunInterrupted(f"interrupted. Go on with --resume {results / name}") from None
+    for listener in listeners:
+        listener.state(name, "done")
+    return TrainingResult(folder, name)
+
+
+def _run(job: TrainJob, listeners: Sequence[Listener]) -> None:
+    """The controller and the training, and listeners beside them."""
     for file in FILES:
-        mend(folder / file)
-    job = TrainJob(config, f"{name}-{uuid.uuid4().hex[:12]}", name, folder, ask_for_gpus(config.train))
+        mend(job.folder / file)
+    config = job.config
     reporters = 1 if config.runtime.reduction == "collective" else config.train.num_workers
     # Held here, so that the controller outlives every restart of the workers.
     controller = get_or_create(job.run_id, config.controller_config(), reporters, NAMESPACE)
     try:
-        with Follower(folder / ROWS, listeners), _train_environment():
+        with Follower(job.folder / ROWS, listeners), _train_environment():
             _fit(job)
     finally:
         ray.kill(controller)
-    for listener in listeners:
-        listener.state(name, "done")
-    return TrainingResult(folder, name)
 
 
 def _fit(job: TrainJob) -> None:
@@ -103,8 +112,6 @@ def _fit(job: TrainJob) -> None:
         raise _failed(job, f"rank {rank}", failure) from error
     except ray.train.ControllerError as error:
         raise _failed(job, "Ray Train's controller", error.controller_failure) from error
-    except (KeyboardInterrupt, SystemExit):  # Ray Train answers Ctrl-C with an exit
-        raise RunInterrupted(f"interrupted. Go on with --resume {job.folder}") from None
 
 
 def _trainer(job: TrainJob) -> TorchTrainer:
@@ -126,13 +133,23 @@ def _trainer(job: TrainJob) -> TorchTrainer:
     )
 
 
-def _failed(job: TrainJob, where: str, failure: Exception) -> MaxentRayError:
-    """One line: a failure that crossed processes prints as a traceback, whose last line is the error."""
+def failure_line(failure: Exception) -> str:
+    r"""The error itself, of one that crossed processes and so prints as a traceback.
+
+    Example:
+        >>> failure_line(RuntimeError("Traceback (most recent call last):\n  ...\nTaskError: the task is empty"))
+        'TaskError: the task is empty'
+        >>> failure_line(RuntimeError("The actor died unexpectedly.\n\tpid: 7"))
+        'The actor died unexpectedly.'
+    """
     lines = str(failure).strip().splitlines() or [type(failure).__name__]
-    line = lines[-1] if any("Traceback" in line for line in lines) else lines[0]
+    return lines[-1] if any(line.startswith("Traceback") for line in lines) else lines[0]
+
+
+def _failed(job: TrainJob, where: str, failure: Exception) -> MaxentRayError:
     return MaxentRayError(
-        f"{where} failed, more often than train.max_failures = {job.config.train.max_failures} allows: {line} "
-        f"(go on from the last checkpoint with --resume {job.folder})"
+        f"{where} failed, more often than train.max_failures = {job.config.train.max_failures} allows: "
+        f"{failure_line(failure)} (go on from the last checkpoint with --resume {job.folder})"
     )
 
 

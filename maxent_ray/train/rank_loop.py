@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
-import ray.train.torch
+from ray.train import collective
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.policy import save_policy
@@ -69,15 +69,23 @@ def report_steps(start: int, steps: int, checkpoint_every: int) -> Iterator[int]
 
 
 def _begin(process: RankProcess) -> None:
-    """Go on from the newest checkpoint of this run, or from nothing."""
+    """Go on from the newest checkpoint of this run, or from nothing; rank 0 first.
+
+    A restart must not meet the controller where the former attempt left it, so every attempt loads a state into
+    it. The controller takes rank 0's load for a new one even where the former attempt died in between.
+    """
+    leads = process.worker.placement.rank == 0
+    if not leads:
+        collective.barrier()
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
-        # A restart before the first checkpoint: the controller must not stay where the former attempt left it.
         client = process.worker.client
         client.load_state_dict(client.state_dict())
-        return
-    with checkpoint.as_directory() as folder:
-        process.load_state_bytes((Path(folder) / STATE).read_bytes())
+    else:
+        with checkpoint.as_directory() as folder:
+            process.load_state_bytes((Path(folder) / STATE).read_bytes())
+    if leads:
+        collective.barrier()
 
 
 def _train(process: RankProcess, job: TrainJob) -> None:
