@@ -131,9 +131,13 @@ def test_a_decision_shows_what_was_measured_and_wanted() -> None:
 
 
 def test_newton_takes_the_damped_step_of_the_analytic_error() -> None:
-    """Linear space: Δτ = −(H − H*)/(dH/dτ), less the damping's share. 1.5·.01 nats are the damping of H."""
-    decision = once(controller(optimizer="newton", space="linear", tau=1.0, tau_learning_rate=1.0), 1.7, TARGET_KL)
+    """Linear space: Δτ = −(H − H*)/(dH/dτ + .01 H*) and Δβ = (KL − KL*)/(−dKL/dβ + .01 KL*)."""
+    rules = controller(
+        optimizer="newton", space="linear", tau=1.0, beta=1.0, tau_learning_rate=1.0, beta_learning_rate=1.0
+    )
+    decision = once(rules, 1.7, 0.06)
     assert decision.tau == pytest.approx(1.0 - 0.2 / (0.8 + 0.01 * TARGET_ENTROPY))
+    assert decision.beta == pytest.approx(1.0 + 0.01 / (0.4 + 0.01 * TARGET_KL))
 
 
 # --- reasons ---
