@@ -13,6 +13,7 @@ import torch
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import MaxentRayError
+from maxent_ray.tasks import Grade, Prompt, Task
 from maxent_ray.train.rank import RankProcess, RankSpec, client_options
 from maxent_ray.train.worker import objective_label
 from tests.train.tiny import start, tiny_config, trained
@@ -138,9 +139,29 @@ def test_evaluation_knows_no_training_seed_but_its_own() -> None:
     assert one.evaluate().per_prompt != other.evaluate().per_prompt
 
 
-def test_evaluation_is_of_held_out_prompts() -> None:
-    task = start(tiny_config()).worker.task
-    assert not {prompt.text for prompt in task.held_out} & {prompt.text for prompt in task.train}
+class Watched:
+    """A task that notes which prompts it graded."""
+
+    def __init__(self, task: Task) -> None:
+        self.name, self.train, self.held_out = task.name, task.train, task.held_out
+        self.graded: set[str] = set()
+        self._grade = task.grade
+
+    def grade(self, prompt: Prompt, completion: str) -> Grade:
+        self.graded.add(prompt.text)
+        return self._grade(prompt, completion)
+
+
+def test_evaluation_is_of_the_first_held_out_prompts_and_training_of_none() -> None:
+    process = start(tiny_config())
+    held_out = {prompt.text for prompt in process.worker.task.held_out}
+    process.worker.task = watched = Watched(process.worker.task)
+    process.evaluate()
+    assert watched.graded == {prompt.text for prompt in watched.held_out[:6]}
+    watched.graded.clear()
+    process.run(2)
+    assert len(watched.graded) == 8
+    assert not watched.graded & held_out
 
 
 # --- the step ---
