@@ -147,6 +147,19 @@ def test_what_moves() -> None:
     assert not fixed.moves("beta")
 
 
+def test_gains_are_those_set_else_those_of_the_signal() -> None:
+    """What answers in the next batch takes an integrator alone; what answers over many steps needs more."""
+    instant = config(entropy_signal="weight_entropy", kl_signal="weight_kl")
+    assert instant.gains("tau").proportional == instant.gains("beta").proportional == 0
+    slow = config(entropy_signal="policy_entropy", kl_signal="policy_kl")
+    assert slow.gains("tau") == slow.gains("beta")
+    assert slow.gains("beta").proportional > slow.gains("beta").integral > 0
+    assert instant.gains("tau").integral > slow.gains("tau").integral
+    partly = config(tau_learning_rate=0.7, beta_proportional_gain=0.0)
+    assert partly.gains("tau") == (0.7, instant.gains("tau").proportional)
+    assert partly.gains("beta") == (config().gains("beta").integral, 0.0)
+
+
 def test_bounds_by_name() -> None:
     settings = replace(config(), tau_min=0.1, tau_max=1.0, beta_min=0.01, beta_max=2.0)
     assert settings.bounds("tau") == (0.1, 1.0)
