@@ -5,6 +5,7 @@ Nothing here loads torch or Ray, so that ``--help`` answers at once.
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -361,9 +362,9 @@ def version() -> None:
     commands.version()
 
 
-def main() -> None:
-    """Entry point."""
-    app()
+def main(*command: str) -> None:
+    """Entry point; a script that is one command names it, and passes its own arguments on."""
+    app(args=[*command, *sys.argv[1:]])
 
 
 def _shared(

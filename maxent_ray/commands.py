@@ -25,7 +25,7 @@ from maxent_ray.train.evaluation import HeldOutMetrics
 from maxent_ray.tune.comparison import run_comparison
 from maxent_ray.tune.execution import RunResult
 from maxent_ray.tune.labels import metric_label
-from maxent_ray.tune.plots import plot_all
+from maxent_ray.tune.plots import plot_all, plot_coefficients, plot_diversity, plot_held_out, plot_tracking
 from maxent_ray.tune.progress import Progress
 from maxent_ray.tune.search_space import build_search_space
 from maxent_ray.tune.summary import summarise
@@ -199,10 +199,15 @@ def version() -> None:
     print(f"python {platform.python_version()}")
 
 
-def show_results(folder: Path, console: Console, wall_seconds: float) -> None:
+def show_results(
+    folder: Path,
+    console: Console,
+    wall_seconds: float,
+    plot: Callable[[Path], Sequence[Path]] = plot_all,
+) -> None:
     """Write ``summary.json`` and the plots of a results folder, and print its tables."""
     summary = summarise(folder, wall_seconds)
-    plots = ", ".join(plot.name for plot in plot_all(folder))
+    plots = ", ".join(path.name for path in plot(folder))
     print_comparison(summary, console)
     _say(console, ["", f"Written to {folder}: summary.json, {plots} and the records."])
 
@@ -233,8 +238,14 @@ def _run_trials(
     show_results(place.folder, console, time.monotonic() - started)
 
 
+def _plot_run(folder: Path) -> list[Path]:
+    """The plots that a single run has something to show in."""
+    return [plot(folder) for plot in (plot_tracking, plot_coefficients, plot_held_out, plot_diversity)]
+
+
 def _where(place: Place) -> list[str]:
-    return [f"Results: {place.folder} (Ctrl-C stops; --resume {place.folder} goes on)"]
+    """Absolute, because a submitted job starts in a copy of the working directory, on another machine perhaps."""
+    return [f"Results: {place.folder.resolve()} (Ctrl-C stops; --resume {place.folder} goes on)"]
 
 
 def _say(console: Console, lines: Sequence[str]) -> None:
