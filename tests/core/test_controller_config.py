@@ -27,6 +27,7 @@ def config(**changes: Any) -> ControllerConfig:
         ({"group_size": -3}, "group_size is -3; it must be >= 2"),
         ({"target_entropy": 0.0}, "target_entropy is 0.0; it must be > 0 nats"),
         ({"target_entropy": LOG_8}, r"target_entropy is 2.079\d*; it must be < log G = 2.0794 nats.*G = 8"),
+        ({"target_entropy": 2.07944}, r"target_entropy is 2.07944; it must be < log G"),  # log 8, rounded
         ({"target_entropy": 2.0, "group_size": 4}, r"target_entropy is 2.0; it must be < log G = 1.3863 nats"),
         ({"target_entropy": math.nan}, "target_entropy is nan"),
         ({"target_entropy_final": 2.1, "target_entropy_horizon": 5}, "target_entropy_final is 2.1"),
@@ -85,7 +86,7 @@ def test_an_unknown_objective_names_the_valid_ones() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"target_entropy": LOG_8 - 1e-9},
+        {"target_entropy": LOG_8 - 1e-3},
         {"entropy_signal": "policy_entropy", "target_entropy": 3.0},  # per token: up to log V
         {"target_kl": 0.0, "beta": 0.0, "beta_min": 0.0},  # β is fixed
         {"space": "linear", "beta_min": 0.0},
