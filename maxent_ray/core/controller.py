@@ -221,12 +221,16 @@ class Controller:
         curvature: float | None,
         scale: float | None,
     ) -> _Moved:
-        """One coefficient through its rule; without a signal it stays where it is."""
+        """One coefficient through its rule; without a signal, or inside the dead band, it stays where it is."""
         if gradient is None:
             return _Moved(value, dict(rule_state), ())  # type: ignore[call-overload]
         scale = scale or 1.0
         signal = Signal(gradient / scale, value, curvature=None if curvature is None else curvature / scale)
         signal, new_state = rule.update(signal, rule_state)  # type: ignore[arg-type]
+        if "dead_band" in signal.events:
+            # The error is not acted on: what a step rule remembers (momentum, a proportional part) must not act either.
+            held = {k: v for k, v in dict(rule_state).items() if k.startswith("step.")}  # type: ignore[call-overload]
+            return _Moved(value, {**new_state, **held}, ("dead_band",))
         return _Moved(signal.value, dict(new_state), signal.events)
 
     def _reason(
