@@ -211,6 +211,21 @@ def test_a_dead_band_holds_what_lies_inside_and_moves_what_lies_outside() -> Non
     assert decision.beta > 0.1
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "newton", "pi"])
+def test_inside_the_dead_band_no_memory_of_a_rule_moves_anything(optimizer: str) -> None:
+    """A proportional part would take back its last step, Adam would coast on; then the loop goes on as it was."""
+    rules = controller(optimizer=optimizer, dead_band=0.1, beta_proportional_gain=2.0)
+    outside, _ = rules.step(rules.init(), measured(1.8, 0.08))
+    inside = outside
+    for _ in range(3):
+        inside, decision = rules.step(inside, measured(1.51, 0.0501))
+        assert decision.reason is Reason.DEAD_BAND
+        assert (inside.tau, inside.beta) == (outside.tau, outside.beta)
+        assert decision.events == ("tau.dead_band", "beta.dead_band")
+    after, straight = (rules.step(state, measured(1.8, 0.08))[0] for state in (inside, outside))
+    assert (after.tau, after.beta) == (straight.tau, straight.beta)
+
+
 def test_the_share_of_tied_groups_is_reported() -> None:
     rules = controller()
     _, decision = rules.step(rules.init(), replace(measured(), tied_groups=4))
