@@ -87,7 +87,8 @@ def main() -> int:
         summary[method] = found
         print(f"\n{method} − plain GRPO (β = 0), paired 95 % intervals over {warm_start['prompts']} prompts:")
         for metric, difference in found.items():
-            print(f"  {metric:10s} {difference['difference']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]")
+            interval = f"[{difference['low']:+.3f}, {difference['high']:+.3f}]"
+            print(f"  {metric:10s} {difference['difference']:+.3f} {interval}")
         verdicts[method] = {
             "coverage": found["coverage"]["difference"] >= COVERAGE_BAR and found["coverage"]["low"] > 0,
             "pass": found["pass_rate"]["low"] > 0,

@@ -26,6 +26,8 @@ class Gains(NamedTuple):
 
 SLOW_SIGNAL = Gains(integral=0.2, proportional=2.0)
 """For signals that answer over many policy steps."""
+NORMALISED_STEPS = {"adam": Gains(0.05, 0.0), "newton": Gains(0.5, 0.0)}
+"""For rules that bring the error to a scale of their own."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class ControllerConfig:
     """KL* in nats; 0 leaves β alone."""
 
     optimizer: Optimizer = "pi"
+    """``newton`` divides by the curvature of the weights' dual: meant for the analytic objective on weight signals."""
     space: Space = "log"
     tau_learning_rate: float | None = None
     beta_learning_rate: float | None = None
@@ -142,6 +145,7 @@ class ControllerConfig:
         else:
             rate, proportional = self.beta_learning_rate, self.beta_proportional_gain
             default = Gains(0.2, 0.0) if self.kl_signal == "weight_kl" else SLOW_SIGNAL
+        default = NORMALISED_STEPS.get(self.optimizer, default)
         return Gains(
             integral=default.integral if rate is None else rate,
             proportional=default.proportional if proportional is None else proportional,
@@ -173,9 +177,9 @@ class ControllerConfig:
                 continue
             _require(value > 0, name, value, "> 0 nats")
             if self.entropy_signal == "weight_entropy":
-                bound = f"< log G = {self.max_entropy:.4f} nats, the entropy of uniform weights, for G = {self.group_size}"
-                # log G written with a few decimals is log G, and no finite τ reaches it
-                _require(value < self.max_entropy * (1 - 1e-6), name, value, bound)
+                bound = f"< log G = {self.max_entropy:.4f} nats, the entropy of uniform weights (G = {self.group_size})"
+                # log G written with four decimals is log G, and no finite τ reaches it
+                _require(value < self.max_entropy * (1 - 1e-4), name, value, bound)
         if self.target_entropy_final is not None:
             _require(self.target_entropy is not None, "target_entropy", None, "set when target_entropy_final is")
             _require(self.target_entropy_horizon >= 1, "target_entropy_horizon", self.target_entropy_horizon, ">= 1")

@@ -103,9 +103,10 @@ class ControllerActor:
 def get_or_create(
     run_id: str, config: ControllerConfig, world_size: int, namespace: str, name: str | None = None
 ) -> Any:
-    """The run's actor, created by whoever comes first; ``name`` if it serves one run after the other. It needs no CPU and restarts empty after a crash.
+    """The run's actor, created by whoever comes first. It needs no CPU and restarts empty after a crash.
 
-    It lives as long as the process that created it holds the handle.
+    It lives as long as the process that created it holds the handle. One that serves one run after the other is found
+    by ``name``.
 
     Raises:
         ConfigError: Ray is not running in this process.

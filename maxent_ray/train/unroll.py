@@ -69,10 +69,7 @@ def unroll_sensitivity(
             entropy = weight_entropy(weights).mean()
         else:
             entropy = terms.token_entropy.sum() / tokens
-        if weighting.kl_signal == "policy_kl":
-            kl = terms.mean_kl(tokens)
-        else:
-            kl = weight_kl(weights, rho).mean()
+        kl = terms.mean_kl(tokens) if weighting.kl_signal == "policy_kl" else weight_kl(weights, rho).mean()
         return torch.stack([entropy.double(), kl.double()])
 
     # 0-dim float64 coefficients leave the model's precision alone; in bfloat16 they would have two digits.
@@ -149,7 +146,10 @@ def preconditioner(model: nn.Module, optimizer: torch.optim.AdamW, clip_scale: f
     first_decay, second_decay = group["betas"]
     rates = {}
     for name, parameter in model.named_parameters():
-        state = optimizer.state[parameter]
+        state = optimizer.state.get(parameter)
+        if not state:  # a frozen or unused parameter: the real step leaves it where it is
+            rates[name] = torch.zeros_like(parameter, requires_grad=False)
+            continue
         updates = float(state["step"])
         share = (1 - first_decay) / (1 - first_decay**updates)
         root = (state["exp_avg_sq"] / (1 - second_decay**updates)).sqrt_()
