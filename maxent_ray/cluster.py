@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from maxent_ray.errors import ResourceError
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """Rows and checkpoints of small policies pass through it; Ray's default would be a third of the memory."""
-
+CONNECT_TIMEOUT_S = 5.0
 _TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _TOKEN_FILE = Path("~/.ray/auth_token")
 _TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
@@ -70,7 +71,7 @@ def ray_cluster(address: str | None = None) -> Iterator[Cluster]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.getLogger(_TOKEN_LOGGER).setLevel(logging.ERROR)  # our own lines say it
-    dashboard = _start() if address is None else _join(address)
+    dashboard = _start() if address is None else join(address)
     try:
         yield _describe(started=address is None, dashboard=dashboard)
     finally:
@@ -87,14 +88,34 @@ def _start() -> str | None:
     ).dashboard_url
 
 
-def _join(address: str) -> str | None:
+def join(address: str) -> str | None:
+    """Join the cluster at ``address``; returns its dashboard's ``host:port``.
+
+    Raises:
+        ResourceError: there is none.
+    """
     try:
+        _probe(address)
         return ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING).dashboard_url
-    except (ConnectionError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise ResourceError(
-            f"no Ray cluster at {address!r} ({error}); unset RAY_ADDRESS to start a local one, or give the "
-            "address that `ray start --head` printed"
+            f"no Ray cluster at {address!r} ({error}); unset RAY_ADDRESS to start a local one, or give the address "
+            "that `ray start --head` printed, as 127.0.0.1:6379"
         ) from None
+
+
+def _probe(address: str) -> None:
+    """Knock at ``host:port``: Ray itself would try for minutes, and say so over and over.
+
+    Raises:
+        OSError: nobody answers.
+        ValueError: it is the address of a dashboard.
+    """
+    if address.startswith(("http://", "https://")):
+        raise ValueError("that is a dashboard's address, which only `ray job` takes")
+    host, colon, port = address.rpartition(":")
+    if colon and host and port.isdecimal() and "://" not in address:
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
 
 
 def _describe(*, started: bool, dashboard: str | None) -> Cluster:

@@ -69,22 +69,23 @@ def report_steps(start: int, steps: int, checkpoint_every: int) -> Iterator[int]
 
 
 def _begin(process: RankProcess) -> None:
-    """Go on from the newest checkpoint of this run, or from nothing; rank 0 first.
+    """Go on from the newest checkpoint of this run, or from nothing.
 
     A restart must not meet the controller where the former attempt left it, so every attempt loads a state into
-    it. The controller takes rank 0's load for a new one even where the former attempt died in between.
+    it, rank 0 first: the controller takes its load for a new one even where the former attempt died in between.
+    With a collective reduction all ranks load at once, and rank 0 alone talks to the controller.
     """
-    leads = process.worker.placement.rank == 0
-    if not leads:
+    worker = process.worker
+    in_turn = worker.config.runtime.reduction == "actor"
+    if in_turn and worker.placement.rank != 0:
         collective.barrier()
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
-        client = process.worker.client
-        client.load_state_dict(client.state_dict())
+        worker.client.load_state_dict(worker.client.state_dict())
     else:
         with checkpoint.as_directory() as folder:
             process.load_state_bytes((Path(folder) / STATE).read_bytes())
-    if leads:
+    if in_turn and worker.placement.rank == 0:
         collective.barrier()
 
 
