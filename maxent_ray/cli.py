@@ -6,7 +6,6 @@ Nothing here loads torch or Ray, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,33 +14,30 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
+from maxent_ray.cli_options import (
+    OUTPUT,
+    SETTINGS,
+    WHAT,
+    ConfigFile,
+    GpusPerWorker,
+    Mode,
+    Name,
+    NoReferences,
+    Objective,
+    Overrides,
+    RayAddress,
+    Results,
+    Resume,
+    Search,
+    Seed,
+    Steps,
+    UseGpu,
+    Workers,
+    option,
+)
 from maxent_ray.errors import MaxentRayError
 
 ERROR, INTERRUPTED = 2, 130
-_WHAT, _SETTINGS, _MACHINE, _OUTPUT = "What to run", "Settings", "Machine", "Output"
-
-
-class Objective(StrEnum):
-    """What ``train`` optimises."""
-
-    analytic = "analytic"
-    truncated_backprop = "truncated_backprop"
-    fixed = "fixed"
-    grpo = "grpo"
-
-
-class Mode(StrEnum):
-    """How ``compare`` clones."""
-
-    stratified = "stratified"
-    tournament = "tournament"
-
-
-class Search(StrEnum):
-    """Which points ``sweep`` visits."""
-
-    grid = "grid"
-    random = "random"
 
 
 class Commands(TyperGroup):
@@ -75,85 +71,6 @@ app = typer.Typer(
 )
 
 
-def _option(*names: str, panel: str, metavar: str, **options: Any) -> Any:
-    return typer.Option(*names, rich_help_panel=panel, metavar=metavar, show_default=False, **options)
-
-
-ConfigFile = Annotated[
-    Path | None,
-    _option(
-        "--config",
-        "-c",
-        panel=_SETTINGS,
-        metavar="FILE",
-        help="YAML file; what it leaves out keeps its default.",
-    ),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[SECTION.KEY=VALUE]...",
-        help="Single settings, as weighting.kl_target=0.1; they win over the file and over options.",
-        show_default=False,
-    ),
-]
-Steps = Annotated[int | None, _option(panel=_SETTINGS, metavar="N", help="Policy steps of one run (train.steps).")]
-Seed = Annotated[
-    int | None,
-    _option(panel=_SETTINGS, metavar="N", help="Seed of prompts, sampling and search (train.seed)."),
-]
-Workers = Annotated[
-    int | None,
-    _option(panel=_MACHINE, metavar="N", help="Data-parallel workers of one run (train.num_workers)."),
-]
-UseGpu = Annotated[
-    bool | None,
-    typer.Option(
-        "--use-gpu/--no-gpu",
-        help="Left out: GPUs if there are enough (train.use_gpu).",
-        rich_help_panel=_MACHINE,
-        show_default=False,
-    ),
-]
-GpusPerWorker = Annotated[
-    float | None,
-    _option(panel=_MACHINE, metavar="N", help="May be a part of one (train.gpus_per_worker)."),
-]
-RayAddress = Annotated[
-    str | None,
-    _option(
-        panel=_MACHINE,
-        metavar="ADDRESS",
-        envvar="RAY_ADDRESS",
-        help="Cluster to join; 'auto': the one on this machine. Left out: a local one is started.",
-    ),
-]
-Name = Annotated[
-    str | None,
-    _option(panel=_OUTPUT, metavar="NAME", help="Folder under --results. Left out: the command and the time."),
-]
-Results = Annotated[
-    Path,
-    typer.Option(metavar="DIR", help="Where result folders go.", rich_help_panel=_OUTPUT),
-]
-Resume = Annotated[
-    Path | None,
-    _option(
-        panel=_OUTPUT,
-        metavar="RESULT",
-        help="Go on with an interrupted run, as results/first, with the settings in its config.yaml.",
-    ),
-]
-NoReferences = Annotated[
-    bool,
-    typer.Option(
-        "--no-references",
-        help="Leave out plain GRPO (β = 0), fixed τ and β, and the warm start (tune.references).",
-        rich_help_panel=_WHAT,
-    ),
-]
-
-
 @app.command(
     epilog="Examples:\n\n"
     "maxent-ray train --config experiments/configs/train.yaml --name mine\n\n"
@@ -166,8 +83,8 @@ def train(
     config: ConfigFile = None,
     objective: Annotated[
         Objective | None,
-        _option(
-            panel=_WHAT,
+        option(
+            panel=WHAT,
             metavar="OBJECTIVE",
             help="analytic, truncated_backprop, fixed (τ and β stay) or grpo (plain GRPO with β = 0).",
         ),
@@ -212,12 +129,12 @@ def compare(
     overrides: Overrides = None,
     config: ConfigFile = None,
     trials_per_objective: Annotated[
-        int | None, _option(panel=_WHAT, metavar="N", help="Size of each population (tune.trials_per_objective).")
+        int | None, option(panel=WHAT, metavar="N", help="Size of each population (tune.trials_per_objective).")
     ] = None,
     mode: Annotated[
         Mode | None,
-        _option(
-            panel=_WHAT,
+        option(
+            panel=WHAT,
             metavar="MODE",
             help="stratified: clones stay in their population; tournament: they may change it (tune.mode).",
         ),
@@ -267,14 +184,14 @@ def sweep(
     config: ConfigFile = None,
     search: Annotated[
         Search | None,
-        _option(
-            panel=_WHAT,
+        option(
+            panel=WHAT,
             metavar="SEARCH",
             help="grid: every combination of values; random: drawn from their domains (tune.search).",
         ),
     ] = None,
     samples: Annotated[
-        int | None, _option(panel=_WHAT, metavar="N", help="Points of a random search (tune.samples).")
+        int | None, option(panel=WHAT, metavar="N", help="Points of a random search (tune.samples).")
     ] = None,
     no_references: NoReferences = False,
     steps: Steps = None,
@@ -315,25 +232,25 @@ def evaluate(
     config: ConfigFile = None,
     model: Annotated[
         str | None,
-        _option(
-            panel=_WHAT,
+        option(
+            panel=WHAT,
             metavar="MODEL",
             help="'embedded' (the warm start), a Hugging Face folder or name. Left out: policy.model.",
         ),
     ] = None,
     prompts: Annotated[
-        int | None, _option(panel=_WHAT, metavar="N", help="Held-out prompts (evaluation.prompts).")
+        int | None, option(panel=WHAT, metavar="N", help="Held-out prompts (evaluation.prompts).")
     ] = None,
     samples: Annotated[
-        int | None, _option(panel=_WHAT, metavar="K", help="Answers to each prompt (evaluation.samples).")
+        int | None, option(panel=WHAT, metavar="K", help="Answers to each prompt (evaluation.samples).")
     ] = None,
     seed: Annotated[
-        int | None, _option(panel=_SETTINGS, metavar="N", help="Seed of the sampling (evaluation.seed).")
+        int | None, option(panel=SETTINGS, metavar="N", help="Seed of the sampling (evaluation.seed).")
     ] = None,
     use_gpu: UseGpu = None,
     output: Annotated[
         Path | None,
-        _option(panel=_OUTPUT, metavar="FILE", help="Also write the figures, prompt by prompt, as JSON."),
+        option(panel=OUTPUT, metavar="FILE", help="Also write the figures, prompt by prompt, as JSON."),
     ] = None,
 ) -> None:
     """Measure a policy on held-out prompts: mean@k, pass@k, distinct@k and coverage@k with 95 % intervals.

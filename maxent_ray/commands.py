@@ -11,24 +11,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from maxent_ray.cluster import ray_cluster
+from maxent_ray.command_tables import held_out_table, points_table
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config_loading import load_config
 from maxent_ray.errors import ResumeError
 from maxent_ray.tasks import build_task
-from maxent_ray.train.evaluation import HeldOutMetrics
 from maxent_ray.tune.comparison import run_comparison
 from maxent_ray.tune.execution import RunResult
-from maxent_ray.tune.labels import metric_label
 from maxent_ray.tune.plots import plot_all, plot_coefficients, plot_diversity, plot_held_out, plot_tracking
 from maxent_ray.tune.progress import Progress
 from maxent_ray.tune.search_space import build_search_space
-from maxent_ray.tune.summary import summarise
+from maxent_ray.tune.summary import Summary, summarise
 from maxent_ray.tune.sweep import TARGETS, run_sweep, sweep_points
 from maxent_ray.tune.tables import print_comparison
 from maxent_ray.tune.trial_spec import TrialSpec, population, references, variants
@@ -138,7 +135,7 @@ def train(place: Place, config: ExperimentConfig, ray_address: str | None) -> No
         with Progress(config.train.steps, config.train.steps, console=console) as progress:
             progress.phase("training")
             run_training(config, name=place.name, results=place.results, resume=place.resume, listeners=[progress])
-    show_results(place.folder, console, time.monotonic() - started)
+    show_results(place.folder, console, time.monotonic() - started, plot=_plot_run)
 
 
 def compare(place: Place, config: ExperimentConfig, ray_address: str | None) -> None:
@@ -154,7 +151,13 @@ def sweep(place: Place, config: ExperimentConfig, ray_address: str | None) -> No
     searched = space.only([key for key in TARGETS if key in space.names])
     planned = variants(config, sweep_points(config, searched, SWEEP_POINTS))
     planned += references(config, space) if config.tune.references else []
-    _run_trials(place, config, ray_address, planned, run_sweep)
+    _run_trials(place, config, ray_address, planned, run_sweep, print_sweep)
+
+
+def print_sweep(summary: Summary, console: Console) -> None:
+    """The tables of a comparison, and one line for every point before them."""
+    console.print(points_table(summary))
+    print_comparison(summary, console)
 
 
 def evaluate(config: ExperimentConfig, output: Path | None) -> None:
@@ -168,20 +171,6 @@ def evaluate(config: ExperimentConfig, output: Path | None) -> None:
     if output is not None:
         write_metrics(output, config, metrics)
         _say(console, [f"Written to {output}."])
-
-
-def held_out_table(metrics: HeldOutMetrics) -> Table:
-    """The four held-out metrics of one policy."""
-    from maxent_ray.train.held_out import measured
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in ("metric", "value", "95 % interval"):
-        table.add_column(header, justify="left" if header == "metric" else "right")
-    for name, each in measured(metrics).items():
-        value = "–" if each.value is None else f"{each.value:.3f}"
-        interval = "–" if each.interval is None else f"{each.interval.low:.3f} … {each.interval.high:.3f}"
-        table.add_row(metric_label(name, metrics.samples), value, interval)
-    return table
 
 
 def version() -> None:
@@ -203,12 +192,14 @@ def show_results(
     folder: Path,
     console: Console,
     wall_seconds: float,
+    *,
     plot: Callable[[Path], Sequence[Path]] = plot_all,
+    show: Callable[[Summary, Console], None] = print_comparison,
 ) -> None:
     """Write ``summary.json`` and the plots of a results folder, and print its tables."""
     summary = summarise(folder, wall_seconds)
     plots = ", ".join(path.name for path in plot(folder))
-    print_comparison(summary, console)
+    show(summary, console)
     _say(console, ["", f"Written to {folder}: summary.json, {plots} and the records."])
 
 
@@ -223,6 +214,7 @@ def _run_trials(
     ray_address: str | None,
     planned: Sequence[TrialSpec],
     run: Callable[..., RunResult],
+    show: Callable[[Summary, Console], None] = print_comparison,
 ) -> None:
     """Run trials with a live table, then summarise, plot and print."""
     place.check_free()
@@ -235,7 +227,7 @@ def _run_trials(
             result = run(config, name=place.name, results=place.results, resume=place.resume, listeners=[progress])
     for trial, error in result.failed.items():
         console.print(Text(f"{trial} failed: {error}", style="red"))
-    show_results(place.folder, console, time.monotonic() - started)
+    show_results(place.folder, console, time.monotonic() - started, show=show)
 
 
 def _plot_run(folder: Path) -> list[Path]:

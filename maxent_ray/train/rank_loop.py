@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
+import ray.train.torch
 from ray.train import collective
 
 from maxent_ray.config import ExperimentConfig
+from maxent_ray.errors import ResourceError
 from maxent_ray.policy import save_policy
 from maxent_ray.train.evaluation import HeldOutMetrics
 from maxent_ray.train.rank import RankProcess, RankSpec
@@ -41,6 +43,7 @@ class TrainJob:
 def train_rank(settings: dict[str, TrainJob]) -> None:
     """Ray Train's training function; ``settings`` is ``{"job": TrainJob}``."""
     job, context = settings["job"], ray.train.get_context()
+    _check_device(job)
     process = RankProcess()
     process.setup(
         job.config,
@@ -51,6 +54,16 @@ def train_rank(settings: dict[str, TrainJob]) -> None:
         _train(process, job)
     finally:
         process.close()
+
+
+def _check_device(job: TrainJob) -> None:
+    """A rank takes the first GPU that it sees; Ray Train shows all ranks of a machine all of that machine's."""
+    device = ray.train.torch.get_device() if job.use_gpu else None
+    if device is not None and device.index != 0:
+        raise ResourceError(
+            f"rank {ray.train.get_context().get_world_rank()} was given {device}, and only the first GPU of a machine "
+            "can be used; lower train.gpus_per_worker so that ranks share it, or spread them over machines"
+        )
 
 
 def report_steps(start: int, steps: int, checkpoint_every: int) -> Iterator[int]:

@@ -1,0 +1,114 @@
+"""Options that several commands share, and the names that some of them take."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+WHAT, SETTINGS, MACHINE, OUTPUT = "What to run", "Settings", "Machine", "Output"
+
+
+class Objective(StrEnum):
+    """What ``train`` optimises."""
+
+    analytic = "analytic"
+    truncated_backprop = "truncated_backprop"
+    fixed = "fixed"
+    grpo = "grpo"
+
+
+class Mode(StrEnum):
+    """How ``compare`` clones."""
+
+    stratified = "stratified"
+    tournament = "tournament"
+
+
+class Search(StrEnum):
+    """Which points ``sweep`` visits."""
+
+    grid = "grid"
+    random = "random"
+
+
+def option(*names: str, panel: str, metavar: str, **options: Any) -> Any:
+    """An option without a default of its own: what is left out is left to the configuration."""
+    return typer.Option(*names, rich_help_panel=panel, metavar=metavar, show_default=False, **options)
+
+
+ConfigFile = Annotated[
+    Path | None,
+    option(
+        "--config",
+        "-c",
+        panel=SETTINGS,
+        metavar="FILE",
+        help="YAML file; what it leaves out keeps its default.",
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[SECTION.KEY=VALUE]...",
+        help="Single settings, as weighting.kl_target=0.1; they win over the file and over options.",
+        show_default=False,
+    ),
+]
+Steps = Annotated[int | None, option(panel=SETTINGS, metavar="N", help="Policy steps of one run (train.steps).")]
+Seed = Annotated[
+    int | None,
+    option(panel=SETTINGS, metavar="N", help="Seed of prompts, sampling and search (train.seed)."),
+]
+Workers = Annotated[
+    int | None,
+    option(panel=MACHINE, metavar="N", help="Data-parallel workers of one run (train.num_workers)."),
+]
+UseGpu = Annotated[
+    bool | None,
+    typer.Option(
+        "--use-gpu/--no-gpu",
+        help="Left out: GPUs if there are enough (train.use_gpu).",
+        rich_help_panel=MACHINE,
+        show_default=False,
+    ),
+]
+GpusPerWorker = Annotated[
+    float | None,
+    option(panel=MACHINE, metavar="N", help="May be a part of one (train.gpus_per_worker)."),
+]
+RayAddress = Annotated[
+    str | None,
+    option(
+        panel=MACHINE,
+        metavar="ADDRESS",
+        envvar="RAY_ADDRESS",
+        help="Cluster to join; 'auto': the one on this machine. Left out: a local one is started.",
+    ),
+]
+Name = Annotated[
+    str | None,
+    option(panel=OUTPUT, metavar="NAME", help="Folder under --results. Left out: the command and the time."),
+]
+Results = Annotated[
+    Path,
+    typer.Option(metavar="DIR", help="Where result folders go.", rich_help_panel=OUTPUT),
+]
+Resume = Annotated[
+    Path | None,
+    option(
+        panel=OUTPUT,
+        metavar="RESULT",
+        help="Go on with an interrupted run, as results/first, with the settings in its config.yaml.",
+    ),
+]
+NoReferences = Annotated[
+    bool,
+    typer.Option(
+        "--no-references",
+        help="Leave out plain GRPO (β = 0), fixed τ and β, and the warm start (tune.references).",
+        rich_help_panel=WHAT,
+    ),
+]
