@@ -64,7 +64,8 @@ class WorkerGroup:
         world_size = len(self._ranks)
         address = ray.get(self._ranks[0].free_address.remote()) if world_size > 1 else None
         specs = [
-            RankSpec(run_id, rank, world_size, self._use_gpu, address, self._actor_name) for rank in range(world_size)
+            RankSpec(run_id, rank, world_size, self._use_gpu, address, actor_name=self._actor_name)
+            for rank in range(world_size)
         ]
         ray.get([rank.setup.remote(config, spec) for rank, spec in zip(self._ranks, specs, strict=True)])
 

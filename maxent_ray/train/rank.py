@@ -27,6 +27,8 @@ class RankSpec:
     init_method: str | None = None
     """Rendezvous of ``torch.distributed``, such as ``tcp://host:port``; None when the process group exists already
     or there is a single rank."""
+    gpu: int = 0
+    """Which of the GPUs that this process sees is its own."""
     actor_name: str | None = None
     """The controller's actor, if it serves one run after the other."""
     local: bool = False
@@ -43,8 +45,10 @@ class RankProcess:
     def setup(self, config: ExperimentConfig, spec: RankSpec) -> None:
         """Build everything anew from a config; nothing of an earlier run is left."""
         self.close()
-        device = torch.device("cuda", 0) if spec.use_gpu else torch.device("cpu")
-        if not spec.use_gpu:
+        device = torch.device("cuda", spec.gpu) if spec.use_gpu else torch.device("cpu")
+        if spec.use_gpu:
+            torch.cuda.set_device(device)
+        else:
             torch.set_num_threads(max(1, int(config.train.cpus_per_worker)))
         if spec.world_size > 1 and spec.init_method is not None:
             backend = "nccl" if spec.use_gpu else "gloo"

@@ -14,7 +14,6 @@ import ray.train.torch
 from ray.train import collective
 
 from maxent_ray.config import ExperimentConfig
-from maxent_ray.errors import ResourceError
 from maxent_ray.policy import save_policy
 from maxent_ray.train.evaluation import HeldOutMetrics
 from maxent_ray.train.rank import RankProcess, RankSpec
@@ -43,27 +42,17 @@ class TrainJob:
 def train_rank(settings: dict[str, TrainJob]) -> None:
     """Ray Train's training function; ``settings`` is ``{"job": TrainJob}``."""
     job, context = settings["job"], ray.train.get_context()
-    _check_device(job)
     process = RankProcess()
+    # Ray Train shows a rank all GPUs of its machine and says which one is its own.
+    gpu = ray.train.torch.get_device().index or 0 if job.use_gpu else 0
     process.setup(
-        job.config,
-        RankSpec(job.run_id, context.get_world_rank(), context.get_world_size(), job.use_gpu),
+        job.config, RankSpec(job.run_id, context.get_world_rank(), context.get_world_size(), job.use_gpu, gpu=gpu)
     )
     try:
         _begin(process)
         _train(process, job)
     finally:
         process.close()
-
-
-def _check_device(job: TrainJob) -> None:
-    """A rank takes the first GPU that it sees; Ray Train shows all ranks of a machine all of that machine's."""
-    device = ray.train.torch.get_device() if job.use_gpu else None
-    if device is not None and device.index != 0:
-        raise ResourceError(
-            f"rank {ray.train.get_context().get_world_rank()} was given {device}, and only the first GPU of a machine "
-            "can be used; lower train.gpus_per_worker so that ranks share it, or spread them over machines"
-        )
 
 
 def report_steps(start: int, steps: int, checkpoint_every: int) -> Iterator[int]:
@@ -112,10 +101,10 @@ def _train(process: RankProcess, job: TrainJob) -> None:
         rows = process.run(step - worker.next_step)
         saves = step % train.checkpoint_every == 0 or step == train.steps
         state = _collect_state(process) if saves else None
-        decisions = process.decisions(version) if leads else []
+        decisions = process.decisions(version)  # on every rank: it waits for rounds, which may be a collective
         version = max([version, *(decision["version"] for decision in decisions)])
         # Rows before the checkpoint that has them behind it: a crash in between repeats steps and loses none.
-        ray.train.report({"rows": [row.to_dict() for row in rows], "decisions": decisions})
+        ray.train.report({"rows": [row.to_dict() for row in rows], "decisions": decisions if leads else []})
         if saves:
             _report_checkpoint(state)
     _finish(process, job)
