@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from maxent_ray.records import strict
 from maxent_ray.train.evaluation import HeldOutMetrics, bootstrap_interval, paired_interval
 from maxent_ray.tune.reading import REFERENCES, Clone, Point, RunRecords, mean, read_run
 
@@ -144,7 +145,7 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         """Strict JSON: a number that is not finite becomes None."""
-        values: dict[str, Any] = _strict({"schema": SCHEMA, **asdict(self)})
+        values: dict[str, Any] = strict({"schema": SCHEMA, **asdict(self)})
         return values
 
     def trial(self, name: str) -> TrialSummary:
@@ -330,11 +331,3 @@ def _objective_order(objective: str) -> tuple[int, str]:
     if objective in ranking:
         return ranking.index(objective) + (objective in REFERENCES), objective
     return len(_ORDER), objective
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
