@@ -19,7 +19,9 @@ from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
+import numpy as np
 import ray
+import scipy.stats
 import torch
 from rich.progress import track
 
@@ -56,6 +58,12 @@ class FixedCoefficients:
         return {"held_steps": 0, "local_steps": 0}
 
 
+def median_interval(values: list[float]) -> tuple[float, float]:
+    """Bootstrap 95 % interval of the median: how far the machine's noise could move it."""
+    found = scipy.stats.bootstrap((values,), np.median, method="percentile", rng=np.random.default_rng(0))
+    return found.confidence_interval.low, found.confidence_interval.high
+
+
 def main() -> None:
     """Time pairs of steps; print the ratio of medians and the median of ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -90,13 +98,18 @@ def main() -> None:
         "median_seconds": {name: statistics.median(values) for name, values in seconds.items()},
         "ratio_of_medians": statistics.median(seconds["controlled"]) / statistics.median(seconds["fixed"]),
         "median_of_paired_ratios": statistics.median(ratios),
+        "interval_of_paired_ratios": [float(bound) for bound in median_interval(ratios)],
         "median_seconds_in_client": statistics.median(calls),
     }
     print(f"{'':12s} {'median s/step':>14s}")
     for name, value in result["median_seconds"].items():
         print(f"{name:12s} {value:14.4f}")
-    print(f"ratio of medians {result['ratio_of_medians']:.4f}, median of paired ratios "
-          f"{result['median_of_paired_ratios']:.4f}, in the client {1e3 * result['median_seconds_in_client']:.2f} ms")
+    low, high = result["interval_of_paired_ratios"]
+    print(
+        f"ratio of medians {result['ratio_of_medians']:.4f}, median of paired ratios "
+        f"{result['median_of_paired_ratios']:.4f} (95 % interval {low:.4f} to {high:.4f}), in the client "
+        f"{1e3 * result['median_seconds_in_client']:.2f} ms"
+    )
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "summary.json").write_text(json.dumps(result, indent=1))
     client.close()
