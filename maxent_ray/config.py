@@ -35,7 +35,7 @@ class PolicySettings(Section):
     model: str = "embedded"
     """``embedded``, or the name or path of a Hugging Face causal language model with its tokenizer."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """``auto``: bfloat16 on GPU, float32 on CPU."""
+    """Of forward passes; parameters and moments are float32. ``auto``: bfloat16 on GPU, float32 on CPU."""
 
 
 class TaskSettings(Section):
@@ -96,7 +96,7 @@ class ControllerMetaSettings(Section):
     sensitivity_decay: float = 0.9
     hypergradient_mode: Mode = "reverse"
     hypergradient_groups: Count = 8
-    """Groups of a rank's batch that the unroll runs over."""
+    """Groups of a rank's batch that the unroll runs over, and as many others to measure on: at most half each."""
 
 
 class WeightingSettings(Section):
@@ -144,6 +144,13 @@ class WeightingSettings(Section):
                 f"{self.tau_target_entropy_fraction}; give one of the two"
             )
         return self
+
+    def resolved(self, group_size: int) -> WeightingSettings:
+        """The same settings with H* in nats, as objectives read it."""
+        if self.tau_target_entropy_fraction is None:
+            return self
+        nats = self.tau_target_entropy_fraction * math.log(group_size)
+        return self.model_copy(update={"tau_target_entropy": nats, "tau_target_entropy_fraction": None})
 
     def controller_config(self, group_size: int) -> ControllerConfig:
         """The controller's settings for groups of ``group_size``, fractions of log G resolved to nats.

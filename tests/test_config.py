@@ -439,3 +439,13 @@ def test_the_default_search_space_lies_inside_what_is_valid() -> None:
         values = (domain.low, domain.high) if isinstance(domain, Uniform | LogUniform) else domain.values
         for value in values:
             apply_overrides(config, {key: value})
+
+
+def test_resolved_weighting_gives_the_objective_its_target_in_nats() -> None:
+    """What the analytic objective reads of our own settings (design: they satisfy the published interface)."""
+    weighting = WeightingSettings(tau_target_entropy_fraction=0.9, kl_target=0.1).resolved(8)
+    assert weighting.tau_target_entropy == pytest.approx(0.9 * math.log(8))
+    assert weighting.resolved(8) == weighting
+    assert weighting.controller_config(8) == WeightingSettings(
+        tau_target_entropy_fraction=0.9, kl_target=0.1
+    ).controller_config(8)

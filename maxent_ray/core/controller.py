@@ -198,7 +198,8 @@ class Controller:
             curvature=None if kl_beta is None else -kl_beta,
             scale=targets.kl_target if relative else None,
         )
-        events = tuple(f"tau.{e}" for e in tau.events) + tuple(f"beta.{e}" for e in beta.events)
+        fallback = ("fallback",) if self.config.uses_hypergradients and relative else ()
+        events = fallback + tuple(f"tau.{e}" for e in tau.events) + tuple(f"beta.{e}" for e in beta.events)
         held_back = any("projected" in event for event in events)
         moved = replace(
             state,

@@ -35,7 +35,8 @@ class ControllerConfig:
     """Settings of a :class:`~maxent_ray.core.controller.Controller`.
 
     Errors reach the update rules as relative errors, (H − H*)/H* and (KL − KL*)/KL*, so a learning rate, a clip and
-    a dead band mean the same for τ and β and for both objectives.
+    a dead band mean the same for τ and β and for both objectives (``form="joint"`` excepted: its gradients are per unit
+    of coefficient and want rates of their own).
 
     Raises:
         ConfigError: a value is out of range; the message names the field, the value and the range.

@@ -34,12 +34,17 @@ class ControllerMetrics:
             name: Gauge(f"maxent_{name}", description=text, tag_keys=tuple(tags)) for name, text in GAUGES.items()
         }
         self._decisions = Counter("maxent_decisions", description="Decisions by reason", tag_keys=(*tags, "reason"))
+        self._fallbacks = Counter(
+            "maxent_fallbacks",
+            description="Updates of truncated backprop that were made with analytic gradients",
+            tag_keys=tuple(tags),
+        )
         self._unreachable = Counter(
             "maxent_unreachable_steps",
             description="Steps that ranks decided without the controller",
             tag_keys=tuple(tags),
         )
-        for metric in (*self._gauges.values(), self._decisions, self._unreachable):
+        for metric in (*self._gauges.values(), self._decisions, self._fallbacks, self._unreachable):
             metric.set_default_tags(tags)
         self._seen_unreachable = 0
 
@@ -49,6 +54,8 @@ class ControllerMetrics:
             if decision[name] is not None:
                 gauge.set(decision[name])
         self._decisions.inc(tags={"reason": str(decision["reason"])})
+        if "fallback" in decision["events"]:
+            self._fallbacks.inc()
 
     def publish_unreachable(self, total: int) -> None:
         """Publish how many steps were decided without the controller, counted from the start of the run."""

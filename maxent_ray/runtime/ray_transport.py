@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayTaskError
 
 from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.errors import ControllerUnavailableError
+from maxent_ray.errors import ControllerUnavailableError, MaxentRayError
 from maxent_ray.runtime.actor import Description, check_same, get_or_create
 from maxent_ray.runtime.protocol import Answer, Report, StateLoad
 
@@ -95,9 +95,12 @@ class RayTransport:
     def _get(self, reference: Any, timeout_s: float) -> Any:
         try:
             return ray.get(reference, timeout=timeout_s)
-        except ControllerUnavailableError:
-            self._may_serve_another = True
-            raise
+        except RayTaskError as error:
+            if not isinstance(error.cause, MaxentRayError):
+                raise
+            if isinstance(error.cause, ControllerUnavailableError):
+                self._may_serve_another = True
+            raise error.cause from None  # Ray's own wrapper does not pickle, and a reduction has to share it
         except GetTimeoutError as error:
             raise ControllerUnavailableError(f"run {self._asked.run_id!r}: no answer in {timeout_s} s") from error
         except RayActorError as error:

@@ -119,6 +119,8 @@ class CollectiveTransport:
                 outcomes = [_Outcome(call())]
             except MaxentRayError as error:
                 outcomes = [_Outcome(error=error)]
+            except Exception as error:  # whatever it is, the other ranks wait in the broadcast below
+                outcomes = [_Outcome(error=ControllerError(f"{type(error).__name__} on rank 0: {error}"))]
         dist.broadcast_object_list(outcomes, src=0, group=self._group)
         outcome = outcomes[0]
         if outcome is None:

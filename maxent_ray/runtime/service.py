@@ -225,12 +225,13 @@ class ControllerService:
     def _close_complete(self) -> None:
         """Close rounds in order of step; a later one that is complete waits for the earlier one."""
         while len(self._open.get(self.next_step, ())) == self.world_size:
-            reports = self._open.pop(self.next_step)
+            reports = self._open[self.next_step]  # stays open if what follows raises: a second try gets the same error
             merged = merge_reports([reports[rank] for rank in sorted(reports)])
             self._counts["partial_gradients"] += merged.partial
             self._state, decision = self._controller.step(self._state, merged.statistics, merged.gradients)
             logged = decision.to_dict()
             self._decisions.append(logged)
+            del self._open[decision.step]
             self._close(Answer(self._state.coefficients(decision.step), self._state.to_dict(), logged))
 
     def _remember(self, answered: Sequence[Coefficients]) -> None:

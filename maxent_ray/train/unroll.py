@@ -105,11 +105,12 @@ def unroll_sensitivity(
 def split_groups(batch: PreparedBatch, weighting: WeightingSettings) -> tuple[slice, slice]:
     """Groups that the inner steps run over, and groups that H and KL are measured on afterwards.
 
-    They differ where the batch has groups enough: inner steps lower KL on their own sequences more than anywhere
-    else, and measuring there would read that as success.
+    Disjoint, so at most half of the batch each: inner steps lower KL on their own sequences more than anywhere else,
+    and measuring there would read that as success. A batch of a single group has no choice.
     """
-    count = min(weighting.controller_meta.hypergradient_groups, batch.rollout.group_count)
-    start = min(count, batch.rollout.group_count - count)
+    there = batch.rollout.group_count
+    count = max(1, min(weighting.controller_meta.hypergradient_groups, there // 2))
+    start = min(count, there - count)
     return slice(0, count), slice(start, start + count)
 
 
@@ -117,8 +118,9 @@ def _level(kl: float, before: float, statistics: BatchStatistics, weighting: Wei
     """KL after K steps, with the subset's level replaced by the whole batch's.
 
     The subset is a small sample, but the same one before and after the unroll: KL_batch + (KL_K − KL_0) of the
-    subset has the mean of KL_K and the variance of the batch (a control variate). A weight KL is taken over the
-    whole batch already.
+    subset has nearly the variance of the batch (a control variate). KL_batch is from before the real step, KL_0 from
+    after it, because a batch's own step lowers KL on that batch more than anywhere else. A weight KL is taken over the
+    whole batch already; a policy entropy has no such correction.
     """
     batch_kl = statistics.mean("policy_kl")
     if weighting.kl_signal != "policy_kl" or batch_kl is None:

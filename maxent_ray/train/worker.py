@@ -67,7 +67,7 @@ class TrainingWorker:
         self.config = config
         self.client = client
         self.placement = placement
-        self.policy = load_policy(config.policy.model, device=placement.device, dtype=_dtype(config, placement))
+        self.policy = load_policy(config.policy.model, device=placement.device)
         self.reference = frozen_copy(self.policy)
         self.task = build_task(
             config.task.name, held_out_count=config.task.held_out_prompts, seed=config.task.seed
@@ -122,14 +122,15 @@ class TrainingWorker:
         completions: list[list[str]] = []
         for start in range(0, len(prompts), grpo.prompts_per_step):
             part = prompts[start : start + grpo.prompts_per_step]
-            rollout = sample_groups(
-                self.policy,
-                [prompt.text for prompt in part],
-                group_size=settings.samples,
-                max_new_tokens=grpo.max_new_tokens,
-                temperature=grpo.temperature,
-                seed=stream_seed(_EVALUATION_STREAM, settings.seed, start),
-            )
+            with self._precision():
+                rollout = sample_groups(
+                    self.policy,
+                    [prompt.text for prompt in part],
+                    group_size=settings.samples,
+                    max_new_tokens=grpo.max_new_tokens,
+                    temperature=grpo.temperature,
+                    seed=stream_seed(_EVALUATION_STREAM, settings.seed, start),
+                )
             completions += grouped(rollout)
         return grade_completions(self.task, prompts, completions)
 
@@ -153,15 +154,27 @@ class TrainingWorker:
     def _roll_out(self, step: int) -> PreparedBatch:
         """1: prompts → groups of completions → rewards."""
         seed, (rank, world_size) = self.config.train.seed, (self.placement.rank, self.placement.world_size)
-        return prepare_batch(
-            self.policy,
-            self.reference,
-            self.task,
-            self._prompts(step, rank, world_size),
-            self.config.grpo,
-            self.config.weighting,
-            seed=stream_seed(_ROLLOUT_STREAM, seed, rank, step),
-        )
+        with self._precision():
+            return prepare_batch(
+                self.policy,
+                self.reference,
+                self.task,
+                self._prompts(step, rank, world_size),
+                self.config.grpo,
+                self.config.weighting,
+                seed=stream_seed(_ROLLOUT_STREAM, seed, rank, step),
+            )
+
+    def _precision(self) -> torch.autocast:
+        """Forward passes in bfloat16 where the config says so.
+
+        Parameters and AdamW's moments stay in float32: in bfloat16 a step of 1e-4 would round away. So does the
+        unroll, whose steps are smaller still.
+        """
+        device = self.placement.device.type
+        chosen = self.config.policy.dtype
+        enabled = chosen == "bfloat16" or (chosen == "auto" and device == "cuda")
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=enabled)
 
     def _prompts(self, step: int, rank: int, world_size: int) -> list[Prompt]:
         batch = draw(self.task.train, self.config.grpo.prompts_per_step, seed=self.config.train.seed, step=step)
@@ -169,14 +182,15 @@ class TrainingWorker:
 
     def _update_policy(self, batch: PreparedBatch, coefficients: Coefficients) -> _PolicyUpdate:
         """2: weights → policy loss → optimiser step."""
-        terms = policy_loss(
-            self.network,
-            batch,
-            coefficients.tau,
-            coefficients.beta,
-            grpo=self.config.grpo,
-            weighting=self.config.weighting,
-        )
+        with self._precision():
+            terms = policy_loss(
+                self.network,
+                batch,
+                coefficients.tau,
+                coefficients.beta,
+                grpo=self.config.grpo,
+                weighting=self.config.weighting,
+            )
         self.optimizer.zero_grad(set_to_none=True)
         terms.loss.backward()
         limit = self.config.grpo.gradient_clip
@@ -184,7 +198,7 @@ class TrainingWorker:
         if not norm < float("inf"):
             raise MaxentRayError(
                 f"step {self.next_step}: the norm of the policy gradient is {norm} (tau {coefficients.tau}, beta "
-                f"{coefficients.beta}); the parameters are unchanged. Lower grpo.learning_rate and resume."
+                f"{coefficients.beta}); the parameters are unchanged. Start a new run with a lower grpo.learning_rate."
             )
         self.optimizer.step()
         detached = LossTerms(*(term.detach() for term in terms))
@@ -266,13 +280,6 @@ def objective_label(config: ExperimentConfig) -> str:
     if controller.objective is None:
         return "fixed"
     return "truncated_backprop" if controller.uses_hypergradients else "analytic"
-
-
-def _dtype(config: ExperimentConfig, placement: Placement) -> torch.dtype:
-    chosen = config.policy.dtype
-    if chosen == "auto":
-        chosen = "bfloat16" if placement.device.type == "cuda" else "float32"
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[chosen]
 
 
 def _number(value: float | None) -> float:

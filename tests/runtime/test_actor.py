@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -147,3 +148,13 @@ def _train(client: ControllerClient, steps: range) -> list[Coefficients]:
         seen.append(client.coefficients(step))
         client.report(step, measured(client.rank, step))
     return seen
+
+
+def test_a_refusal_crosses_as_our_own_error_and_pickles(ray_cluster: None, run_id: str) -> None:
+    """Ray's wrapper class does not pickle, and a collective reduction has to share the error with all ranks."""
+    client = connect(run_id, 0, 1, ANALYTIC, options=PATIENT)
+    client.report(7, measured(0, 7))
+    with pytest.raises(InvalidReportError) as refused:
+        client.coefficients(8)
+    assert type(refused.value) is InvalidReportError
+    assert str(pickle.loads(pickle.dumps(refused.value))) == str(refused.value)

@@ -6,9 +6,11 @@ import math
 from statistics import fmean
 
 import pytest
+import torch
 
 from maxent_ray.config_loading import load_config
 from maxent_ray.train.local import LocalRun, run_local
+from maxent_ray.train.rank import RankProcess, RankSpec
 
 SHORT = ["grpo.prompts_per_step=12", "evaluation.prompts=32", "weighting.controller_meta.hypergradient_groups=3"]
 
@@ -50,3 +52,22 @@ def test_every_step_trains_with_the_outcome_of_the_round_before_the_last() -> No
     assert [row.version for row in rows] == [0, 0, 1, 2, 3, 4]  # lag 1
     assert rows[0].tau == rows[1].tau == 0.3
     assert len({row.tau for row in rows}) == 5
+
+
+def test_bfloat16_is_for_forward_passes_and_parameters_stay_float32() -> None:
+    """A step of 1e-4 would round away in bfloat16 parameters."""
+    backprop = "weighting.controller_meta.method=truncated_backprop"
+    config = load_config(overrides=[*SHORT, "policy.dtype=bfloat16", backprop])
+    process = RankProcess()
+    process.setup(config, RankSpec("bf16", 0, 1, use_gpu=False, local=True))
+    try:
+        before = {name: p.detach().clone() for name, p in process.worker.policy.model.named_parameters()}
+        rows = process.run(3)
+        after = dict(process.worker.policy.model.named_parameters())
+    finally:
+        process.close()
+    assert {p.dtype for p in after.values()} == {torch.float32}
+    assert all(not torch.equal(before[name], after[name]) for name in before)
+    assert all(math.isfinite(row.loss) and math.isfinite(row.kl) for row in rows)
+    full = run("train.steps=3", backprop)
+    assert rows[0].loss != full.rows[0].loss  # the precision does make a difference
