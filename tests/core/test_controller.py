@@ -422,6 +422,7 @@ def test_truncated_backprop_without_gradients_and_with_a_fallback_moves_as_analy
         decision = once(rules, 1.7, 0.07)
     expected = once(controller(), 1.7, 0.07)
     assert decision.source == "analytic"
+    assert "fallback" in decision.events
     assert (decision.tau, decision.beta) == (expected.tau, expected.beta)
 
 
