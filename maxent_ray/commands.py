@@ -20,6 +20,7 @@ from maxent_ray.config import ExperimentConfig
 from maxent_ray.config_loading import load_config
 from maxent_ray.errors import ResumeError
 from maxent_ray.tasks import build_task
+from maxent_ray.train.run_folder import CONFIG, check_is_new
 from maxent_ray.tune.comparison import run_comparison
 from maxent_ray.tune.execution import RunResult
 from maxent_ray.tune.plots import plot_all, plot_coefficients, plot_diversity, plot_held_out, plot_tracking
@@ -28,9 +29,8 @@ from maxent_ray.tune.search_space import build_search_space
 from maxent_ray.tune.summary import Summary, summarise
 from maxent_ray.tune.sweep import TARGETS, run_sweep, sweep_points
 from maxent_ray.tune.tables import print_comparison
-from maxent_ray.tune.trial_spec import TrialSpec, population, references, variants
+from maxent_ray.tune.trial_spec import REFERENCES, TrialSpec, population, references, variants
 
-CONFIG = "config.yaml"
 LOG_WIDTH = 110
 """Columns of tables that go to a file or a pipe."""
 SWEEP_POINTS = 3
@@ -44,12 +44,7 @@ OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
         }
         for method in ("analytic", "truncated_backprop")
     },
-    "fixed": {"weighting.controller_meta.enabled": False, "weighting.train_grpo_objective": False},
-    "grpo": {
-        "weighting.controller_meta.enabled": False,
-        "weighting.train_grpo_objective": True,
-        "weighting.beta": 0.0,
-    },
+    **{reference: REFERENCES[reference] for reference in ("fixed", "grpo")},
 }
 """What ``train --objective`` stands for."""
 
@@ -80,8 +75,8 @@ class Place:
         Raises:
             ResumeError: the folder exists.
         """
-        if not self.resume and self.folder.exists():
-            raise ResumeError(f"{self.folder} exists: go on with it (--resume {self.folder}) or choose another --name")
+        if not self.resume:
+            check_is_new(self.folder)
 
 
 def default_name(command: str) -> str:

@@ -23,15 +23,11 @@ from maxent_ray.runtime.client import NAMESPACE
 from maxent_ray.train.rank_loop import TrainJob, train_rank
 from maxent_ray.train.recording import FILES, ROWS, Follower, Listener, RecordReports
 from maxent_ray.train.resources import ask_for_gpus, check_resources
-from maxent_ray.train.run_folder import CHECKPOINTS, POLICY, open_run_folder
+from maxent_ray.train.run_folder import CHECKPOINTS, POLICY, RunInterrupted, open_run_folder
 
 CHECKPOINTS_TO_KEEP = 2
 _POLL_INTERVAL = ("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
 """How often Ray Train looks at its workers; a report waits for the next look, by default 2 s."""
-
-
-class RunInterrupted(KeyboardInterrupt):
-    """Ctrl-C: what was done is kept, and the message says how to go on."""
 
 
 @dataclass(frozen=True)

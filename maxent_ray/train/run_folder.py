@@ -11,6 +11,20 @@ from maxent_ray.errors import ResumeError
 CONFIG, CHECKPOINTS, POLICY = "config.yaml", "train", "policy"
 
 
+class RunInterrupted(KeyboardInterrupt):
+    """Ctrl-C: what was finished is kept, and the message says how to go on."""
+
+
+def check_is_new(folder: Path) -> None:
+    """Make sure that a new run does not write into the folder of another.
+
+    Raises:
+        ResumeError: the folder exists.
+    """
+    if folder.exists():
+        raise ResumeError(f"{folder} exists: go on with it (--resume {folder}) or choose another --name")
+
+
 def open_run_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> None:
     """Make the folder with its ``config.yaml``, or check that a run can go on in it.
 
@@ -21,8 +35,7 @@ def open_run_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> 
             ``resume`` was; or its settings differ.
     """
     if not resume:
-        if folder.exists():
-            raise ResumeError(f"{folder} exists: go on with it (--resume {folder}) or choose another --name")
+        check_is_new(folder)
         folder.mkdir(parents=True)
         dump_config(config, folder / CONFIG)
         return

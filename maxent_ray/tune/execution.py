@@ -21,15 +21,12 @@ from maxent_ray.config import ExperimentConfig
 from maxent_ray.config_loading import apply_overrides, dump_config, load_config
 from maxent_ray.errors import MaxentRayError, ResumeError
 from maxent_ray.train.resources import ask_for_gpus, check_resources
+from maxent_ray.train.run_folder import CONFIG, RunInterrupted, check_is_new
 from maxent_ray.tune.recording import ROWS, Recorder, read_rows
 from maxent_ray.tune.trainable import PopulationTrial
 from maxent_ray.tune.trial_spec import TrialSpec
 
-TUNE_FOLDER, CONFIG = "tune", "config.yaml"
-
-
-class RunInterrupted(KeyboardInterrupt):
-    """Ctrl-C: what was finished is kept, and the message says how to go on."""
+TUNE_FOLDER = "tune"
 
 
 @dataclass(frozen=True)
@@ -66,8 +63,7 @@ def open_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> bool
             or it was made with another configuration.
     """
     if not resume:
-        if folder.exists():
-            raise ResumeError(f"{folder} exists: go on with it (--resume {folder}) or choose another --name")
+        check_is_new(folder)
         folder.mkdir(parents=True)
         dump_config(config, folder / CONFIG)
         return False
