@@ -9,6 +9,7 @@
     ├── TaskError                          a task is empty or asked for more prompts than it has
     ├── ResourceError                      the cluster has fewer CPUs or GPUs than were asked for
     ├── ResumeError                        a run cannot be continued from where it was asked to
+    ├── HypergradientError (ValueError)    an unroll cannot be differentiated as it was asked for
     ├── RecordingError                     results cannot be written, as when the disk is full
     └── ControllerError                    the controller's side of the runtime
         ├── InvalidReportError (ValueError)    a report carries a value the controller must not use
@@ -46,6 +47,10 @@ class ResourceError(MaxentRayError):
 
 class ResumeError(MaxentRayError):
     """A run cannot be continued from the place it was asked to."""
+
+
+class HypergradientError(MaxentRayError, ValueError):
+    """An unroll cannot be differentiated as it was asked for: a loss, a parameter or a setting does not fit."""
 
 
 class RecordingError(MaxentRayError):

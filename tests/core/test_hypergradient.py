@@ -306,7 +306,7 @@ def test_fewer_than_one_step_is_an_error(steps: int) -> None:
 
 
 def test_an_unknown_mode_names_the_valid_ones() -> None:
-    with pytest.raises(ValueError, match="unknown hypergradient mode 'backward'; valid: reverse"):
+    with pytest.raises(ValueError, match="unknown hypergradient mode 'backward'; valid: forward, reverse, first_order"):
         Network().gradients(1, mode="backward")
 
 

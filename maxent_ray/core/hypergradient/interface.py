@@ -1,0 +1,34 @@
+"""The words that callers and modes of the hypergradient share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+Params = Mapping[str, Tensor]
+Coefficients = tuple[Tensor, Tensor]
+InnerLoss = Callable[[Params, Coefficients, int], Tensor]
+OuterLoss = Callable[[Params, Coefficients], Tensor]
+MeanOverRanks = Callable[[Sequence[Tensor]], list[Tensor]]
+"""Mean of each tensor over data-parallel ranks; every rank calls it with the same shapes in the same order."""
+Mode = Literal["forward", "reverse", "first_order"]
+MODES: tuple[Mode, ...] = ("forward", "reverse", "first_order")
+NAMES = ("tau", "beta")
+
+
+@dataclass(frozen=True)
+class Hypergradient:
+    """Derivatives of the outer function after the unroll.
+
+    Floats for a scalar outer function; tensors ``[M]`` for one with M outputs.
+    """
+
+    tau: float | Float[Tensor, "M"]
+    beta: float | Float[Tensor, "M"]
+    outer_value: float | Float[Tensor, "M"]
