@@ -21,9 +21,16 @@ import torch
 from torch import Tensor
 
 from maxent_ray.core.hypergradient.clipping import Clip
-from maxent_ray.core.hypergradient.forward import change_of_step
-from maxent_ray.core.hypergradient.inner_step import InnerLoop, Step, advance, filled, linearise
-from maxent_ray.core.hypergradient.interface import OuterLoss
+from maxent_ray.core.hypergradient.inner_step import (
+    InnerLoop,
+    Step,
+    advance,
+    filled,
+    linearise,
+    negated_step,
+    tangent,
+)
+from maxent_ray.core.hypergradient.interface import NAMES, OuterLoss
 from maxent_ray.core.hypergradient.outer import Dependence, Derivatives, differentiate, either, join
 
 
@@ -35,20 +42,32 @@ def first_order(loop: InnerLoop, outer_loss: OuterLoss, leaves: list[Tensor]) ->
         leaves, _ = advance(loop, leaves, step.gradients)
         depends = either(depends, step.depends)
         del step
-    leaves, tangents, last = _last_step(loop, leaves)
-    return join(loop, differentiate(loop, outer_loss, leaves), tangents, either(depends, last))
+    step, direct = _last_step(loop, leaves)
+    leaves, clip = advance(loop, leaves, step.gradients)
+    depends = either(depends, step.depends)
+    del step
+    tangents = [_all_steps(loop, clip, direct.pop(0)) for _ in NAMES]
+    del clip
+    return join(loop, differentiate(loop, outer_loss, leaves), tangents, depends)
 
 
-def _last_step(loop: InnerLoop, leaves: list[Tensor]) -> tuple[list[Tensor], list[list[Tensor]], Dependence]:
-    """θ_K, and K times the direct term of the last step for τ and β; its graph is gone on return."""
+def _last_step(loop: InnerLoop, leaves: list[Tensor]) -> tuple[Step, list[list[Tensor]]]:
+    """The last step, and this rank's ∂_c∇_θ L there for τ and β.
+
+    The gradient comes last, so that the graph goes away on the way through it.
+    """
     k = loop.steps - 1
     loss = loop.evaluate(leaves, k)
     by_tau, by_beta = torch.autograd.grad(loss, loop.coefficients, create_graph=True, allow_unused=True)
-    found = torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True)
-    step = Step(leaves, filled(loop, leaves, found, k), (by_tau, by_beta))
-    moved, clip = advance(loop, leaves, step.gradients)
-    return moved, [_direct_term(loop, step, clip, index) for index in range(2)], step.depends
+    step = Step(leaves, [], (by_tau, by_beta))
+    direct = [tangent(step, index, None, retain_graph=True) for index in range(2)]
+    del by_tau, by_beta
+    found = torch.autograd.grad(loss, leaves, allow_unused=True)
+    return step._replace(gradients=filled(loop, leaves, found, k)), direct
 
 
-def _direct_term(loop: InnerLoop, step: Step, clip: Clip | None, index: int) -> list[Tensor]:
-    return [part.mul_(loop.steps) for part in change_of_step(loop, step, clip, index, None)]
+def _all_steps(loop: InnerLoop, clip: Clip | None, direct: list[Tensor]) -> list[Tensor]:
+    """−K η ⊙ clip′(∂_c∇_θ L)."""
+    averaged = loop.mean(direct)
+    changes = negated_step(loop, averaged if clip is None else clip.derivative(averaged))
+    return [change.mul_(loop.steps) for change in changes]

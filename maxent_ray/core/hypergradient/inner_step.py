@@ -94,9 +94,17 @@ def advance(loop: InnerLoop, leaves: Sequence[Tensor], gradients: Sequence[Tenso
     """
     averaged = loop.mean([gradient.detach() for gradient in gradients])
     clip = None if loop.gradient_clip is None else Clip.at(averaged, loop.gradient_clip)
-    changes = loop.scaled(averaged if clip is None else clip.clipped())
+    clipped = averaged if clip is None else clip.clipped()
     with torch.no_grad():
-        return as_leaves([leaf - change for leaf, change in zip(leaves, changes, strict=True)]), clip
+        moved = [leaf - rate * change for leaf, rate, change in zip(leaves, loop.rates, clipped, strict=True)]
+    return as_leaves(moved), clip
+
+
+def negated_step(loop: InnerLoop, changes: list[Tensor]) -> list[Tensor]:
+    """−η ⊙ x, in the list that was given: large models have no room for every x twice."""
+    for index, rate in enumerate(loop.rates):
+        changes[index] = -(rate * changes[index])
+    return changes
 
 
 def filled(loop: InnerLoop, leaves: Sequence[Tensor], found: Sequence[Tensor | None], k: int) -> list[Tensor]:
