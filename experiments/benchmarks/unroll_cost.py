@@ -1,0 +1,137 @@
+"""Time and memory of one way through the unroll.
+
+Time is a ratio: each timed call stands between two calls of the plain steps, P A P B P …, and is divided by the mean
+of its neighbours, so that a machine that slows down slows both. Memory is taken in a process of its own for each
+(method, K): the peak of the process, and how far that peak lies above what model, batch and loaded code need.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from unroll_methods import PLAIN, run_method
+from unroll_problem import UnrollProblem
+
+ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+"""glibc hands freed tensors back at once, so that resident memory is live memory. Other systems ignore it."""
+
+
+@dataclass(frozen=True)
+class Time:
+    """Wall-clock cost of a method at one K."""
+
+    seconds: float
+    """Median of one call."""
+    ratio: float
+    """Median of the paired ratios to the plain steps."""
+    low: float
+    high: float
+    """Smallest and largest of them."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Peak memory of a method at one K, in bytes."""
+
+    process: int
+    """Of the whole process (CPU: resident; CUDA: allocated on the device)."""
+    unroll: int
+    """Above what was there before the unroll: model, batch and loaded code are not in it."""
+
+
+def time_methods(problem: UnrollProblem, methods: Sequence[str], steps: int, rounds: int) -> dict[str, Time]:
+    """Time every method at one K against the plain steps on either side of it."""
+    for method in (PLAIN, *methods):
+        run_method(problem, method, 1)
+    gc.collect()
+    gc.freeze()  # what is there stays: collecting between calls then takes no time
+    ratios: dict[str, list[float]] = {method: [] for method in methods}
+    seconds: dict[str, list[float]] = {method: [] for method in (PLAIN, *methods)}
+    for turn in range(rounds):
+        before = _seconds(problem, PLAIN, steps)
+        for method in methods if turn % 2 == 0 else reversed(methods):
+            taken, after = _seconds(problem, method, steps), _seconds(problem, PLAIN, steps)
+            ratios[method].append(2 * taken / (before + after))
+            seconds[method].append(taken)
+            seconds[PLAIN].append(after)
+            before = after
+    costs = {
+        method: Time(statistics.median(seconds[method]), statistics.median(values), min(values), max(values))
+        for method, values in ratios.items()
+    }
+    return {PLAIN: Time(statistics.median(seconds[PLAIN]), 1.0, 1.0, 1.0), **costs}
+
+
+def _seconds(problem: UnrollProblem, method: str, steps: int) -> float:
+    gc.collect()
+    _synchronize(problem)
+    started = time.perf_counter()
+    run_method(problem, method, steps)
+    _synchronize(problem)
+    return time.perf_counter() - started
+
+
+def _synchronize(problem: UnrollProblem) -> None:
+    if problem.seen.rewards.is_cuda:
+        torch.cuda.synchronize()
+
+
+def measure_memory(
+    problem: Path, cases: Sequence[tuple[str, int]], *, jobs: int
+) -> Iterator[tuple[tuple[str, int], Memory]]:
+    """Peak memory of every (method, K), each in a fresh process; yields them as they come in.
+
+    Args:
+        problem: Where :func:`torch.save` put the problem.
+        cases: What to measure.
+        jobs: Processes at a time: their clocks do not matter here.
+    """
+    # A server imports everything once, in this environment, and forks for each case before anything has run in it.
+    os.environ.update(ALLOCATOR, PYTHONPATH=os.pathsep.join(sys.path))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["hypergradient"])
+    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
+        futures = {pool.submit(_measure, problem, method, steps): (method, steps) for method, steps in cases}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def _measure(path: Path, method: str, steps: int) -> Memory:
+    torch.set_num_threads(1)
+    problem = torch.load(path, weights_only=False)  # written by the parent a moment ago
+    # Loads all code and brings up the threads. It stays under the peak of K = 1 on the whole batch, so it hides none.
+    run_method(problem.small(), PLAIN, 1)
+    run_method(problem.small(), method, 1)
+    gc.collect()
+    if problem.seen.rewards.is_cuda:
+        torch.cuda.empty_cache()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        run_method(problem, method, steps)
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        before = _status("VmRSS")
+        run_method(problem, method, steps)
+        peak = _status("VmHWM")
+    return Memory(process=peak, unroll=peak - before)
+
+
+def _status(field: str) -> int:
+    """Resident memory of this process in bytes: VmRSS now, VmHWM its peak.
+
+    Not ``ru_maxrss``: that one outlives ``exec`` and would report the parent's peak.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {field}: memory is measured on Linux only")

@@ -1,0 +1,93 @@
+"""Ways through the unroll that the benchmark compares: plain steps, our modes, and torchopt as the one not ours."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from unroll_problem import UnrollProblem
+
+from maxent_ray.core.hypergradient import Coefficients, Hypergradient, Params, unrolled_gradients
+
+OURS: dict[str, dict[str, Any]] = {
+    "forward": {"mode": "forward"},
+    "reverse": {"mode": "reverse"},
+    "reverse+checkpoint": {"mode": "reverse", "checkpoint": True},
+    "first_order": {"mode": "first_order"},
+}
+PLAIN, TORCHOPT = "plain", "torchopt"
+HAS_TORCHOPT = importlib.util.find_spec("torchopt") is not None
+METHODS = (PLAIN, *OURS, TORCHOPT)
+FUSED = (PLAIN, "first_order")
+"""Methods without second derivatives: free to use any attention kernel. The others need the math kernel."""
+
+
+def run_method(problem: UnrollProblem, method: str, steps: int) -> Hypergradient | None:
+    """Go through K steps by one method; None for plain steps, which have no derivative."""
+    with nullcontext() if method in FUSED else sdpa_kernel(SDPBackend.MATH):
+        if method == PLAIN:
+            plain_steps(problem, steps, problem.coefficients)
+            return None
+        if method == TORCHOPT:
+            return torchopt_gradients(problem, steps)
+        return unrolled_gradients(
+            problem.inner,
+            problem.outer,
+            problem.params,
+            problem.coefficients,
+            steps=steps,
+            learning_rate=problem.rates,
+            **OURS[method],
+        )
+
+
+def plain_steps(problem: UnrollProblem, steps: int, coefficients: Coefficients) -> Tensor:
+    """The same K optimiser steps in place, without a derivative in τ or β, and what H and KL are after them."""
+    current = {name: value.detach().clone().requires_grad_() for name, value in problem.params.items()}
+    for k in range(steps):
+        gradients = torch.autograd.grad(problem.inner(current, coefficients, k), list(current.values()))
+        with torch.no_grad():
+            for (name, value), gradient in zip(current.items(), gradients, strict=True):
+                value.addcmul_(problem.rates[name], gradient, value=-1)
+    with torch.no_grad():
+        return problem.outer(current, coefficients)
+
+
+def torchopt_gradients(problem: UnrollProblem, steps: int) -> Hypergradient:
+    """The unroll as torchopt's differentiable SGD does it, with the step sizes as a transformation before it."""
+    import torchopt  # a development dependency
+
+    holder = Holder(problem.params)
+    rates = tuple(problem.rates[name] for name in problem.params)
+
+    def scale(updates: Sequence[Tensor], state: object, **_: object) -> tuple[tuple[Tensor, ...], object]:
+        return tuple(rate * update for rate, update in zip(rates, updates, strict=True)), state
+
+    scaling = torchopt.base.GradientTransformation(lambda _: (), scale)
+    optimizer = torchopt.MetaOptimizer(holder, torchopt.chain(scaling, torchopt.sgd(1.0)))
+    tau, beta = (coefficient.requires_grad_() for coefficient in problem.coefficients)
+    for k in range(steps):
+        optimizer.step(problem.inner(holder.params(), (tau, beta), k))
+    outer = problem.outer(holder.params(), (tau, beta))
+    rows = [torch.autograd.grad(value, (tau, beta), retain_graph=True) for value in outer]
+    by_tau, by_beta = (torch.stack([row[i] for row in rows]) for i in range(2))
+    return Hypergradient(by_tau, by_beta, outer.detach())
+
+
+class Holder(nn.Module):
+    """θ as parameters of a module of its own, tied weights once: what torchopt updates in place of the policy's."""
+
+    def __init__(self, params: Params) -> None:
+        super().__init__()
+        self.names = tuple(params)
+        for index, value in enumerate(params.values()):
+            self.register_parameter(f"p{index:04d}", nn.Parameter(value.detach().clone()))  # torchopt sorts by name
+
+    def params(self) -> Mapping[str, Tensor]:
+        """By the policy's names; after a step these are functions of τ and β."""
+        return dict(zip(self.names, self._parameters.values(), strict=True))

@@ -1,0 +1,178 @@
+"""What the hypergradient benchmark differentiates: the training worker's unroll, on a batch after a few real steps.
+
+64 sequences for the inner steps, 64 others to measure H and KL on, AdamW's frozen preconditioner, τ = .3, β = .1:
+what `maxent_ray.train.unroll` hands to `unrolled_gradients`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+from maxent_ray.config import GRPOConfig, WeightingSettings
+from maxent_ray.core.hypergradient import Coefficients, Params
+from maxent_ray.core.weighting import group_weights, weight_entropy
+from maxent_ray.policy import Policy, TokenScores, frozen_copy, load_policy
+from maxent_ray.tasks import build_task, draw
+from maxent_ray.train.batch import PreparedBatch, prepare_batch
+from maxent_ray.train.loss import LossTerms, policy_loss
+from maxent_ray.train.unroll import preconditioner
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+GROUPS = 8
+"""Groups of the inner steps, and as many to measure on: 64 sequences each."""
+GRPO = GRPOConfig()
+WEIGHTING = WeightingSettings()
+REAL_STEPS = 5
+"""AdamW steps before the unroll, so that its second moments are those of training."""
+
+
+@dataclass(frozen=True, eq=False)
+class UnrollProblem:
+    """θ_0, its step sizes, and the two functions of an unroll."""
+
+    model: PreTrainedModel
+    seen: PreparedBatch
+    """The groups of the inner steps."""
+    unseen: PreparedBatch
+    """The groups that H and KL are measured on."""
+    rates: Mapping[str, Tensor]
+    forward_dtype: torch.dtype = torch.float32
+    """bfloat16: forward passes under autocast; parameters stay as they are."""
+
+    @property
+    def params(self) -> dict[str, Tensor]:
+        """θ_0 by name."""
+        return dict(self.model.named_parameters())
+
+    @property
+    def coefficients(self) -> Coefficients:
+        """τ and β in float64, as the worker has them."""
+        device = self.seen.rewards.device
+        tau, beta = (
+            torch.tensor(value, dtype=torch.float64, device=device) for value in (WEIGHTING.tau, WEIGHTING.beta)
+        )
+        return tau, beta
+
+    def inner(self, params: Params, coefficients: Coefficients, k: int) -> Float[Tensor, ""]:
+        """Policy loss of the inner groups, the same at every step."""
+        del k
+        return self._terms(self.seen, params, coefficients).loss
+
+    def outer(self, params: Params, coefficients: Coefficients) -> Float[Tensor, "2"]:
+        """[H, KL]: weight entropy of the inner groups (nats per group), policy KL of the others (nats per token)."""
+        weights = group_weights(self.seen.log_q.double(), self.seen.ref_logprobs.double(), *coefficients)
+        terms = self._terms(self.unseen, params, coefficients)
+        kl = terms.mean_kl(self.unseen.rollout.completion_mask.sum())
+        return torch.stack([weight_entropy(weights).mean().double(), kl.double()])
+
+    def small(self) -> UnrollProblem:
+        """One group for each part: enough to load every code path, too little to set a peak of memory."""
+        return replace(self, seen=self.seen.take(slice(0, 1)), unseen=self.unseen.take(slice(0, 1)))
+
+    def cast(self, dtype: torch.dtype) -> UnrollProblem:
+        """The same numbers, rounded to another type."""
+        return replace(
+            self,
+            model=copy.deepcopy(self.model).to(dtype),
+            seen=_cast(self.seen, dtype),
+            unseen=_cast(self.unseen, dtype),
+            rates={name: rate.to(dtype) for name, rate in self.rates.items()},
+        )
+
+    def _terms(self, batch: PreparedBatch, params: Params, coefficients: Coefficients) -> LossTerms:
+        reduced = self.forward_dtype != torch.float32
+        with torch.autocast(batch.rewards.device.type, dtype=torch.bfloat16, enabled=reduced):
+            return policy_loss(self.model, batch, *coefficients, grpo=GRPO, weighting=WEIGHTING, params=params)
+
+
+class ExactNorm(LlamaRMSNorm):
+    """The model's normalisation without its cast to float32, which no central difference survives."""
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """x/√(mean x² + ε), in the type of x."""
+        square = hidden_states.pow(2).mean(-1, keepdim=True)
+        return self.weight * hidden_states * torch.rsqrt(square + self.variance_epsilon)
+
+
+def exact_policy(device: torch.device) -> Policy:
+    """The embedded policy in float64 throughout."""
+    policy = load_policy("embedded", device=device, dtype=torch.float64)
+    for module in policy.model.modules():
+        if isinstance(module, LlamaRMSNorm):
+            module.__class__ = ExactNorm
+    return policy
+
+
+def random_policy(layers: int, width: int, device: torch.device) -> Policy:
+    """A random Llama of another size with the embedded policy's tokenizer: for costs, not for what it says."""
+    embedded = load_policy("embedded", device=torch.device("cpu"))
+    config = copy.deepcopy(embedded.model.config)
+    heads = max(1, width // 64)
+    config.update(
+        {
+            "num_hidden_layers": layers,
+            "hidden_size": width,
+            "intermediate_size": 4 * width,
+            "num_attention_heads": heads,
+            "num_key_value_heads": heads,
+            "head_dim": width // heads,
+        }
+    )
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+    return Policy(model.eval().to(device), embedded.tokenizer, f"random, {layers} layers of width {width}")
+
+
+def make_problem(policy: Policy, *, forward_dtype: torch.dtype = torch.float32) -> UnrollProblem:
+    """Take a few real steps with AdamW, sample a batch from where they led, and freeze the step sizes.
+
+    Args:
+        policy: Trained in place.
+        forward_dtype: Of the unroll's forward passes.
+    """
+    reference = frozen_copy(policy)
+    task = build_task("countdown", held_out_count=256, seed=0)
+    optimizer = torch.optim.AdamW(policy.model.parameters(), lr=GRPO.learning_rate, weight_decay=GRPO.weight_decay)
+
+    def sample(step: int, prompts: int) -> PreparedBatch:
+        chosen = draw(task.train, prompts, seed=0, step=step)
+        batch = prepare_batch(policy, reference, task, chosen, GRPO, WEIGHTING, seed=step)
+        return _cast(batch, next(policy.model.parameters()).dtype)
+
+    for step in range(REAL_STEPS):
+        batch = sample(step, GRPO.prompts_per_step)
+        terms = policy_loss(policy.model, batch, WEIGHTING.tau, WEIGHTING.beta, grpo=GRPO, weighting=WEIGHTING)
+        optimizer.zero_grad()
+        terms.loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(policy.model.parameters(), GRPO.gradient_clip)
+        optimizer.step()
+    optimizer.zero_grad()
+    scale = min(1.0, GRPO.gradient_clip / (float(norm) + 1e-6))
+    batch = sample(REAL_STEPS, 2 * GROUPS)
+    return UnrollProblem(
+        model=policy.model,
+        seen=batch.take(slice(0, GROUPS)),
+        unseen=batch.take(slice(GROUPS, 2 * GROUPS)),
+        rates=preconditioner(policy.model, optimizer, scale),
+        forward_dtype=forward_dtype,
+    )
+
+
+def _cast(batch: PreparedBatch, dtype: torch.dtype) -> PreparedBatch:
+    return replace(
+        batch,
+        rewards=batch.rewards.to(dtype),
+        log_q=batch.log_q.to(dtype),
+        ref=TokenScores(batch.ref.logprobs.to(dtype), batch.ref.full_logprobs.to(dtype)),
+        ref_logprobs=batch.ref_logprobs.to(dtype),
+    )
