@@ -94,9 +94,25 @@ class ControllerMetaSettings(Section):
     form: Form = "paired"
     fallback: Literal["analytic"] | None = None
     sensitivity_decay: float = 0.9
-    hypergradient_mode: Mode = "reverse"
+    hypergradient_mode: Mode | Literal["auto"] = "reverse"
+    """``reverse`` and ``forward`` are exact; ``first_order`` is exact for K = 1, and the one for large models: fused
+    attention, bfloat16, no second-order graph. ``auto`` chooses by K, model size and free memory."""
+    hypergradient_checkpoint: bool = False
+    """``reverse`` only: keep each inner step's parameters, not its activations."""
+    hypergradient_all_reduce: bool = False
+    """Average the inner gradients over ranks, so that all of them unroll the whole batch; else their results are
+    averaged over tokens."""
     hypergradient_groups: Count = 8
     """Groups of a rank's batch that the unroll runs over, and as many others to measure on: at most half each."""
+
+    @model_validator(mode="after")
+    def _checkpoints_belong_to_reverse(self) -> ControllerMetaSettings:
+        if self.hypergradient_checkpoint and self.hypergradient_mode != "reverse":
+            raise ValueError(
+                f"hypergradient_checkpoint is true and hypergradient_mode is {self.hypergradient_mode!r}; "
+                "only 'reverse' keeps steps to checkpoint"
+            )
+        return self
 
 
 class WeightingSettings(Section):

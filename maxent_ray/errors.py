@@ -10,6 +10,7 @@
     ├── ResourceError                      the cluster has fewer CPUs or GPUs than were asked for
     ├── ResumeError                        a run cannot be continued from where it was asked to
     ├── HypergradientError (ValueError)    an unroll cannot be differentiated as it was asked for
+    ├── RankLeftError                  another rank left an unroll that all ranks share
     ├── RecordingError                     results cannot be written, as when the disk is full
     └── ControllerError                    the controller's side of the runtime
         ├── InvalidReportError (ValueError)    a report carries a value the controller must not use
@@ -51,6 +52,10 @@ class ResumeError(MaxentRayError):
 
 class HypergradientError(MaxentRayError, ValueError):
     """An unroll cannot be differentiated as it was asked for: a loss, a parameter or a setting does not fit."""
+
+
+class RankLeftError(MaxentRayError):
+    """Another rank could not finish an unroll that all ranks share; this one has no gradients either."""
 
 
 class RecordingError(MaxentRayError):

@@ -40,6 +40,7 @@ def policy_loss(
     grpo: GRPOConfig,
     weighting: WeightingSettings,
     params: Mapping[str, Tensor] | None = None,
+    kl_tokens: Tensor | None = None,
 ) -> LossTerms:
     """Loss of a batch at the model's parameters, or at ``params``; differentiable in θ, τ and β.
 
@@ -51,13 +52,15 @@ def policy_loss(
         grpo: Temperature and KL estimator.
         weighting: Selects maximum-entropy or plain GRPO.
         params: Parameters to evaluate at, by name; None for the model's own.
+        kl_tokens: Divisor of the KL term's sum; None: the completion tokens of this batch. Ranks that give the mean of
+            their counts have losses whose mean is the loss of all their batches together.
     """
     rollout, mask = batch.rollout, batch.rollout.completion_mask
     scores = score(model, rollout, temperature=grpo.temperature, params=params)  # type: ignore[arg-type]
     mean_logprobs = sequence_mean(scores.logprobs, mask).view_as(batch.rewards)
     kl = token_kl(scores.full_logprobs, batch.ref.full_logprobs, mask)
     penalty = kl if grpo.kl_estimator == "full" else k3_kl(scores.logprobs, batch.ref.logprobs, mask)
-    mean_kl = penalty.sum() / mask.sum()
+    mean_kl = penalty.sum() / (mask.sum() if kl_tokens is None else kl_tokens)
     if weighting.train_grpo_objective:
         loss = grpo_loss(group_advantages(batch.rewards), mean_logprobs, mean_kl, beta)
     else:

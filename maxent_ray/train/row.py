@@ -46,6 +46,8 @@ class StepRow:
     """Time spent waiting for, and talking to, the controller."""
     reason: str
     """Reason of the newest decision that this rank knows of."""
+    failed_unrolls: int
+    """Unrolls so far that ran out of memory; their steps sent no controller gradients."""
     unreachable_steps: int
     """Steps so far that the controller could not be reached for."""
 

@@ -2,19 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from maxent_ray.config import GRPOConfig, WeightingSettings
-from maxent_ray.core.hypergradient import Coefficients, Params, unrolled_gradients
+from maxent_ray.core.hypergradient import Coefficients, Hypergradient, Mode, Params, unrolled_gradients
 from maxent_ray.core.objectives import Sensitivity
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.core.weighting import group_weights, weight_entropy, weight_kl
+from maxent_ray.errors import ConfigError
 from maxent_ray.train.batch import PreparedBatch
 from maxent_ray.train.loss import LossTerms, policy_loss
+from maxent_ray.train.unroll_ranks import UnrollRanks
+
+Precision = Callable[[], AbstractContextManager[object]]
+"""Makes the context of one forward pass, such as autocast to bfloat16."""
+
+
+@dataclass(frozen=True)
+class PolicyUnroll:
+    """The inner and the outer function of an unroll, over one batch's groups."""
+
+    model: nn.Module
+    batch: PreparedBatch
+    seen: PreparedBatch
+    """Groups that the inner steps run over."""
+    unseen: PreparedBatch
+    """Groups that H and KL are measured on."""
+    seen_tokens: Tensor
+    """Completion tokens of ``seen``; with ``ranks``, the mean over ranks, so that the mean of their losses is the
+    loss of all of them together."""
+    unseen_tokens: Tensor
+    """Likewise of ``unseen``."""
+    grpo: GRPOConfig
+    weighting: WeightingSettings
+    precision: Precision
+    ranks: UnrollRanks | None
+    """Ranks that unroll together; None: this one alone."""
+
+    @classmethod
+    def over(
+        cls,
+        model: nn.Module,
+        batch: PreparedBatch,
+        *,
+        grpo: GRPOConfig,
+        weighting: WeightingSettings,
+        precision: Precision = nullcontext,
+        ranks: UnrollRanks | None = None,
+    ) -> PolicyUnroll:
+        """Split a batch. The inner KL is over the full vocabulary whatever the run trains with: low variance."""
+        seen, unseen = (batch.take(groups) for groups in split_groups(batch, weighting))
+        tokens = [part.rollout.completion_mask.sum().double() for part in (seen, unseen)]
+        seen_tokens, unseen_tokens = tokens if ranks is None else ranks.mean(tokens)
+        full_kl = grpo.model_copy(update={"kl_estimator": "full"})
+        return cls(
+            model, batch, seen, unseen, seen_tokens, unseen_tokens, full_kl, weighting, precision=precision, ranks=ranks
+        )
+
+    @property
+    def params(self) -> dict[str, Tensor]:
+        """What is trained; frozen parameters stay the model's own."""
+        return {name: value for name, value in self.model.named_parameters() if value.requires_grad}
+
+    def inner(self, params: Params, coefficients: Coefficients, k: int) -> Tensor:
+        """Policy loss; every inner step sees the same sequences."""
+        del k
+        return self._evaluate(self.seen, params, coefficients, self.seen_tokens).loss
+
+    def outer(self, params: Params, coefficients: Coefficients) -> Tensor:
+        """H and KL. Those of the weights do not depend on θ, so they are taken over the whole batch."""
+        rho = self.batch.ref_logprobs.double()  # in float32, dH/dτ loses its sign where weights are nearly flat or 0
+        weights = group_weights(self.batch.log_q.double(), rho, *coefficients)
+        entropy, kl = weight_entropy(weights).mean(), weight_kl(weights, rho).mean()
+        signals = (self.weighting.entropy_signal, self.weighting.kl_signal)
+        if signals != ("weight_entropy", "weight_kl"):
+            terms = self._evaluate(self.unseen, params, coefficients, self.unseen_tokens)
+            if self.weighting.entropy_signal == "policy_entropy":
+                entropy = terms.token_entropy.sum().double() / self.unseen_tokens
+            if self.weighting.kl_signal == "policy_kl":
+                kl = terms.mean_kl(self.unseen_tokens).double()
+        return torch.stack([entropy, kl])
+
+    def policy_kl(self, coefficients: Coefficients) -> Tensor:
+        """KL on the unseen groups as the model is now (nats per token)."""
+        with torch.no_grad():
+            terms = self._evaluate(self.unseen, self.params, coefficients, self.unseen_tokens)
+            return terms.mean_kl(self.unseen_tokens).double()
+
+    def _evaluate(
+        self, groups: PreparedBatch, params: Params, coefficients: Coefficients, tokens: Tensor
+    ) -> LossTerms:
+        # a context for each pass: autocast would otherwise keep a copy of every step's parameters until the end
+        with self.precision():
+            return policy_loss(
+                self.model,
+                groups,
+                *coefficients,
+                grpo=self.grpo,
+                weighting=self.weighting,
+                params=params,
+                kl_tokens=tokens.to(groups.rewards.dtype),
+            )
 
 
 def unroll_sensitivity(
@@ -31,9 +125,7 @@ def unroll_sensitivity(
 ) -> Sensitivity:
     """Unroll K policy-gradient steps on the first groups of a batch and differentiate H and KL after them.
 
-    The inner steps follow the live optimiser through :func:`preconditioner`. The
-    inner KL is over the full vocabulary whatever estimator the run trains with: differentiable, with low variance.
-    A weight entropy does not depend on θ, so it is taken over the whole batch.
+    The inner steps follow the live optimiser through :func:`preconditioner`.
 
     Args:
         model: The policy, after its optimiser step.
@@ -44,62 +136,107 @@ def unroll_sensitivity(
         steps: K.
         rates: Step size of every parameter, from :func:`preconditioner`.
         grpo: Policy settings.
-        weighting: Weighting settings; ``controller_meta.hypergradient_groups`` bounds the subset.
+        weighting: Weighting settings; ``controller_meta`` says how to differentiate, and bounds the subset.
 
     Returns:
         H and KL after K steps, and their derivatives.
+
+    Raises:
+        ConfigError: ``hypergradient_mode`` is ``auto``: what it means is decided by
+            :class:`~maxent_ray.train.hypergradients.WorkerHypergradients`.
     """
-    inner_groups, outer_groups = split_groups(batch, weighting)
-    seen, unseen = batch.take(inner_groups), batch.take(outer_groups)
-    tokens = unseen.rollout.completion_mask.sum()
-    rho = batch.ref_logprobs.double()  # in float32, dH/dτ loses its sign where the weights are nearly flat or 0
-    full_kl = grpo.model_copy(update={"kl_estimator": "full"})
+    meta = weighting.controller_meta
+    if meta.hypergradient_mode == "auto":
+        raise ConfigError("hypergradient_mode is 'auto'; it must be resolved to forward, reverse or first_order")
+    unroll = PolicyUnroll.over(model, batch, grpo=grpo, weighting=weighting)
+    return differentiate(
+        unroll,
+        statistics,
+        (tau, beta),
+        steps=steps,
+        rates=rates,
+        mode=meta.hypergradient_mode,
+        checkpoint=meta.hypergradient_checkpoint,
+    )
 
-    def evaluate(groups: PreparedBatch, params: Params, coefficients: Coefficients) -> LossTerms:
-        return policy_loss(model, groups, *coefficients, grpo=full_kl, weighting=weighting, params=params)
 
-    def inner(params: Params, coefficients: Coefficients, k: int) -> Tensor:
-        del k  # every inner step sees the same sequences
-        return evaluate(seen, params, coefficients).loss
+def differentiate(
+    unroll: PolicyUnroll,
+    statistics: BatchStatistics,
+    coefficients: tuple[float, float],
+    *,
+    steps: int,
+    rates: Mapping[str, Tensor],
+    mode: Mode,
+    checkpoint: bool,
+) -> Sensitivity:
+    """H and KL after K steps and their derivatives, in one mode.
 
-    def outer(params: Params, coefficients: Coefficients) -> Tensor:
-        terms = evaluate(unseen, params, coefficients)
-        weights = group_weights(batch.log_q.double(), rho, *coefficients)
-        if weighting.entropy_signal == "weight_entropy":
-            entropy = weight_entropy(weights).mean()
-        else:
-            entropy = terms.token_entropy.sum() / tokens
-        kl = terms.mean_kl(tokens) if weighting.kl_signal == "policy_kl" else weight_kl(weights, rho).mean()
-        return torch.stack([entropy.double(), kl.double()])
+    Args:
+        unroll: The functions to unroll.
+        statistics: Of this rank's whole batch, before the optimiser step.
+        coefficients: τ and β that the step trained with.
+        steps: K.
+        rates: Step size of every parameter.
+        mode: How to differentiate.
+        checkpoint: ``reverse`` only: compute the inner steps twice instead of keeping them.
 
+    Returns:
+        Derivatives of this rank's groups, or with ``unroll.ranks`` of all ranks' groups: then equal on all of them.
+    """
     # 0-dim float64 coefficients leave the model's precision alone; in bfloat16 they would have two digits.
-    leaves = torch.tensor([tau, beta], dtype=torch.float64, device=rho.device)
-    params = dict(model.named_parameters())
-    with torch.no_grad():
-        before = evaluate(unseen, params, (leaves[0], leaves[1])).mean_kl(tokens)
-    with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+    tau, beta = torch.tensor(coefficients, dtype=torch.float64, device=unroll.batch.rewards.device)
+    before = unroll.policy_kl((tau, beta))
+    with attention_for(mode):
         result = unrolled_gradients(
-            inner,
-            outer,
-            params,
-            (leaves[0], leaves[1]),
+            unroll.inner,
+            unroll.outer,
+            unroll.params,
+            (tau, beta),
             steps=steps,
             learning_rate=rates,
-            mode=weighting.controller_meta.hypergradient_mode,
+            mode=mode,
+            checkpoint=checkpoint,
+            mean_over_ranks=None if unroll.ranks is None else unroll.ranks.mean,
         )
+    return _sensitivity(unroll, result, _level_change(unroll, before, statistics), steps)
+
+
+def attention_for(mode: Mode) -> AbstractContextManager[object]:
+    """Attention that a mode can differentiate: fused kernels have no second derivative, and first order needs none."""
+    return nullcontext() if mode == "first_order" else sdpa_kernel(SDPBackend.MATH)
+
+
+def _sensitivity(unroll: PolicyUnroll, result: Hypergradient, level_change: float, steps: int) -> Sensitivity:
     (entropy, kl), (entropy_tau, kl_tau), (entropy_beta, kl_beta) = (
         torch.as_tensor(row).tolist() for row in (result.outer_value, result.tau, result.beta)
     )
     return Sensitivity(
         entropy=entropy,
-        kl=_level(kl, float(before), statistics, weighting),
+        kl=kl + level_change,
         entropy_tau=entropy_tau,
         entropy_beta=entropy_beta,
         kl_tau=kl_tau,
         kl_beta=kl_beta,
         steps=steps,
-        tokens=int(tokens),
+        tokens=int(unroll.unseen.rollout.completion_mask.sum()),
     )
+
+
+def _level_change(unroll: PolicyUnroll, before: Tensor, statistics: BatchStatistics) -> float:
+    """What replaces the subset's level of KL by the whole batch's.
+
+    The subset is a small sample, but the same one before and after the unroll: KL_batch + (KL_K − KL_0) of the
+    subset has nearly the variance of the batch (a control variate). KL_batch is from before the real step, KL_0 from
+    after it, because a batch's own step lowers KL on that batch more than anywhere else. A weight KL is taken over the
+    whole batch already; a policy entropy has no such correction.
+    """
+    if unroll.weighting.kl_signal != "policy_kl":
+        return 0.0
+    level = before.new_tensor([statistics.policy_kl_sum, statistics.tokens])
+    if unroll.ranks is not None:
+        before, level = unroll.ranks.mean([before, level])
+    return float(level[0] / level[1] - before) if level[1] > 0 else 0.0
 
 
 def split_groups(batch: PreparedBatch, weighting: WeightingSettings) -> tuple[slice, slice]:
@@ -114,20 +251,6 @@ def split_groups(batch: PreparedBatch, weighting: WeightingSettings) -> tuple[sl
     return slice(0, count), slice(start, start + count)
 
 
-def _level(kl: float, before: float, statistics: BatchStatistics, weighting: WeightingSettings) -> float:
-    """KL after K steps, with the subset's level replaced by the whole batch's.
-
-    The subset is a small sample, but the same one before and after the unroll: KL_batch + (KL_K − KL_0) of the
-    subset has nearly the variance of the batch (a control variate). KL_batch is from before the real step, KL_0 from
-    after it, because a batch's own step lowers KL on that batch more than anywhere else. A weight KL is taken over the
-    whole batch already; a policy entropy has no such correction.
-    """
-    batch_kl = statistics.mean("policy_kl")
-    if weighting.kl_signal != "policy_kl" or batch_kl is None:
-        return kl
-    return batch_kl + kl - before
-
-
 def preconditioner(model: nn.Module, optimizer: torch.optim.AdamW, clip_scale: float) -> dict[str, Tensor]:
     """Step sizes with which one batch's gradient enters the live AdamW step, frozen.
 
@@ -135,6 +258,10 @@ def preconditioner(model: nn.Module, optimizer: torch.optim.AdamW, clip_scale: f
     of a step that τ and β can still move is −η c (1 − β₁)/(1 − β₁ᵗ)/(√v̂ + ε) · g; the rest is momentum of earlier
     batches, a constant. Leaving the share out makes inner steps ten times too long: they leave the region where the
     policy is anything like itself, and their sensitivities are noise.
+
+    Clipping enters as the factor c of the real step, a constant: the inner steps see a subset of the batch, whose
+    gradient norm is noisier and larger than the batch's, and would be clipped where the real step is not. (The core's
+    ``gradient_clip`` is for inner steps that clip for themselves.)
 
     Args:
         model: Owner of the parameters.

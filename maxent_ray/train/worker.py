@@ -23,9 +23,10 @@ from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.tasks import Prompt, build_task, draw, rank_share
 from maxent_ray.train.batch import PreparedBatch, grouped, prepare_batch, stream_seed
 from maxent_ray.train.evaluation import HeldOutMetrics, grade_completions
+from maxent_ray.train.hypergradients import WorkerHypergradients
 from maxent_ray.train.loss import LossTerms, policy_loss
 from maxent_ray.train.row import StepRow
-from maxent_ray.train.unroll import preconditioner, unroll_sensitivity
+from maxent_ray.train.unroll import preconditioner
 
 _ROLLOUT_STREAM, _EVALUATION_STREAM = 0, 1
 
@@ -80,6 +81,14 @@ class TrainingWorker:
             self.network = DistributedDataParallel(self.policy.model)
         self.next_step = 0
         self._controller = config.controller_config()
+        self._hypergradients = WorkerHypergradients(
+            self.policy.model,
+            grpo=config.grpo,
+            weighting=config.weighting,
+            steps=self._controller.truncation_steps,
+            world_size=placement.world_size,
+            precision=self._precision,
+        )
 
     def step(self) -> StepRow:
         """Do one policy step and report it.
@@ -168,8 +177,8 @@ class TrainingWorker:
     def _precision(self) -> torch.autocast:
         """Forward passes in bfloat16 where the config says so.
 
-        Parameters and AdamW's moments stay in float32: in bfloat16 a step of 1e-4 would round away. So does the
-        unroll, whose steps are smaller still.
+        Parameters and AdamW's moments stay in float32: in bfloat16 a step of 1e-4 would round away. So do the exact
+        unrolls, whose second derivatives bfloat16 would drown; ``first_order`` has none and runs in this precision.
         """
         device = self.placement.device.type
         chosen = self.config.policy.dtype
@@ -223,18 +232,8 @@ class TrainingWorker:
         """3b: truncated backprop only, and only on the controller's update steps."""
         if not (self._controller.uses_hypergradients and self._controller.is_update_step(self.next_step)):
             return None
-        sensitivity = unroll_sensitivity(
-            self.policy.model,
-            batch,
-            statistics,
-            coefficients.tau,
-            coefficients.beta,
-            steps=self._controller.truncation_steps,
-            rates=preconditioner(self.policy.model, self.optimizer, update.clip_scale),
-            grpo=self.config.grpo,
-            weighting=self.config.weighting,
-        )
-        return ControllerGradients(source="truncated_backprop", sensitivity=sensitivity)
+        rates = preconditioner(self.policy.model, self.optimizer, update.clip_scale)
+        return self._hypergradients.form(batch, statistics, coefficients, rates)
 
     def _row(
         self,
@@ -267,6 +266,7 @@ class TrainingWorker:
             loss=float(update.terms.loss),
             gradient_norm=update.gradient_norm,
             reason=decision["reason"] if decision is not None else "",
+            failed_unrolls=self._hypergradients.failures,
             unreachable_steps=counters["held_steps"] + counters["local_steps"],
             **seconds,
         )

@@ -54,6 +54,7 @@ def row(trial: str, objective: str, step: int, **values: Any) -> dict[str, Any]:
         "seconds_hypergradient": 0.0,
         "seconds_controller": 0.001,
         "reason": "updated",
+        "failed_unrolls": 0,
         "unreachable_steps": 0,
         "trial": trial,
         "segment": 0,

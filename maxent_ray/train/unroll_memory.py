@@ -1,0 +1,73 @@
+"""Memory of an unroll: what is free, what one loss keeps, and whether an error says that there is too little."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from maxent_ray.errors import ResourceError
+
+_MEMORY = Path("/proc/meminfo")
+_LIMITS = (
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+)
+"""A container's limit and use, of control groups v2 and v1."""
+_CPU_ALLOCATOR = ("can't allocate memory", "not enough memory")
+"""What torch's CPU allocator says in a plain RuntimeError."""
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that an unroll could take on a device.
+
+    On a GPU, what the driver has free and what torch's own cache holds unused; on a CPU, the system's available memory,
+    or what is left under the container's limit if that is less.
+
+    Raises:
+        ResourceError: the system does not say.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if not _MEMORY.exists():
+        raise ResourceError(
+            f"hypergradient_mode 'auto' reads free memory from {_MEMORY}, which this system does not have; "
+            "choose one of forward, reverse, first_order"
+        )
+    lines = dict(line.split(":", 1) for line in _MEMORY.read_text().splitlines())
+    return min([int(lines["MemAvailable"].split()[0]) * 1024, *_left_under_limits()])
+
+
+def activation_bytes(loss: Callable[[], Tensor], parameters: Iterable[Tensor]) -> int:
+    """What autograd keeps of one evaluation of a loss, the parameters themselves left out."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in parameters}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor.detach()  # an output that held itself would be a cycle
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        value = loss()
+    del value  # only now: while it lived, no storage could be used twice
+    return sum(kept.values())
+
+
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on the CPU."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(words in str(error) for words in _CPU_ALLOCATOR)
+
+
+def _left_under_limits() -> list[int]:
+    left = []
+    for limit, used in _LIMITS:
+        if limit.exists() and used.exists() and (most := limit.read_text().strip()) != "max":
+            left.append(max(0, int(most) - int(used.read_text())))
+    return left

@@ -1,0 +1,75 @@
+"""Unrolls shared by ranks, in processes joined by gloo: the whole batch's result, and nobody left waiting."""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import astuple
+from typing import Any
+
+import pytest
+import torch
+
+from tests.train.rank_main import MODES, main
+from tests.train.unroll_problem import unroll_problem
+
+VALUES = slice(0, 6)
+"""H, KL and the four derivatives."""
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each rank found."""
+    world_size, folder = request.param, tmp_path_factory.mktemp("ranks")
+    context = multiprocessing.get_context("forkserver")  # imports once, for all of them
+    context.set_forkserver_preload(["tests.train.rank_main"])
+    processes = [context.Process(target=main, args=(rank, world_size, str(folder))) for rank in range(world_size)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=200)
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    assert codes == [0] * world_size
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(world_size)]
+
+
+def whole(**meta: Any) -> tuple[float, ...]:
+    problem = unroll_problem()
+    gradients = problem.form(problem.hypergradients(**meta))
+    return astuple(gradients.sensitivity)
+
+
+def test_every_rank_has_the_result_of_one_rank_on_the_whole_batch(ranks: list[dict[str, Any]]) -> None:
+    for index, mode in enumerate(MODES):
+        expected = whole(**mode)
+        for rank in ranks:
+            assert rank["values"][index][VALUES] == pytest.approx(expected[VALUES], rel=1e-6)
+            assert rank["values"][index][VALUES] == ranks[0]["values"][index][VALUES]  # to the last bit
+    assert sum(rank["values"][0][-1] for rank in ranks) == expected[-1]  # tokens
+
+
+def test_ranks_by_themselves_have_results_of_their_own(ranks: list[dict[str, Any]]) -> None:
+    assert len({rank["alone"][VALUES] for rank in ranks}) == len(ranks)
+
+
+def test_when_one_rank_runs_out_of_memory_no_rank_has_gradients_and_no_rank_hangs(ranks: list[dict[str, Any]]) -> None:
+    """Rank 1 fails in its 1st, 2nd … pass: two inner steps and the outer one; after three passes nothing is left."""
+    for rank in ranks:
+        there = [first for first, _, _ in rank["failures"]]
+        assert there == [False, False, False, True]
+        assert [failures for _, failures, _ in rank["failures"]] == [1, 1, 1, 0]
+
+
+def test_the_ranks_stay_in_step_afterwards(ranks: list[dict[str, Any]]) -> None:
+    for rank in ranks:
+        for _, _, second in rank["failures"]:
+            assert second == rank["values"][0]
+
+
+def test_auto_chooses_the_same_for_all_and_lowers_all_of_them(ranks: list[dict[str, Any]]) -> None:
+    """Reverse with checkpoints after reverse failed on one rank: the same numbers to rounding."""
+    for rank in ranks:
+        first, failures, second = rank["auto"]
+        assert (first, failures) == (False, 1)
+        assert second[VALUES] == pytest.approx(rank["values"][0][VALUES], rel=1e-9)

@@ -1,0 +1,118 @@
+"""One unroll for whole batches and for ranks: the embedded policy in float64 and a batch of eight groups."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from maxent_ray.config import WeightingSettings
+from maxent_ray.core.controller_state import Coefficients
+from maxent_ray.core.statistics import BatchStatistics, batch_statistics
+from maxent_ray.policy import frozen_copy
+from maxent_ray.tasks import Countdown
+from maxent_ray.train.batch import PreparedBatch, prepare_batch
+from maxent_ray.train.hypergradients import WorkerHypergradients
+from maxent_ray.train.loss import policy_loss
+from tests.train.conftest import load_exact
+from tests.train.tiny import tiny_config
+
+TAU, BETA = 0.3, 0.4
+GRPO = tiny_config().grpo
+STEPS = 2
+
+
+def weighting(**meta: Any) -> WeightingSettings:
+    settings = {"hypergradient_groups": 4, "method": "truncated_backprop", **meta}
+    return WeightingSettings.model_validate({"controller_meta": settings})
+
+
+class UnrollProblem(NamedTuple):
+    """What a training step hands to its unroll."""
+
+    model: nn.Module
+    batch: PreparedBatch
+    statistics: BatchStatistics
+    rates: dict[str, Tensor]
+    coefficients: Coefficients = Coefficients(TAU, BETA, 0, 7)
+
+    def share(self, rank: int, world_size: int) -> UnrollProblem:
+        """Every ``world_size``-th group: the first halves of all shares are the first half of the whole."""
+        part = self.batch.take(slice(rank, None, world_size))
+        return self._replace(batch=part, statistics=measured(self.model, part))
+
+    def hypergradients(self, world_size: int = 1, **meta: Any) -> WorkerHypergradients:
+        return WorkerHypergradients(
+            self.model,
+            grpo=GRPO,
+            weighting=weighting(**meta),
+            steps=STEPS,
+            world_size=world_size,
+            precision=lambda: torch.autocast("cpu", enabled=False),
+        )
+
+    def form(self, hypergradients: WorkerHypergradients) -> Any:
+        return hypergradients.form(self.batch, self.statistics, self.coefficients, self.rates)
+
+
+def measured(model: nn.Module, batch: PreparedBatch) -> BatchStatistics:
+    with torch.no_grad():
+        terms = policy_loss(model, batch, TAU, BETA, grpo=GRPO, weighting=weighting())
+    return batch_statistics(
+        batch.rewards,
+        batch.log_q,
+        batch.ref_logprobs,
+        TAU,
+        BETA,
+        terms.token_entropy,
+        terms.token_kl,
+        batch.rollout.completion_mask,
+    )
+
+
+def unroll_problem() -> UnrollProblem:
+    """The same in every process."""
+    policy = load_exact()
+    reference = frozen_copy(policy)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(noise * 0.02 * parameter.std())
+    config = tiny_config()
+    task = Countdown(held_out_count=8)
+    made = prepare_batch(policy, reference, task, task.train[:8], config.grpo, config.weighting, seed=3)
+    batch = replace(made, rewards=made.rewards.double(), log_q=made.log_q.double())
+    rates = {name: torch.full_like(value, 0.02).detach() for name, value in policy.model.named_parameters()}
+    return UnrollProblem(policy.model, batch, measured(policy.model, batch), rates)
+
+
+class TooLarge:
+    """A forward hook that asks for more memory than any machine has, in unrolls only.
+
+    Args:
+        model: Gets the hook.
+        passes: How many forward passes of unrolls go well before.
+    """
+
+    def __init__(self, model: nn.Module, passes: int = 0) -> None:
+        self.passes = passes
+        self._handle = model.register_forward_pre_hook(self._before)
+
+    def _before(self, model: nn.Module, args: object) -> None:
+        unrolled = not all(isinstance(value, nn.Parameter) for value in model.parameters())
+        if unrolled and torch.is_grad_enabled():
+            self.passes -= 1
+            if self.passes < 0:
+                torch.empty(2**55, dtype=torch.uint8)
+
+    def remove(self) -> None:
+        self._handle.remove()
+
+
+def copied(problem: UnrollProblem) -> UnrollProblem:
+    """With a model of its own, to hang hooks on."""
+    return problem._replace(model=copy.deepcopy(problem.model))
