@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from unroll_methods import plain_steps, run_method
 from unroll_problem import UnrollProblem
+
+from maxent_ray.train.unroll import attention_for
 
 STENCIL = {1: 45.0, 2: -9.0, 3: 1.0}
 """Sixth-order central differences: Σ_n c_n (f(nh) − f(−nh)) / 60h."""
@@ -78,7 +79,7 @@ def central_differences(problem: UnrollProblem, steps: int, spacing: float = 2.5
     tau, beta = problem.coefficients
 
     def after(d_tau: float, d_beta: float) -> Tensor:
-        with sdpa_kernel(SDPBackend.MATH):
+        with attention_for("reverse"):
             return plain_steps(problem, steps, (tau + d_tau * spacing, beta + d_beta * spacing)).cpu()
 
     def slope(d_tau: int, d_beta: int) -> Tensor:

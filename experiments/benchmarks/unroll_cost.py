@@ -82,7 +82,7 @@ def _seconds(problem: UnrollProblem, method: str, steps: int) -> float:
 
 
 def _synchronize(problem: UnrollProblem) -> None:
-    if problem.seen.rewards.is_cuda:
+    if problem.device.type == "cuda":
         torch.cuda.synchronize()
 
 
@@ -113,7 +113,7 @@ def _measure(path: Path, method: str, steps: int) -> Memory:
     run_method(problem.small(), PLAIN, 1)
     run_method(problem.small(), method, 1)
     gc.collect()
-    if problem.seen.rewards.is_cuda:
+    if problem.device.type == "cuda":
         torch.cuda.empty_cache()
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from unroll_problem import UnrollProblem
 
 from maxent_ray.core.hypergradient import Coefficients, Hypergradient, Params, unrolled_gradients
+from maxent_ray.train.unroll import attention_for
 
 OURS: dict[str, dict[str, Any]] = {
     "forward": {"mode": "forward"},
@@ -23,22 +22,21 @@ OURS: dict[str, dict[str, Any]] = {
 PLAIN, TORCHOPT = "plain", "torchopt"
 HAS_TORCHOPT = importlib.util.find_spec("torchopt") is not None
 METHODS = (PLAIN, *OURS, TORCHOPT)
-FUSED = (PLAIN, "first_order")
-"""Methods without second derivatives: free to use any attention kernel. The others need the math kernel."""
 
 
 def run_method(problem: UnrollProblem, method: str, steps: int) -> Hypergradient | None:
     """Go through K steps by one method; None for plain steps, which have no derivative."""
-    with nullcontext() if method in FUSED else sdpa_kernel(SDPBackend.MATH):
-        if method == PLAIN:
-            plain_steps(problem, steps, problem.coefficients)
-            return None
-        if method == TORCHOPT:
+    if method == PLAIN:
+        plain_steps(problem, steps, problem.coefficients)
+        return None
+    if method == TORCHOPT:
+        with attention_for("reverse"):
             return torchopt_gradients(problem, steps)
+    with attention_for(OURS[method]["mode"]):
         return unrolled_gradients(
-            problem.inner,
-            problem.outer,
-            problem.params,
+            problem.unroll.inner,
+            problem.unroll.outer,
+            problem.unroll.params,
             problem.coefficients,
             steps=steps,
             learning_rate=problem.rates,
@@ -48,22 +46,22 @@ def run_method(problem: UnrollProblem, method: str, steps: int) -> Hypergradient
 
 def plain_steps(problem: UnrollProblem, steps: int, coefficients: Coefficients) -> Tensor:
     """The same K optimiser steps in place, without a derivative in τ or β, and what H and KL are after them."""
-    current = {name: value.detach().clone().requires_grad_() for name, value in problem.params.items()}
+    current = {name: value.detach().clone().requires_grad_() for name, value in problem.unroll.params.items()}
     for k in range(steps):
-        gradients = torch.autograd.grad(problem.inner(current, coefficients, k), list(current.values()))
+        gradients = torch.autograd.grad(problem.unroll.inner(current, coefficients, k), list(current.values()))
         with torch.no_grad():
             for (name, value), gradient in zip(current.items(), gradients, strict=True):
                 value.addcmul_(problem.rates[name], gradient, value=-1)
     with torch.no_grad():
-        return problem.outer(current, coefficients)
+        return problem.unroll.outer(current, coefficients)
 
 
 def torchopt_gradients(problem: UnrollProblem, steps: int) -> Hypergradient:
     """The unroll as torchopt's differentiable SGD does it, with the step sizes as a transformation before it."""
     import torchopt  # a development dependency
 
-    holder = Holder(problem.params)
-    rates = tuple(problem.rates[name] for name in problem.params)
+    holder = Holder(problem.unroll.params)
+    rates = tuple(problem.rates[name] for name in problem.unroll.params)
 
     def scale(updates: Sequence[Tensor], state: object, **_: object) -> tuple[tuple[Tensor, ...], object]:
         return tuple(rate * update for rate, update in zip(rates, updates, strict=True)), state
@@ -72,9 +70,9 @@ def torchopt_gradients(problem: UnrollProblem, steps: int) -> Hypergradient:
     optimizer = torchopt.MetaOptimizer(holder, torchopt.chain(scaling, torchopt.sgd(1.0)))
     tau, beta = (coefficient.requires_grad_() for coefficient in problem.coefficients)
     for k in range(steps):
-        optimizer.step(problem.inner(holder.params(), (tau, beta), k))
-    outer = problem.outer(holder.params(), (tau, beta))
-    rows = [torch.autograd.grad(value, (tau, beta), retain_graph=True) for value in outer]
+        optimizer.step(problem.unroll.inner(holder.params(), (tau, beta), k))
+    outer = problem.unroll.outer(holder.params(), (tau, beta))
+    rows = [torch.autograd.grad(value, (tau, beta), retain_graph=i + 1 < len(outer)) for i, value in enumerate(outer)]
     by_tau, by_beta = (torch.stack([row[i] for row in rows]) for i in range(2))
     return Hypergradient(by_tau, by_beta, outer.detach())
 

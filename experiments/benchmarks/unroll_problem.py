@@ -1,7 +1,7 @@
 """What the hypergradient benchmark differentiates: the training worker's unroll, on a batch after a few real steps.
 
-64 sequences for the inner steps, 64 others to measure H and KL on, AdamW's frozen preconditioner, τ = .3, β = .1:
-what `maxent_ray.train.unroll` hands to `unrolled_gradients`.
+64 sequences for the inner steps, 64 others to measure KL on, AdamW's frozen preconditioner: what the worker hands to
+`unrolled_gradients`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -17,82 +17,59 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from maxent_ray.config import GRPOConfig, WeightingSettings
-from maxent_ray.core.hypergradient import Coefficients, Params
-from maxent_ray.core.weighting import group_weights, weight_entropy
+from maxent_ray.core.hypergradient import Coefficients
 from maxent_ray.policy import Policy, TokenScores, frozen_copy, load_policy
 from maxent_ray.tasks import build_task, draw
 from maxent_ray.train.batch import PreparedBatch, prepare_batch
-from maxent_ray.train.loss import LossTerms, policy_loss
-from maxent_ray.train.unroll import preconditioner
+from maxent_ray.train.loss import policy_loss
+from maxent_ray.train.unroll import PolicyUnroll, preconditioner
 
-if TYPE_CHECKING:
-    from jaxtyping import Float
-
-GROUPS = 8
-"""Groups of the inner steps, and as many to measure on: 64 sequences each."""
 GRPO = GRPOConfig()
 WEIGHTING = WeightingSettings()
+"""Defaults: τ = .3, β = .1, groups of 8, 8 groups for the inner steps and 8 to measure on."""
 REAL_STEPS = 5
 """AdamW steps before the unroll, so that its second moments are those of training."""
 
 
 @dataclass(frozen=True, eq=False)
 class UnrollProblem:
-    """θ_0, its step sizes, and the two functions of an unroll."""
+    """θ_0, its step sizes, and the batch that the worker's unroll splits into inner and outer groups."""
 
     model: PreTrainedModel
-    seen: PreparedBatch
-    """The groups of the inner steps."""
-    unseen: PreparedBatch
-    """The groups that H and KL are measured on."""
+    batch: PreparedBatch
     rates: Mapping[str, Tensor]
     forward_dtype: torch.dtype = torch.float32
     """bfloat16: forward passes under autocast; parameters stay as they are."""
 
+    @cached_property
+    def unroll(self) -> PolicyUnroll:
+        """The inner loss and [H, KL]: weight entropy (nats per group) and policy KL on unseen groups (per token)."""
+        reduced = self.forward_dtype != torch.float32
+        precision = partial(torch.autocast, self.device.type, dtype=torch.bfloat16, enabled=reduced)
+        return PolicyUnroll.over(self.model, self.batch, grpo=GRPO, weighting=WEIGHTING, precision=precision)
+
     @property
-    def params(self) -> dict[str, Tensor]:
-        """θ_0 by name."""
-        return dict(self.model.named_parameters())
+    def device(self) -> torch.device:
+        """Where everything is."""
+        return self.batch.rewards.device
 
     @property
     def coefficients(self) -> Coefficients:
         """τ and β in float64, as the worker has them."""
-        device = self.seen.rewards.device
-        tau, beta = (
-            torch.tensor(value, dtype=torch.float64, device=device) for value in (WEIGHTING.tau, WEIGHTING.beta)
-        )
+        values = (WEIGHTING.tau, WEIGHTING.beta)
+        tau, beta = (torch.tensor(value, dtype=torch.float64, device=self.device) for value in values)
         return tau, beta
-
-    def inner(self, params: Params, coefficients: Coefficients, k: int) -> Float[Tensor, ""]:
-        """Policy loss of the inner groups, the same at every step."""
-        del k
-        return self._terms(self.seen, params, coefficients).loss
-
-    def outer(self, params: Params, coefficients: Coefficients) -> Float[Tensor, "2"]:
-        """[H, KL]: weight entropy of the inner groups (nats per group), policy KL of the others (nats per token)."""
-        weights = group_weights(self.seen.log_q.double(), self.seen.ref_logprobs.double(), *coefficients)
-        terms = self._terms(self.unseen, params, coefficients)
-        kl = terms.mean_kl(self.unseen.rollout.completion_mask.sum())
-        return torch.stack([weight_entropy(weights).mean().double(), kl.double()])
 
     def small(self) -> UnrollProblem:
         """One group for each part: enough to load every code path, too little to set a peak of memory."""
-        return replace(self, seen=self.seen.take(slice(0, 1)), unseen=self.unseen.take(slice(0, 1)))
+        return replace(self, batch=self.batch.take(slice(0, 2)))
 
     def cast(self, dtype: torch.dtype) -> UnrollProblem:
         """The same numbers, rounded to another type."""
+        rates = {name: rate.to(dtype) for name, rate in self.rates.items()}
         return replace(
-            self,
-            model=copy.deepcopy(self.model).to(dtype),
-            seen=_cast(self.seen, dtype),
-            unseen=_cast(self.unseen, dtype),
-            rates={name: rate.to(dtype) for name, rate in self.rates.items()},
+            self, model=copy.deepcopy(self.model).to(dtype), batch=_cast(self.batch, dtype), rates=rates
         )
-
-    def _terms(self, batch: PreparedBatch, params: Params, coefficients: Coefficients) -> LossTerms:
-        reduced = self.forward_dtype != torch.float32
-        with torch.autocast(batch.rewards.device.type, dtype=torch.bfloat16, enabled=reduced):
-            return policy_loss(self.model, batch, *coefficients, grpo=GRPO, weighting=WEIGHTING, params=params)
 
 
 class ExactNorm(LlamaRMSNorm):
@@ -158,11 +135,9 @@ def make_problem(policy: Policy, *, forward_dtype: torch.dtype = torch.float32) 
         optimizer.step()
     optimizer.zero_grad()
     scale = min(1.0, GRPO.gradient_clip / (float(norm) + 1e-6))
-    batch = sample(REAL_STEPS, 2 * GROUPS)
     return UnrollProblem(
         model=policy.model,
-        seen=batch.take(slice(0, GROUPS)),
-        unseen=batch.take(slice(GROUPS, 2 * GROUPS)),
+        batch=sample(REAL_STEPS, 2 * WEIGHTING.controller_meta.hypergradient_groups),
         rates=preconditioner(policy.model, optimizer, scale),
         forward_dtype=forward_dtype,
     )
