@@ -145,7 +145,8 @@ def report(
         CONSOLE.print(grid("Peak of the process (MiB)", process))
     if accuracy:
         pairs = ("forward, reverse", "forward, differences", "reverse, differences", "first order, reverse")
-        table = Table("dtype", "K", *pairs, title="Largest relative difference of", title_justify="left")
+        table = Table("dtype", "K", *pairs, "dKL/dτ", "dKL/dβ", title_justify="left")
+        table.title = "Largest relative difference of"
         for line in accuracy:
             table.add_row(*(f"{v:.1e}" if isinstance(v, float) else str(v) for v in asdict(line).values()))
         CONSOLE.print(table)

@@ -21,7 +21,7 @@ STENCIL = {1: 45.0, 2: -9.0, 3: 1.0}
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Largest relative differences over dH/dτ, dH/dβ, dKL/dτ and dKL/dβ."""
+    """Largest relative differences over dH/dτ, dH/dβ, dKL/dτ and dKL/dβ, and the last two themselves."""
 
     dtype: str
     steps: int
@@ -30,6 +30,9 @@ class Accuracy:
     reverse_differences: float
     first_order_reverse: float
     """What leaving the second-order terms out changes: no error, but its price."""
+    kl_tau: float
+    kl_beta: float
+    """dKL/dτ and dKL/dβ, by reverse mode."""
 
 
 def accuracies(exact: UnrollProblem, steps: int) -> list[Accuracy]:
@@ -51,6 +54,8 @@ def accuracies(exact: UnrollProblem, steps: int) -> list[Accuracy]:
                 forward_differences=relative(forward, differences),
                 reverse_differences=relative(reverse, differences),
                 first_order_reverse=relative(first, reverse),
+                kl_tau=float(reverse[0, 1]),
+                kl_beta=float(reverse[1, 1]),
             )
         )
     return found

@@ -1,7 +1,8 @@
 """Time and memory of one way through the unroll.
 
 Time is a ratio: each timed call stands between two calls of the plain steps, P A P B P …, and is divided by the mean
-of its neighbours, so that a machine that slows down slows both. Memory is taken in a process of its own for each
+of its neighbours, so that a machine that slows down slows both. With one thread on a CPU it is the processor time of this
+process, which others on the machine take nothing of; else wall-clock time. Memory is taken in a process of its own for each
 (method, K): the peak of the process, and how far that peak lies above what model, batch and loaded code need.
 """
 
@@ -28,7 +29,7 @@ ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC
 
 @dataclass(frozen=True)
 class Time:
-    """Wall-clock cost of a method at one K."""
+    """Cost of a method at one K."""
 
     seconds: float
     """Median of one call."""
@@ -74,11 +75,12 @@ def time_methods(problem: UnrollProblem, methods: Sequence[str], steps: int, rou
 
 def _seconds(problem: UnrollProblem, method: str, steps: int) -> float:
     gc.collect()
+    clock = time.perf_counter if problem.device.type == "cuda" or torch.get_num_threads() > 1 else time.process_time
     _synchronize(problem)
-    started = time.perf_counter()
+    started = clock()
     run_method(problem, method, steps)
     _synchronize(problem)
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def _synchronize(problem: UnrollProblem) -> None:
