@@ -1,9 +1,9 @@
 """Time and memory of one way through the unroll.
 
 Time is a ratio: each timed call stands between two calls of the plain steps, P A P B P …, and is divided by the mean
-of its neighbours, so that a machine that slows down slows both. With one thread on a CPU it is the processor time of this
-process, which others on the machine take nothing of; else wall-clock time. Memory is taken in a process of its own for each
-(method, K): the peak of the process, and how far that peak lies above what model, batch and loaded code need.
+of its neighbours, so that a machine that slows down slows both. With one thread on a CPU it is the processor time of
+this process, of which others on the machine take nothing; else wall-clock time. Memory is taken in a process of its own
+for each (method, K): the peak of the process, and how far that peak lies above what model, batch and loaded code need.
 """
 
 from __future__ import annotations
