@@ -17,19 +17,27 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
-def run_all(runs: Mapping[str, Sequence[str]], folder: Path, processes: int) -> dict[str, dict[str, Any]]:
+def run_all(
+    runs: Mapping[str, Sequence[str]],
+    folder: Path,
+    processes: int,
+    then: Mapping[str, Sequence[Sequence[str]]] | None = None,
+) -> dict[str, dict[str, Any]]:
     """Run every ``label → overrides``, some at a time, one thread each.
 
     Args:
         runs: Overrides (``section.key=value``) of each run, by label.
         folder: Where ``<label>.json`` goes.
         processes: Runs at a time.
+        then: By label, overrides that change in mid-run, one list after the other: the run goes on under each for its
+            ``train.steps``.
 
     Returns:
-        By label: ``{"overrides", "rows", "warm_start", "held_out"}``.
+        By label: ``{"overrides", "then", "rows", "warm_start", "held_out"}``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    missing = {label: list(overrides) for label, overrides in runs.items() if not _is_done(folder, label, overrides)}
+    wanted = {label: [list(overrides), *map(list, (then or {}).get(label, ()))] for label, overrides in runs.items()}
+    missing = {label: phases for label, phases in wanted.items() if not _is_done(folder, label, phases)}
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -40,7 +48,7 @@ def run_all(runs: Mapping[str, Sequence[str]], folder: Path, processes: int) -> 
     context = multiprocessing.get_context("spawn")
     with Progress(*columns) as progress, ProcessPoolExecutor(processes, mp_context=context) as pool:
         bar = progress.add_task("runs", total=len(runs), completed=len(runs) - len(missing))
-        futures = {pool.submit(_run, overrides, _path(folder, label)): label for label, overrides in missing.items()}
+        futures = {pool.submit(_run, phases, _path(folder, label)): label for label, phases in missing.items()}
         for future in as_completed(futures):
             progress.console.print(f"{futures[future]}: {future.result()}")
             progress.advance(bar)
@@ -51,20 +59,25 @@ def _path(folder: Path, label: str) -> Path:
     return folder / f"{label}.json"
 
 
-def _is_done(folder: Path, label: str, overrides: Sequence[str]) -> bool:
+def _is_done(folder: Path, label: str, phases: Sequence[Sequence[str]]) -> bool:
     path = _path(folder, label)
-    return path.exists() and json.loads(path.read_text())["overrides"] == list(overrides)
+    if not path.exists():
+        return False
+    record = json.loads(path.read_text())
+    return [record["overrides"], *record.get("then", [])] == list(phases)
 
 
-def _run(overrides: list[str], path: Path) -> str:
+def _run(phases: list[list[str]], path: Path) -> str:
     """One run in a process of its own; returns a line about it."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from maxent_ray.config_loading import load_config
     from maxent_ray.train.local import run_local
 
-    run = run_local(load_config(overrides=overrides))
+    first, *then = (load_config(overrides=[*phases[0], *changed]) for changed in ([], *phases[1:]))
+    run = run_local(first, then=then)
     record = {
-        "overrides": overrides,
+        "overrides": phases[0],
+        "then": phases[1:],
         "rows": [row.to_dict() for row in run.rows],
         "warm_start": run.warm_start.to_dict(),
         "held_out": run.held_out.to_dict(),

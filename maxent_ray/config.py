@@ -94,6 +94,8 @@ class ControllerMetaSettings(Section):
     form: Form = "paired"
     fallback: Literal["analytic"] | None = None
     sensitivity_decay: float = 0.9
+    kl_bandwidth: float = 0.16
+    """ω of the ``decoupled`` form: KL's error decays as e^(−ω) a step."""
     hypergradient_mode: Mode | Literal["auto"] = "reverse"
     """``reverse`` and ``forward`` are exact; ``first_order`` is exact for K = 1, and the one for large models: fused
     attention, bfloat16, no second-order graph. ``auto`` chooses by K, model size and free memory."""
@@ -207,6 +209,7 @@ class WeightingSettings(Section):
             form=meta.form,
             fallback=meta.fallback,
             sensitivity_decay=meta.sensitivity_decay,
+            kl_bandwidth=meta.kl_bandwidth,
         )
 
 

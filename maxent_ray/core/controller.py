@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import NamedTuple
 
-from maxent_ray.core import meta_gradient, update_rules
+from maxent_ray.core import decoupling, meta_gradient, update_rules
 from maxent_ray.core.controller_config import ControllerConfig, Gains
 from maxent_ray.core.controller_state import ControllerState, Decision, Reason
-from maxent_ray.core.meta_gradient import SensitivityTrack
 from maxent_ray.core.objectives import (
     ControllerGradients,
     ControllerMetaContext,
+    Sensitivity,
     build_controller_objective,
 )
 from maxent_ray.core.statistics import BatchStatistics, merge
@@ -117,28 +117,37 @@ class Controller:
         state = replace(state, window=BatchStatistics())
         if gradients is not None and not _is_usable(gradients):
             return self._keep(state, Reason.NON_FINITE, targets, measured)
-        track = self._track(state.sensitivities, gradients)
-        signals = self._compute(state.step, targets, measured, gradients, track)
+        tracked = self._track(state, targets, measured, gradients)
+        signals = self._compute(tracked, targets, measured, gradients)
         if signals is None:
             return self._keep(state, Reason.NO_GRADIENT, targets, measured)
-        return self._move(replace(state, sensitivities=track), targets, measured, signals)
+        return self._move(tracked, targets, measured, signals)
 
     def _measure(self, statistics: BatchStatistics) -> _Measured:
         entropy, kl = statistics.mean(self.config.entropy_signal), statistics.mean(self.config.kl_signal)
         return _Measured(entropy, kl, statistics)
 
-    def _track(self, track: SensitivityTrack, gradients: ControllerGradients | None) -> SensitivityTrack:
+    def _track(
+        self, state: ControllerState, targets: Targets, measured: _Measured, gradients: ControllerGradients | None
+    ) -> ControllerState:
+        """Take the round's sensitivities into what the form remembers."""
         if gradients is None or gradients.sensitivity is None:
-            return track
-        return track.track(gradients.sensitivity, self.config.sensitivity_decay)
+            return state
+        sensitivity = gradients.sensitivity
+        if not self.config.is_decoupled:
+            track = state.sensitivities.track(sensitivity, self.config.sensitivity_decay)
+            return replace(state, sensitivities=track)
+        if measured.kl is None or targets.kl_target <= 0:
+            return state
+        memory = state.decoupling.track(sensitivity, measured.kl, state.step, targets.kl_target)
+        return replace(state, decoupling=memory)
 
     def _compute(
         self,
-        step: int,
+        state: ControllerState,
         targets: Targets,
         measured: _Measured,
         gradients: ControllerGradients | None,
-        track: SensitivityTrack,
     ) -> ControllerGradients | None:
         """Ask the objective; truncated backprop finds the workers' unroll behind ``backprop_fn``."""
         if self._objective is None:
@@ -150,21 +159,41 @@ class Controller:
             if gradients.sensitivity.steps != steps:
                 return None
             target_entropy, target_kl = targets.tau_target_entropy, targets.kl_target
-            if self.config.form == "joint":
-                return meta_gradient.joint(gradients.sensitivity, target_entropy, target_kl)
-            return meta_gradient.paired(gradients.sensitivity, track, target_entropy, target_kl)
+            match self.config.form:
+                case "joint":
+                    return meta_gradient.joint(gradients.sensitivity, target_entropy, target_kl)
+                case "paired":
+                    track = state.sensitivities
+                    return meta_gradient.paired(gradients.sensitivity, track, target_entropy, target_kl)
+                case "decoupled":
+                    return self._decouple(state, targets, measured, gradients.sensitivity)
 
         signals = self._objective.compute(
             ControllerMetaContext(
                 weighting=targets,
                 weight_stats=SimpleNamespace(weight_entropy=measured.entropy),
                 loss_outputs=None,
-                global_step=step,
+                global_step=state.step,
                 kl_value=measured.kl,
                 backprop_fn=backprop,
             )
         )
         return None if signals is None else self._controlled(signals)
+
+    def _decouple(
+        self, state: ControllerState, targets: Targets, measured: _Measured, sensitivity: Sensitivity
+    ) -> ControllerGradients:
+        """Both moves at once, from the newest coefficients."""
+        aim = decoupling.Aim(
+            targets.tau_target_entropy,
+            targets.kl_target if measured.kl is not None else 0.0,
+            self.config.kl_bandwidth,
+            tau_bounds=self.config.bounds("tau"),
+            beta_bounds=self.config.bounds("beta"),
+        )
+        pending = min(max(state.version - 1 - sensitivity.version, 0), decoupling.MOST_PENDING)
+        latest = (state.tau, state.beta)
+        return decoupling.decoupled(state.decoupling, sensitivity, measured.entropy, latest, pending, aim)
 
     def _controlled(self, signals: ControllerGradients) -> ControllerGradients | None:
         """Only the signals of coefficients that this config moves: ``joint`` always forms both."""
@@ -308,6 +337,9 @@ def _meta_view(config: ControllerConfig) -> SimpleNamespace | None:
 
 def _build_rule(config: ControllerConfig, name: str) -> UpdateRule:
     """clip → ema → dead band → step → project, from the settings of one coefficient."""
+    if config.is_decoupled:  # it steps by itself, inside its own trust region: what it proposes is taken as it is
+        bounds = {"project": update_rules.project(*config.bounds(name))} if config.moves(name) else {}
+        return update_rules.chain(step=update_rules.sgd(1.0, space="log"), **bounds)
     is_tau = name == "tau"
     clip = config.tau_grad_clip if is_tau else config.beta_grad_clip
     parts: dict[str, UpdateRule] = {}

@@ -96,6 +96,8 @@ class ControllerConfig:
     """What truncated backprop does without usable gradients: None skips the update."""
     sensitivity_decay: float = 0.9
     """Decay of the running sensitivities that ``paired`` uses."""
+    kl_bandwidth: float = 0.16
+    """ω of ``decoupled``: KL's error decays as e^(−ω) a step (0.1 careful, 0.2 quick and more restless)."""
     saturation_patience: int = 20
     """Updates in a row at a bound, still pushed outwards, after which the target is reported as infeasible."""
 
@@ -134,6 +136,11 @@ class ControllerConfig:
         """Lower and upper bound of ``"tau"`` or ``"beta"``."""
         return (self.tau_min, self.tau_max) if name == "tau" else (self.beta_min, self.beta_max)
 
+    @property
+    def is_decoupled(self) -> bool:
+        """Whether truncated backprop places both coefficients itself."""
+        return self.uses_hypergradients and self.form == "decoupled"
+
     def gains(self, name: str) -> Gains:
         """Gains of ``"tau"`` or ``"beta"``: as set, else by the signal that it answers for.
 
@@ -170,6 +177,10 @@ class ControllerConfig:
         ):
             if getattr(self, name) not in valid:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; valid: {', '.join(map(str, valid))}")
+        if self.is_decoupled:
+            for name, needed in (("entropy_signal", "weight_entropy"), ("kl_signal", "policy_kl"), ("space", "log")):
+                found = getattr(self, name)
+                _require(found == needed, name, found, f"{needed!r} when form is 'decoupled'")
 
     def _check_targets(self) -> None:
         for name in ("target_entropy", "target_entropy_final"):
@@ -206,6 +217,7 @@ class ControllerConfig:
             _require(value is None or value >= 0, name, value, ">= 0, or null for the signal's default")
         for name in ("ema_decay", "sensitivity_decay"):
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
+        _require(0 < self.kl_bandwidth < 1, "kl_bandwidth", self.kl_bandwidth, "in (0, 1)")
         self._check_bounds("tau")
         self._check_bounds("beta")
 

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
+from maxent_ray.core.decoupling import Authority, Decoupling
+from maxent_ray.core.kl_filter import KlFilter
 from maxent_ray.core.meta_gradient import RunningSensitivity, SensitivityTrack
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import InvalidReportError
@@ -55,6 +57,9 @@ class ControllerState:
     """Averages and moments of τ's update rule."""
     beta_rule: Mapping[str, float] = field(default_factory=dict)
     sensitivities: SensitivityTrack = SensitivityTrack()
+    """What ``paired`` remembers."""
+    decoupling: Decoupling = Decoupling()
+    """What ``decoupled`` remembers."""
     window: BatchStatistics = BatchStatistics()
     """Statistics since the last update."""
     saturated: int = 0
@@ -85,9 +90,14 @@ class ControllerState:
         _require_keys("controller state's sensitivities", values["sensitivities"], SensitivityTrack)
         for name, running in values["sensitivities"].items():
             _require_keys(f"controller state's sensitivities.{name}", running, RunningSensitivity)
+        _require_keys("controller state's decoupling", values["decoupling"], Decoupling)
+        _require_keys("controller state's decoupling.authority", values["decoupling"]["authority"], Authority)
+        _require_keys("controller state's decoupling.kl", values["decoupling"]["kl"], KlFilter)
         _require_keys("controller state's window", values["window"], BatchStatistics)
         groups = {name: values[name] for name in ("tau_rule", "beta_rule", "window")}
         groups |= {f"sensitivities.{name}": running for name, running in values["sensitivities"].items()}
+        groups |= {f"decoupling.{name}": values["decoupling"][name] for name in ("authority", "kl")}
+        groups["decoupling"] = {"step": values["decoupling"]["step"]}
         for group, numbers in groups.items():
             for name, value in numbers.items():
                 _require_number(f"{group}.{name}", value, "finite", -math.inf)
@@ -96,6 +106,11 @@ class ControllerState:
         nested = {
             "sensitivities": SensitivityTrack(
                 **{name: RunningSensitivity(**running) for name, running in values["sensitivities"].items()}
+            ),
+            "decoupling": Decoupling(
+                authority=Authority(**values["decoupling"]["authority"]),
+                kl=KlFilter(**values["decoupling"]["kl"]),
+                step=values["decoupling"]["step"],
             ),
             "window": BatchStatistics.from_dict(values["window"]),
         }

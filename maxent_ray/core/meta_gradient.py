@@ -1,4 +1,6 @@
-"""From the sensitivities of an unroll to controller gradients: merging over ranks, and the two forms.
+"""From the sensitivities of an unroll to controller gradients: merging over ranks, and the forms.
+
+``paired`` and ``joint`` are here; ``decoupled`` has a file of its own.
 
 M = ½ e_H² + ½ e_KL² with the relative errors e_H = (H_K − H*)/H* and e_KL = (KL_K − KL*)/KL* after K policy steps.
 """
@@ -12,8 +14,10 @@ from typing import Literal
 
 from maxent_ray.core.objectives import ControllerGradients, Sensitivity
 
-Form = Literal["paired", "joint"]
-FORMS: tuple[Form, ...] = ("paired", "joint")
+Form = Literal["paired", "joint", "decoupled"]
+FORMS: tuple[Form, ...] = ("paired", "joint", "decoupled")
+_SHARED = ("steps", "tau", "beta", "version", "share")
+"""What the sensitivities of one round have in common."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +65,22 @@ def merge_sensitivities(reports: Sequence[Sensitivity]) -> Sensitivity:
         reports: One a rank, in rank order; at least one, all of the same K.
 
     Raises:
-        ValueError: no reports, ranks that unrolled different numbers of steps, or no tokens at all.
+        ValueError: no reports, ranks that unrolled different numbers of steps or from different coefficients, or no
+            tokens at all.
     """
     if not reports:
         raise ValueError("no sensitivities to merge")
-    steps = {report.steps for report in reports}
-    if len(steps) > 1:
-        raise ValueError(f"ranks unrolled different numbers of steps: {sorted(steps)}")
+    for name in _SHARED:
+        found = {getattr(report, name) for report in reports}
+        if len(found) > 1:
+            raise ValueError(f"ranks differ in the {name} of their unrolls: {sorted(found)}")
     tokens = sum(report.tokens for report in reports)
     if tokens <= 0:
         raise ValueError(f"sensitivities count {tokens} tokens; at least one is needed")
     means = {
         field.name: sum(getattr(report, field.name) * report.tokens for report in reports) / tokens
         for field in fields(Sensitivity)
-        if field.name not in ("steps", "tokens")
+        if field.name not in (*_SHARED, "tokens")
     }
     return replace(reports[0], **means, tokens=tokens)
 

@@ -44,6 +44,15 @@ class Sensitivity:
     """K."""
     tokens: int
     """Completion tokens that were unrolled over."""
+    tau: float
+    """τ that the batch was trained with, and that the derivatives were taken at."""
+    beta: float
+    """β of the same."""
+    version: int
+    """Version of these coefficients: decisions since then have not shown in the batch."""
+    share: float
+    """Share of one batch's gradient in the live optimiser's step, and in each unrolled one: (1 − β₁)/(1 − β₁ᵗ) of
+    Adam after t updates, 1 without momentum. What lasts has 1/share of the unrolled effect on every real step."""
 
 
 @dataclass(frozen=True)

@@ -198,8 +198,14 @@ class ControllerService:
         if sensitivity.steps != self.config.truncation_steps:
             valid = f"truncation_steps = {self.config.truncation_steps}"
             raise InvalidReportError(f"{where}.steps is {sensitivity.steps}; it must be {valid}")
-        if sensitivity.tokens < 1:
-            raise InvalidReportError(f"{where}.tokens is {sensitivity.tokens}; it must be >= 1")
+        for name, value, holds, valid in (
+            ("tokens", sensitivity.tokens, sensitivity.tokens >= 1, ">= 1"),
+            ("share", sensitivity.share, 0 < sensitivity.share <= 1, "in (0, 1]"),
+            ("tau", sensitivity.tau, sensitivity.tau > 0, "> 0"),
+            ("beta", sensitivity.beta, sensitivity.beta >= 0, ">= 0"),
+        ):
+            if not holds:
+                raise InvalidReportError(f"{where}.{name} is {value}; it must be {valid}")
 
     def _newer_state(self, report: Report) -> ControllerState | None:
         """A state that knows of more rounds than ours, which was lost or out of reach."""

@@ -32,6 +32,7 @@ class _Batch(NamedTuple):
     statistics: BatchStatistics
     coefficients: Coefficients
     rates: Mapping[str, Tensor]
+    share: float
 
 
 class WorkerHypergradients:
@@ -80,6 +81,7 @@ class WorkerHypergradients:
         statistics: BatchStatistics,
         coefficients: Coefficients,
         rates: Mapping[str, Tensor],
+        share: float,
     ) -> ControllerGradients | None:
         """Unroll K steps and differentiate.
 
@@ -88,6 +90,7 @@ class WorkerHypergradients:
             statistics: Measured on it.
             coefficients: What the step trained with.
             rates: Step size of every parameter.
+            share: Share of a gradient in the live step.
 
         Returns:
             The sensitivities; None when memory ran out. Where they are not finite the controller skips the update,
@@ -95,7 +98,7 @@ class WorkerHypergradients:
         """
         failure = ""
         try:
-            sensitivity = self._unroll(_Batch(batch, statistics, coefficients, rates))
+            sensitivity = self._unroll(_Batch(batch, statistics, coefficients, rates, share))
         except RankLeftError as error:
             failure = str(error)
         except (RuntimeError, MemoryError) as error:
@@ -124,9 +127,10 @@ class WorkerHypergradients:
             return differentiate(
                 unroll,
                 given.statistics,
-                (given.coefficients.tau, given.coefficients.beta),
+                given.coefficients,
                 steps=self._steps,
                 rates=given.rates,
+                share=given.share,
                 mode=choice.mode,
                 checkpoint=choice.checkpoint,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from maxent_ray.config import ExperimentConfig
@@ -22,24 +22,42 @@ class LocalRun:
     """Held-out metrics after the last step."""
 
 
-def run_local(config: ExperimentConfig, on_row: Callable[[StepRow], None] = lambda row: None) -> LocalRun:
+def run_local(
+    config: ExperimentConfig,
+    on_row: Callable[[StepRow], None] = lambda row: None,
+    *,
+    then: Sequence[ExperimentConfig] = (),
+) -> LocalRun:
     """Train for ``config.train.steps`` steps on one rank, with the controller in the same process.
 
     Args:
         config: The experiment.
         on_row: Called after every step.
+        then: Experiments that the run goes on as, one after the other and each for its own number of steps: state
+            stays, settings change. Targets in mid-run change this way.
 
     Raises:
         MaxentRayError: as :class:`~maxent_ray.train.worker.TrainingWorker`.
     """
     process = RankProcess()
-    process.setup(config, RankSpec(run_id="local", rank=0, world_size=1, use_gpu=False, local=True))
+    spec = RankSpec(run_id="local", rank=0, world_size=1, use_gpu=False, local=True)
+    process.setup(config, spec)
     try:
         warm_start = process.evaluate()
-        rows = []
-        for _ in range(config.train.steps):
-            rows += process.run(1)
-            on_row(rows[-1])
+        rows = _train(process, config.train.steps, on_row)
+        for following in then:
+            state = process.state_bytes()
+            process.setup(following, spec)
+            process.load_state_bytes(state)
+            rows += _train(process, following.train.steps, on_row)
         return LocalRun(tuple(rows), warm_start, process.evaluate())
     finally:
         process.close()
+
+
+def _train(process: RankProcess, steps: int, on_row: Callable[[StepRow], None]) -> list[StepRow]:
+    rows = []
+    for _ in range(steps):
+        rows += process.run(1)
+        on_row(rows[-1])
+    return rows

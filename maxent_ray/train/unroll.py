@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from maxent_ray.config import GRPOConfig, WeightingSettings
-from maxent_ray.core.hypergradient import Coefficients, Hypergradient, Mode, Params, unrolled_gradients
+from maxent_ray.core.controller_state import Coefficients as Decided
+from maxent_ray.core.hypergradient import Coefficients, Mode, Params, unrolled_gradients
 from maxent_ray.core.objectives import Sensitivity
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.core.weighting import group_weights, weight_entropy, weight_kl
@@ -115,11 +116,11 @@ def unroll_sensitivity(
     model: nn.Module,
     batch: PreparedBatch,
     statistics: BatchStatistics,
-    tau: float,
-    beta: float,
+    decided: Decided,
     *,
     steps: int,
     rates: Mapping[str, Tensor],
+    share: float,
     grpo: GRPOConfig,
     weighting: WeightingSettings,
 ) -> Sensitivity:
@@ -131,10 +132,10 @@ def unroll_sensitivity(
         model: The policy, after its optimiser step.
         batch: The whole batch of this rank.
         statistics: Measured on it, before the optimiser step.
-        tau: τ that the step trained with.
-        beta: β that the step trained with.
+        decided: τ and β that the step trained with.
         steps: K.
         rates: Step size of every parameter, from :func:`preconditioner`.
+        share: Share of a gradient in the live step, from :func:`gradient_share`.
         grpo: Policy settings.
         weighting: Weighting settings; ``controller_meta`` says how to differentiate, and bounds the subset.
 
@@ -152,9 +153,10 @@ def unroll_sensitivity(
     return differentiate(
         unroll,
         statistics,
-        (tau, beta),
+        decided,
         steps=steps,
         rates=rates,
+        share=share,
         mode=meta.hypergradient_mode,
         checkpoint=meta.hypergradient_checkpoint,
     )
@@ -163,10 +165,11 @@ def unroll_sensitivity(
 def differentiate(
     unroll: PolicyUnroll,
     statistics: BatchStatistics,
-    coefficients: tuple[float, float],
+    decided: Decided,
     *,
     steps: int,
     rates: Mapping[str, Tensor],
+    share: float,
     mode: Mode,
     checkpoint: bool,
 ) -> Sensitivity:
@@ -175,9 +178,10 @@ def differentiate(
     Args:
         unroll: The functions to unroll.
         statistics: Of this rank's whole batch, before the optimiser step.
-        coefficients: τ and β that the step trained with.
+        decided: τ and β that the step trained with.
         steps: K.
         rates: Step size of every parameter.
+        share: Share of a gradient in the live step.
         mode: How to differentiate.
         checkpoint: ``reverse`` only: compute the inner steps twice instead of keeping them.
 
@@ -185,7 +189,8 @@ def differentiate(
         Derivatives of this rank's groups, or with ``unroll.ranks`` of all ranks' groups: then equal on all of them.
     """
     # 0-dim float64 coefficients leave the model's precision alone; in bfloat16 they would have two digits.
-    tau, beta = torch.tensor(coefficients, dtype=torch.float64, device=unroll.batch.rewards.device)
+    at = torch.tensor([decided.tau, decided.beta], dtype=torch.float64, device=unroll.batch.rewards.device)
+    tau, beta = at
     before = unroll.policy_kl((tau, beta))
     with attention_for(mode):
         result = unrolled_gradients(
@@ -199,28 +204,28 @@ def differentiate(
             checkpoint=checkpoint,
             mean_over_ranks=None if unroll.ranks is None else unroll.ranks.mean,
         )
-    return _sensitivity(unroll, result, _level_change(unroll, before, statistics), steps)
-
-
-def attention_for(mode: Mode) -> AbstractContextManager[object]:
-    """Attention that a mode can differentiate: fused kernels have no second derivative, and first order needs none."""
-    return nullcontext() if mode == "first_order" else sdpa_kernel(SDPBackend.MATH)
-
-
-def _sensitivity(unroll: PolicyUnroll, result: Hypergradient, level_change: float, steps: int) -> Sensitivity:
     (entropy, kl), (entropy_tau, kl_tau), (entropy_beta, kl_beta) = (
         torch.as_tensor(row).tolist() for row in (result.outer_value, result.tau, result.beta)
     )
     return Sensitivity(
         entropy=entropy,
-        kl=kl + level_change,
+        kl=kl + _level_change(unroll, before, statistics),
         entropy_tau=entropy_tau,
         entropy_beta=entropy_beta,
         kl_tau=kl_tau,
         kl_beta=kl_beta,
         steps=steps,
         tokens=int(unroll.unseen.rollout.completion_mask.sum()),
+        tau=decided.tau,
+        beta=decided.beta,
+        version=decided.version,
+        share=share,
     )
+
+
+def attention_for(mode: Mode) -> AbstractContextManager[object]:
+    """Attention that a mode can differentiate: fused kernels have no second derivative, and first order needs none."""
+    return nullcontext() if mode == "first_order" else sdpa_kernel(SDPBackend.MATH)
 
 
 def _level_change(unroll: PolicyUnroll, before: Tensor, statistics: BatchStatistics) -> float:
@@ -284,3 +289,11 @@ def preconditioner(model: nn.Module, optimizer: torch.optim.AdamW, clip_scale: f
         root = (state["exp_avg_sq"] / (1 - second_decay**updates)).sqrt_()
         rates[name] = (group["lr"] * clip_scale * share) / root.add_(group["eps"])
     return rates
+
+
+def gradient_share(optimizer: torch.optim.AdamW) -> float:
+    """Share of one batch's gradient in AdamW's step: (1 − β₁)/(1 − β₁ᵗ) after t updates."""
+    first_decay = float(optimizer.param_groups[0]["betas"][0])
+    updates = max((float(state["step"]) for state in optimizer.state.values()), default=1.0)
+    share: float = (1 - first_decay) / (1 - first_decay**updates)
+    return share

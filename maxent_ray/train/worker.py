@@ -26,7 +26,7 @@ from maxent_ray.train.evaluation import HeldOutMetrics, grade_completions
 from maxent_ray.train.hypergradients import WorkerHypergradients
 from maxent_ray.train.loss import LossTerms, policy_loss
 from maxent_ray.train.row import StepRow
-from maxent_ray.train.unroll import preconditioner
+from maxent_ray.train.unroll import gradient_share, preconditioner
 
 _ROLLOUT_STREAM, _EVALUATION_STREAM = 0, 1
 
@@ -233,7 +233,8 @@ class TrainingWorker:
         if not (self._controller.uses_hypergradients and self._controller.is_update_step(self.next_step)):
             return None
         rates = preconditioner(self.policy.model, self.optimizer, update.clip_scale)
-        return self._hypergradients.form(batch, statistics, coefficients, rates)
+        share = gradient_share(self.optimizer)
+        return self._hypergradients.form(batch, statistics, coefficients, rates, share)
 
     def _row(
         self,

@@ -58,6 +58,10 @@ def unrolled(entropy: float = TARGET_ENTROPY, kl: float = TARGET_KL, **changes: 
         "kl_beta": -0.02,
         "steps": 1,
         "tokens": 100,
+        "tau": 0.3,
+        "beta": 0.1,
+        "version": 0,
+        "share": 0.1,
     }
     sensitivity = Sensitivity(entropy=entropy, kl=kl, **{**values, **changes})
     return ControllerGradients(source="truncated_backprop", sensitivity=sensitivity)
@@ -533,7 +537,15 @@ class Plant:
         by_tau, crossed, by_beta = (float(part.mean()) for part in curvature)
         measured = self.targets(tau, beta)
         sensitivity = Sensitivity(
-            measured["target_entropy"], measured["target_kl"], by_tau, crossed, -crossed, -by_beta, 1, 96
+            measured["target_entropy"],
+            measured["target_kl"],
+            *(by_tau, crossed, -crossed, -by_beta),
+            steps=1,
+            tokens=96,
+            tau=tau,
+            beta=beta,
+            version=0,
+            share=1.0,
         )
         return ControllerGradients(source="truncated_backprop", sensitivity=sensitivity)
 

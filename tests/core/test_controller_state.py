@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from maxent_ray.core.controller_state import Coefficients, ControllerState, Decision, Reason
+from maxent_ray.core.decoupling import Authority, Decoupling
+from maxent_ray.core.kl_filter import KlFilter
 from maxent_ray.core.meta_gradient import RunningSensitivity, SensitivityTrack
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import InvalidReportError
@@ -22,6 +24,7 @@ STATE = ControllerState(
     tau_rule={"step.velocity": 0.1 + 0.2, "ema.mean": -1e-17, "ema.updates": 3.0},
     beta_rule={"step.first_moment": 1 / 3, "step.second_moment": 5e-324, "step.updates": 12.0},
     sensitivities=SensitivityTrack(RunningSensitivity(-3.5, 0.7, 12), RunningSensitivity(-8.25, -1 / 3, 11)),
+    decoupling=Decoupling(Authority(-3.2, -2.1, 7), KlFilter(level=0.05, push=1 / 3, measurements=11), step=11),
     window=BatchStatistics(groups=24, tokens=1234, policy_kl_sum=61.7, kl_beta_sum=-2.5),
     saturated=4,
     reasons={"updated": 8, "interval": 4},
@@ -62,6 +65,8 @@ def test_a_fresh_state_survives_json() -> None:
         ("tau_rule/ema.mean", math.nan, "tau_rule.ema.mean is nan; it must be finite"),
         ("beta_rule/step.updates", math.inf, "beta_rule.step.updates is inf; it must be finite"),
         ("window/policy_kl_sum", math.nan, "window.policy_kl_sum is nan; it must be finite"),
+        ("decoupling/kl/push", math.nan, "decoupling.kl.push is nan; it must be finite"),
+        ("decoupling/step", math.nan, "decoupling.step is nan; it must be finite"),
         ("sensitivities/kl_beta/direction", math.nan, "sensitivities.kl_beta.direction is nan; it must be finite"),
     ],
 )
@@ -75,6 +80,7 @@ def test_a_number_that_decisions_rest_on_must_be_one(path: str, value: object, m
     [
         ("epoch", "controller state"),
         ("window/epoch", "controller state's window"),
+        ("decoupling/authority/epoch", "controller state's decoupling.authority"),
         ("sensitivities/epoch", "controller state's sensitivities"),
         ("sensitivities/entropy_tau/epoch", "controller state's sensitivities.entropy_tau"),
     ],

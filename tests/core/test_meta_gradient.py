@@ -29,6 +29,10 @@ USUAL = Sensitivity(
     kl_beta=-0.1,
     steps=2,
     tokens=100,
+    tau=0.3,
+    beta=0.1,
+    version=4,
+    share=0.1,
 )
 TARGET_ENTROPY, TARGET_KL = 1.6, 0.05
 VALUES = ("entropy", "kl", "entropy_tau", "entropy_beta", "kl_tau", "kl_beta")
@@ -58,7 +62,7 @@ def test_merging_is_associative_and_knows_no_order() -> None:
     rng = random.Random(0)
 
     def draw() -> Sensitivity:
-        return Sensitivity(*(rng.gauss(0, 1) for _ in VALUES), steps=2, tokens=rng.randrange(1, 500))
+        return replace(USUAL, **{name: rng.gauss(0, 1) for name in VALUES}, tokens=rng.randrange(1, 500))
 
     for _ in range(20):
         a, b, c = draw(), draw(), draw()
@@ -81,8 +85,10 @@ def test_one_rank_is_itself_and_a_rank_without_tokens_has_no_say() -> None:
 def test_what_cannot_be_merged_is_an_error() -> None:
     with pytest.raises(ValueError, match="no sensitivities to merge"):
         merge_sensitivities([])
-    with pytest.raises(ValueError, match=r"different numbers of steps: \[1, 2\]"):
+    with pytest.raises(ValueError, match=r"ranks differ in the steps of their unrolls: \[1, 2\]"):
         merge_sensitivities([USUAL, replace(USUAL, steps=1)])
+    with pytest.raises(ValueError, match=r"ranks differ in the tau of their unrolls: \[0.3, 0.4\]"):
+        merge_sensitivities([USUAL, replace(USUAL, tau=0.4)])
     with pytest.raises(ValueError, match="count 0 tokens"):
         merge_sensitivities([replace(USUAL, tokens=0)])
 
@@ -115,6 +121,10 @@ def test_joint_is_the_gradient_of_the_meta_loss(point: tuple[float, float]) -> N
         *by_kl.tolist(),
         steps=1,
         tokens=1,
+        tau=point[0],
+        beta=point[1],
+        version=0,
+        share=1.0,
     )
 
     def meta_loss(target_entropy: float | None, target_kl: float) -> Tensor:

@@ -46,6 +46,10 @@ def unrolled(rank: int, step: int) -> ControllerGradients:
             kl_beta=draw.uniform(-1.0, -0.1),
             steps=1,
             tokens=draw.randint(10, 90),
+            tau=0.3,
+            beta=0.1,
+            version=step,
+            share=0.1,
         ),
     )
 

@@ -98,9 +98,19 @@ INVALID = {
     "statistics.tokens is -4": {"statistics": BatchStatistics(tokens=-4)},
     "step is 9, but step 1 was expected": {"step": 9},
     "controller state's tau is nan": {"state": {**ControllerState(0.1, 0.1).to_dict(), "tau": math.nan}},
-    "gradients.sensitivity.steps is 2": {
-        "gradients": dataclasses.replace(
-            unrolled(0, 0), sensitivity=dataclasses.replace(unrolled(0, 0).sensitivity, steps=2)
+    **{
+        f"gradients.sensitivity.{name} is {value}": {
+            "gradients": dataclasses.replace(
+                unrolled(0, 0), sensitivity=dataclasses.replace(unrolled(0, 0).sensitivity, **{name: value})
+            )
+        }
+        for name, value in (
+            ("steps", 2),
+            ("tokens", 0),
+            ("share", 0.0),
+            ("share", math.nan),
+            ("tau", 0.0),
+            ("beta", -0.1),
         )
     },
 }

@@ -71,3 +71,19 @@ def test_bfloat16_is_for_forward_passes_and_parameters_stay_float32() -> None:
     assert all(math.isfinite(row.loss) and math.isfinite(row.kl) for row in rows)
     full = run("train.steps=3", backprop)
     assert rows[0].loss != full.rows[0].loss  # the precision does make a difference
+
+
+def test_a_run_goes_on_under_other_targets_with_its_state() -> None:
+    first, then = (
+        load_config(overrides=[*SHORT, f"train.steps={steps}", f"weighting.kl_target={target}"])
+        for steps, target in ((3, 0.05), (2, 0.08))
+    )
+    whole = run_local(first, then=[then])
+    assert [row.step for row in whole.rows] == [0, 1, 2, 3, 4]
+    assert [row.target_kl for row in whole.rows] == [0.05] * 3 + [0.08] * 2
+    assert [row.version for row in whole.rows] == [0, 0, 1, 2, 3]
+    alone = run_local(first)
+    same = ("tau", "beta", "kl", "entropy", "reward")
+    for a, b in zip(alone.rows, whole.rows, strict=False):
+        assert [getattr(a, name) for name in same] == [getattr(b, name) for name in same]
+    assert whole.rows[3].kl > 0  # the policy went on; it did not start anew

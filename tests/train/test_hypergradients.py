@@ -18,7 +18,7 @@ from maxent_ray.errors import ConfigError
 from maxent_ray.train.unroll import unroll_sensitivity
 from maxent_ray.train.unroll_memory import activation_bytes, free_bytes, is_out_of_memory
 from tests.train.tiny import start, tiny_config, trained
-from tests.train.unroll_problem import BETA, GRPO, TAU, TooLarge, UnrollProblem, copied, unroll_problem, weighting
+from tests.train.unroll_problem import GRPO, TooLarge, UnrollProblem, copied, unroll_problem, weighting
 
 META = "weighting.controller_meta"
 BACKPROP: dict[str, Any] = {f"{META}.method": "truncated_backprop", f"{META}.truncation_steps": 2, "runtime.lag": 0}
@@ -59,10 +59,10 @@ def test_first_order_is_exact_for_one_step(problem: UnrollProblem) -> None:
             problem.model,
             problem.batch,
             problem.statistics,
-            TAU,
-            BETA,
+            problem.coefficients,
             steps=1,
             rates=problem.rates,
+            share=0.1,
             grpo=GRPO,
             weighting=weighting(**meta),
         )

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from maxent_ray.config import GRPOConfig, WeightingSettings
+from maxent_ray.core.controller_state import Coefficients
 from maxent_ray.core.objectives import Sensitivity
 from maxent_ray.core.statistics import BatchStatistics, batch_statistics
 from maxent_ray.core.weighting import group_weights, weight_entropy, weight_kl
 from maxent_ray.policy import Policy
 from maxent_ray.train.batch import PreparedBatch
 from maxent_ray.train.loss import policy_loss
-from maxent_ray.train.unroll import preconditioner, split_groups, unroll_sensitivity
+from maxent_ray.train.unroll import gradient_share, preconditioner, split_groups, unroll_sensitivity
 
 TAU, BETA = 0.3, 0.4
 GRPO = GRPOConfig(group_size=4)
@@ -63,10 +64,10 @@ def sensitivity(live: Live, batch: PreparedBatch, steps: int, settings: Weightin
         live.model,
         batch,
         live.statistics,
-        TAU,
-        BETA,
+        Coefficients(TAU, BETA, version=3, step=4),
         steps=steps,
         rates=live.rates,
+        share=0.1,
         grpo=GRPO,
         weighting=settings,
     )
@@ -152,6 +153,7 @@ def test_a_sensitivity_says_what_it_was_measured_on(live: Live, batch: PreparedB
     result = sensitivity(live, batch, 2, weighting())
     assert result.steps == 2
     assert result.tokens == int(batch.take(slice(2, 4)).rollout.completion_mask.sum())
+    assert (result.tau, result.beta, result.version, result.share) == (TAU, BETA, 3, 0.1)
 
 
 def test_the_unroll_leaves_the_model_and_its_gradients_alone(live: Live, batch: PreparedBatch) -> None:
@@ -169,10 +171,10 @@ def test_the_inner_kl_is_the_full_one_whatever_the_run_trains_with(live: Live, b
         live.model,
         batch,
         live.statistics,
-        TAU,
-        BETA,
+        Coefficients(TAU, BETA, version=3, step=4),
         steps=1,
         rates=live.rates,
+        share=0.1,
         grpo=k3,
         weighting=weighting(),
     )
@@ -197,10 +199,10 @@ def test_sensitivities_stay_finite_where_weights_underflow(live: Live, batch: Pr
         live.model,
         batch,
         live.statistics,
-        tau,
-        1e-4,
+        Coefficients(tau, 1e-4, version=3, step=4),
         steps=1,
         rates=live.rates,
+        share=0.1,
         grpo=GRPO,
         weighting=weighting(kl_signal="weight_kl"),
     )
@@ -261,3 +263,19 @@ def test_clipping_scales_the_steps_and_nothing_is_tracked(live: Live) -> None:
         assert not rate.requires_grad
     for a, b in zip(moments["state"].values(), optimizer.state_dict()["state"].values(), strict=True):
         assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.parametrize("updates", [1, 3, 40])
+def test_the_share_of_a_gradient_is_what_its_change_does_to_the_step(updates: int) -> None:
+    """Δθ with the last gradient raised by δ, over what the whole first moment raised by δ would do."""
+    moved = []
+    for raise_by in (0.0, 1e-3):
+        parameter = torch.nn.Parameter(torch.zeros((), dtype=torch.float64))
+        optimizer = torch.optim.AdamW([parameter], lr=1.0, betas=(0.9, 0.0), eps=1.0, weight_decay=0.0)
+        for update in range(updates):
+            before = parameter.item()
+            parameter.grad = torch.tensor(raise_by if update == updates - 1 else 0.0, dtype=torch.float64)
+            optimizer.step()
+        moved.append(parameter.item() - before)
+    # with beta_2 = 0 and eps = 1 the root is |g| + 1, so the step is -share * g / (1 + |g|)
+    assert (moved[0] - moved[1]) * (1 + 1e-3) / 1e-3 == pytest.approx(gradient_share(optimizer), rel=1e-9)

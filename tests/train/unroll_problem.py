@@ -55,7 +55,7 @@ class UnrollProblem(NamedTuple):
         )
 
     def form(self, hypergradients: WorkerHypergradients) -> Any:
-        return hypergradients.form(self.batch, self.statistics, self.coefficients, self.rates)
+        return hypergradients.form(self.batch, self.statistics, self.coefficients, self.rates, share=0.1)
 
 
 def measured(model: nn.Module, batch: PreparedBatch) -> BatchStatistics:
