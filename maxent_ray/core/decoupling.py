@@ -7,7 +7,8 @@ The unroll gives four sensitivities. How they are used:
 - dKL/dβ over K steps is noisy and short-sighted: KL drifts over tens of steps. It sets the *authority* of β in a model
   of KL (:mod:`maxent_ray.core.kl_filter`), pulled towards a prior by what a K-step view was seen to be worth; a Kalman
   filter follows KL and its velocity, and β is placed so that both go to their target without overshoot.
-- dKL/dτ over few steps is noise around zero on every run measured (its sign flips from batch to batch): not used.
+- dKL/dτ is not used: τ belongs to H. What it does to KL is noisy over K steps and nearly gone over tens of them; the
+  filter follows it as a change of what pushes KL.
 
 A batch is measured with coefficients that may be older than the newest ones (the runtime's lag). Sensitivities carry
 the coefficients that they were measured at, so no error is answered twice.
