@@ -205,7 +205,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("results/objectives"))
     parser.add_argument("--runs", type=Path, default=Path("results/objectives/runs"), help="raw rows of every run")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, nargs=3, default=(60, 35, 25), help="of the three parts of a run")
+    parser.add_argument("--steps", type=int, nargs=3, default=(60, 30, 20), help="of the three parts of a run")
     parser.add_argument("--groups", type=int, default=4, help="groups that the unroll runs over, of 24")
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")

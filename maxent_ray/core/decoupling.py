@@ -32,6 +32,9 @@ NEWTON_GAIN = 0.7
 """Part of τ's Newton step that is taken; the rest is what one noisy batch may get wrong."""
 FLAT_ENTROPY = 0.006
 """Damping of τ's Newton step (nats per unit of ln τ): below it, H is on a plateau that τ cannot move."""
+QUIET_RANGE, FREE_RANGE = 1.0, 4.0
+"""How far ln β may go from where it has been of late: by as much as KL's error stands out of its own uncertainty,
+inside these bounds. A loop that throws β by decades at what may be noise goes round its target for ever."""
 MOMENTUM_BUILT_UP = 0.25
 """β waits until a gradient's share in the optimiser's step is below this: Adam's first steps have the same length
 whatever the gradient, and neither KL nor its sensitivities then say anything about later ones."""
@@ -169,7 +172,10 @@ def _beta_move(memory: Decoupling, sensitivity: Sensitivity, pending: int, log_b
     on_error, on_velocity = (1 - pole) ** 2 / share, (1 - share - pole**2) / share
     wanted = -on_error * (estimate.level - aim.target_kl) - on_velocity * estimate.velocity
     needed = (estimate.push - wanted) / max(estimate.level, 0.1 * aim.target_kl)
-    return _within(pull.log_beta_for(needed) - log_beta, log_beta, aim.beta_bounds)
+    significance = abs(estimate.level - aim.target_kl) / math.sqrt(memory.kl.level_level)
+    reach = min(max(significance, QUIET_RANGE), FREE_RANGE)
+    placed = min(max(pull.log_beta_for(needed), pull.log_beta - reach), pull.log_beta + reach)
+    return _within(placed - log_beta, log_beta, aim.beta_bounds)
 
 
 def _newton_tau(sensitivity: Sensitivity, error: float) -> float:
