@@ -172,10 +172,17 @@ def _beta_move(memory: Decoupling, sensitivity: Sensitivity, pending: int, log_b
     on_error, on_velocity = (1 - pole) ** 2 / share, (1 - share - pole**2) / share
     wanted = -on_error * (estimate.level - aim.target_kl) - on_velocity * estimate.velocity
     needed = (estimate.push - wanted) / max(estimate.level, 0.1 * aim.target_kl)
-    significance = abs(estimate.level - aim.target_kl) / math.sqrt(memory.kl.level_level)
-    reach = min(max(significance, QUIET_RANGE), FREE_RANGE)
+    reach = _reach(estimate.level - aim.target_kl, memory.kl.level_level)
     placed = min(max(pull.log_beta_for(needed), pull.log_beta - reach), pull.log_beta + reach)
     return _within(placed - log_beta, log_beta, aim.beta_bounds)
+
+
+def _reach(error: float, variance: float) -> float:
+    """How many standard deviations KL is off, between the two ranges."""
+    uncertainty = math.sqrt(max(variance, 0.0))
+    if abs(error) >= FREE_RANGE * uncertainty:
+        return FREE_RANGE
+    return max(abs(error) / uncertainty, QUIET_RANGE)
 
 
 def _newton_tau(sensitivity: Sensitivity, error: float) -> float:
