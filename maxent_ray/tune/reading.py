@@ -48,6 +48,7 @@ class Point:
     target_kl: float | None
     seconds: float | None
     unreachable_steps: float | None
+    failed_unrolls: float | None
 
     @property
     def entropy_deviation(self) -> float | None:
@@ -219,6 +220,7 @@ def _point(step: int, ranks: list[Record]) -> Point:
         target_kl=over_ranks("target_kl"),
         seconds=over_ranks("seconds"),
         unreachable_steps=over_ranks("unreachable_steps"),
+        failed_unrolls=over_ranks("failed_unrolls"),
     )
 
 

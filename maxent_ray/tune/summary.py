@@ -82,6 +82,8 @@ class TrialSummary:
     """Median."""
     unreachable_steps: int | None
     """Steps that the controller could not be reached for."""
+    failed_unrolls: int | None
+    """Unrolls of truncated backprop that ran out of memory."""
     clones_received: int
     clones_donated: int
     reasons: Mapping[str, int]
@@ -228,7 +230,8 @@ def _trial_summary(records: RunRecords, trial: str) -> TrialSummary:
         entropy_error=tracking_error([point.entropy_deviation for point in points]),
         kl_error=tracking_error([point.kl_deviation for point in points]),
         seconds_per_step=_median(points),
-        unreachable_steps=_unreachable(points),
+        unreachable_steps=_total(points, lambda point: point.unreachable_steps),
+        failed_unrolls=_total(points, lambda point: point.failed_unrolls),
         clones_received=len(received),
         clones_donated=sum(clone.donor == trial for clone in records.clones),
         reasons=records.reasons.get(trial, {}),
@@ -313,12 +316,13 @@ def _median(points: Sequence[Point]) -> float | None:
     return median(seconds) if seconds else None
 
 
-def _unreachable(points: Sequence[Point]) -> int | None:
-    """Every segment counts from zero, so its largest count is its total."""
+def _total(points: Sequence[Point], counter: Callable[[Point], float | None]) -> int | None:
+    """Of a running count. Every segment counts from zero, so its largest count is its total."""
     totals: dict[int, float] = {}
     for point in points:
-        if point.unreachable_steps is not None:
-            totals[point.segment] = max(totals.get(point.segment, 0.0), point.unreachable_steps)
+        count = counter(point)
+        if count is not None:
+            totals[point.segment] = max(totals.get(point.segment, 0.0), count)
     return round(sum(totals.values())) if totals else None
 
 

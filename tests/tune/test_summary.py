@@ -13,6 +13,7 @@ from maxent_ray.errors import ConfigError
 from maxent_ray.train.evaluation import bootstrap_interval, paired_interval
 from maxent_ray.tune.reading import natural_key, read_run
 from maxent_ray.tune.summary import Summary, summarise, tracking_error
+from maxent_ray.tune.tables import footnotes
 from tests.tune.results_folder import STEPS, held_out, row, write_lines, write_results
 
 
@@ -148,6 +149,12 @@ class TestTrials:
             for s, (g, n) in enumerate(counts)
         ]
         assert summarise(small(tmp_path, rows)).trial("analytic-0").unreachable_steps == 5
+
+    def test_failed_unrolls_are_counted_and_noted(self, tmp_path: Path) -> None:
+        rows = [row("analytic-0", "analytic", step, failed_unrolls=n) for step, n in enumerate((0, 1, 3))]
+        found = summarise(small(tmp_path, rows))
+        assert found.trial("analytic-0").failed_unrolls == 3
+        assert any("3 unroll(s) of truncated backprop ran out of memory" in note for note in footnotes(found))
 
 
 class TestObjectives:
