@@ -172,7 +172,7 @@ def footnotes(summary: Summary) -> list[str]:
         notes.append(f"{lost} step(s) were trained while the controller could not be reached.")
     failed = sum(trial.failed_unrolls or 0 for trial in summary.trials)
     if failed:
-        notes.append(f"{failed} unroll(s) of truncated backprop ran out of memory; the log says what to choose instead.")
+        notes.append(f"{failed} unroll(s) of truncated backprop ran out of memory; logs say what to choose instead.")
     if summary.wall_seconds is not None:
         notes.append(f"The whole job took {clock(summary.wall_seconds)}.")
     return notes
