@@ -384,6 +384,7 @@ def test_every_controller_setting_reaches_the_controller() -> None:
         "form": "joint",
         "fallback": "analytic",
         "sensitivity_decay": 0.21,
+        "kl_bandwidth": 0.11,
     }
     weighting: dict[str, Any] = {
         "tau": 0.31,
