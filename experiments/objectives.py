@@ -187,16 +187,17 @@ def summarise(
 def print_table(entries: Sequence[Mapping[str, Any]]) -> None:
     """One line an arm and scenario."""
     columns = f"{'settled':>7s} {'H 2 %':>6s} {'over':>5s} {'|KL err|':>8s}"
-    print(" " * 17 + "   ".join(f"{name:^{len(columns)}s}" for name in PARTS))
+    print(" " * 20 + "   ".join(f"{name:^{len(columns)}s}" for name in PARTS))
     held_out = f"{'mean@8':>6s} {'pass@8':>6s} {'cov@8':>6s}"
-    print(f"{'arm':11s} {'start':5s} {'   '.join([columns] * len(PARTS))}   {held_out} {'s/step':>7s}")
+    print(f"{'arm':11s} {'start':5s} {'n':>2s} {'   '.join([columns] * len(PARTS))}   {held_out} {'s/step':>7s}")
     for entry in entries:
         cells = "   ".join(
             f"{part['settled']:7.0f} {part['settled_entropy']:6.0f} {part['overshoot_kl']:5.0%} {part['error_kl']:8.0%}"
             for part in (entry[name] for name in PARTS)
         )
         held_out = " ".join(f"{entry['held_out'][name]:6.3f}" for name in ("mean", "pass_rate", "coverage"))
-        print(f"{entry['arm']:11s} {entry['scenario']:5s} {cells}   {held_out} {entry['seconds_per_step']:7.2f}")
+        name = f"{entry['arm']:11s} {entry['scenario']:5s} {entry['seeds']:2d}"
+        print(f"{name} {cells}   {held_out} {entry['seconds_per_step']:7.2f}")
 
 
 def main() -> None:
@@ -209,10 +210,13 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=4, help="groups that the unroll runs over, of 24")
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--finished", action="store_true", help="judge the runs that are there, and start none")
     arguments = parser.parse_args()
 
     keys = [(arm, name, seed) for seed in range(arguments.seeds) for name in SCENARIOS for arm in arguments.arms]
     labels = {"-".join(map(str, key)).replace(" ", "_").replace("=", ""): key for key in keys}
+    if arguments.finished:
+        labels = {label: key for label, key in labels.items() if (arguments.runs / f"{label}.json").exists()}
     runs, then = {}, {}
     for label, (arm, name, seed) in labels.items():
         scenario = SCENARIOS[name]
