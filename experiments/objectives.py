@@ -7,8 +7,8 @@ Truncated backprop runs in its ``decoupled`` form, and with K = 2 in its plain f
 run: steps until H and KL are settled, overshoot and steady-state error; for each run: held-out metrics and seconds.
 Prints a table, writes ``summary.json`` and ``trajectories.png``.
 
-*Settled*: the first step from which the running means of H and KL (over 21 steps, centred) stay within 10 % of their
-targets for ten steps. A single step's KL is off by 15–20 % through nothing but the draw of 24 prompts. H, which is
+*Settled*: the first step from which the running means of H and KL (over 21 steps of the part, centred; fewer at its
+ends) stay within 10 % of their targets for ten steps; the part's length if there is none. A single step's KL is off by 15–20 % through nothing but the draw of 24 prompts. H, which is
 measured far better, is also judged alone: within 2 %, over 7 steps.
 """
 
@@ -78,10 +78,11 @@ class Part(NamedTuple):
     settled_entropy: int
     """Steps until H alone is within 2 %."""
     overshoot_kl: float
-    """How far KL's running mean (11 steps) went past KL*, from the side it came from; relative."""
+    """How far KL's running mean (11 steps) went past KL*, from the side it came from; relative. Where KL* did not change:
+    how far it went to either side."""
     error_entropy: float
     error_kl: float
-    """Relative errors of the means over the last 20 steps."""
+    """Relative errors of the means over the last third of the steps."""
 
 
 def running_mean(values: Sequence[float], window: int) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -92,23 +93,30 @@ def running_mean(values: Sequence[float], window: int) -> np.ndarray[Any, np.dty
 
 def settling_step(within: Sequence[bool]) -> int:
     """First step from which ``within`` holds for ``HOLD`` steps; its length if there is none."""
-    return next((i for i in range(len(within)) if all(within[i : i + HOLD])), len(within))
+    return next((i for i in range(len(within) - HOLD + 1) if all(within[i : i + HOLD])), len(within))
 
 
-def judge(rows: Sequence[Mapping[str, Any]]) -> Part:
-    """One part of a run."""
+def judge(rows: Sequence[Mapping[str, Any]], kl_before: float) -> Part:
+    """One part of a run; ``kl_before`` is the KL* that it comes from, 0 at the start."""
     relative = {name: [row[name] / row[f"target_{name}"] for row in rows] for name in ("entropy", "kl")}
     within = [np.abs(running_mean(values, WINDOW) - 1) <= BAND for values in relative.values()]
     close = np.abs(running_mean(relative["entropy"], ENTROPY_WINDOW) - 1) <= ENTROPY_BAND
     smooth = running_mean(relative["kl"], 11)
-    past = smooth.max() - 1 if smooth[0] < 1 else 1 - smooth.min()
+    above, below, target = smooth.max() - 1, 1 - smooth.min(), rows[0]["target_kl"]
+    past = max(above, below) if target == kl_before else above if target > kl_before else below
+    last = len(rows) // 3
     return Part(
         settled=settling_step(list(within[0] & within[1])),
         settled_entropy=settling_step(list(close)),
         overshoot_kl=max(float(past), 0.0),
-        error_entropy=fmean(relative["entropy"][-20:]) - 1,
-        error_kl=fmean(relative["kl"][-20:]) - 1,
+        error_entropy=fmean(relative["entropy"][-last:]) - 1,
+        error_kl=fmean(relative["kl"][-last:]) - 1,
     )
+
+
+def judge_part(rows: Sequence[Mapping[str, Any]], begin: int, end: int) -> Part:
+    """Steps ``begin`` to ``end`` of a run."""
+    return judge(rows[begin:end], kl_before=rows[begin - 1]["target_kl"] if begin else 0.0)
 
 
 def plot(records: Mapping[tuple[str, str, int], Mapping[str, Any]], changes: Sequence[int], path: Path) -> None:
@@ -239,7 +247,7 @@ def main() -> None:
     records = {key: found[label] for label, key in labels.items()}
     changes = list(itertools.accumulate(arguments.steps))
     bounds = list(itertools.pairwise([0, *changes]))
-    parts = {key: [judge(record["rows"][a:b]) for a, b in bounds] for key, record in records.items()}
+    parts = {key: [judge_part(record["rows"], a, b) for a, b in bounds] for key, record in records.items()}
     entries = summarise(records, parts)
     print_table(entries)
     arguments.output.mkdir(parents=True, exist_ok=True)

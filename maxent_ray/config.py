@@ -107,6 +107,17 @@ class ControllerMetaSettings(Section):
     hypergradient_groups: Count = 8
     """Groups of a rank's batch that the unroll runs over, and as many others to measure on: at most half each."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _a_first_order_method_is_one(cls, values: Any) -> Any:
+        """``method: first_order``, an older name for truncated backprop, chooses the mode that it names."""
+        if isinstance(values, dict) and str(values.get("method")).lower() == "first_order":
+            mode = values.get("hypergradient_mode", "first_order")
+            if mode != "first_order":
+                raise ValueError(f"method is 'first_order' and hypergradient_mode is {mode!r}; leave one of them out")
+            return {**values, "hypergradient_mode": mode}
+        return values
+
     @model_validator(mode="after")
     def _checkpoints_belong_to_reverse(self) -> ControllerMetaSettings:
         if self.hypergradient_checkpoint and self.hypergradient_mode != "reverse":

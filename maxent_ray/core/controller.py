@@ -115,7 +115,7 @@ class Controller:
             state = replace(state, window=BatchStatistics() if in_warm_up else window)
             return self._keep(state, Reason.WARM_UP if in_warm_up else Reason.INTERVAL, targets, measured)
         state = replace(state, window=BatchStatistics())
-        if gradients is not None and not _is_usable(gradients):
+        if gradients is not None and not (_is_usable(gradients) and abs(measured.kl or 0.0) < meta_gradient.LARGEST):
             return self._keep(state, Reason.NON_FINITE, targets, measured)
         tracked = self._track(state, targets, measured, gradients)
         signals = self._compute(tracked, targets, measured, gradients)
@@ -188,7 +188,6 @@ class Controller:
             targets.tau_target_entropy,
             targets.kl_target if measured.kl is not None else 0.0,
             self.config.kl_bandwidth,
-            tau_bounds=self.config.bounds("tau"),
             beta_bounds=self.config.bounds("beta"),
         )
         pending = min(max(state.version - 1 - sensitivity.version, 0), decoupling.MOST_PENDING)

@@ -15,6 +15,22 @@ Optimizer = Literal["sgd", "adam", "newton", "pi"]
 Space = Literal["log", "linear"]
 
 
+NOT_FOR_DECOUPLED = (
+    "optimizer",
+    "tau_learning_rate",
+    "beta_learning_rate",
+    "tau_proportional_gain",
+    "beta_proportional_gain",
+    "tau_grad_clip",
+    "beta_grad_clip",
+    "ema_decay",
+    "dead_band",
+    "fallback",
+    "sensitivity_decay",
+)
+"""Settings of rules that the ``decoupled`` form does without: set to anything, they would be a label only."""
+
+
 class Gains(NamedTuple):
     """How far one coefficient moves per unit of relative error."""
 
@@ -178,9 +194,15 @@ class ControllerConfig:
             if getattr(self, name) not in valid:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; valid: {', '.join(map(str, valid))}")
         if self.is_decoupled:
-            for name, needed in (("entropy_signal", "weight_entropy"), ("kl_signal", "policy_kl"), ("space", "log")):
-                found = getattr(self, name)
-                _require(found == needed, name, found, f"{needed!r} when form is 'decoupled'")
+            required = (("entropy_signal", "weight_entropy"), ("kl_signal", "policy_kl"), ("space", "log"))
+            for name, needed in required:
+                value = getattr(self, name)
+                _require(value == needed, name, value, f"{needed!r} when form is 'decoupled'")
+            for field in fields(self):
+                if field.name in NOT_FOR_DECOUPLED:
+                    found = getattr(self, field.name)
+                    unused = f"left at {field.default}: form 'decoupled' does not use it"
+                    _require(found == field.default, field.name, found, unused)
 
     def _check_targets(self) -> None:
         for name in ("target_entropy", "target_entropy_final"):

@@ -76,7 +76,7 @@ class ControllerState:
         return Coefficients(self.tau, self.beta, self.version, step)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings, ready for JSON; a few hundred bytes."""
+        """Plain numbers and strings, ready for JSON; about a kilobyte."""
         return asdict(self)
 
     @classmethod
@@ -97,7 +97,11 @@ class ControllerState:
         groups = {name: values[name] for name in ("tau_rule", "beta_rule", "window")}
         groups |= {f"sensitivities.{name}": running for name, running in values["sensitivities"].items()}
         groups |= {f"decoupling.{name}": values["decoupling"][name] for name in ("authority", "kl")}
-        groups["decoupling"] = {"step": values["decoupling"]["step"]}
+        _require_count("decoupling.step", values["decoupling"]["step"], least=-1)
+        _require_count("decoupling.authority.updates", values["decoupling"]["authority"]["updates"])
+        _require_count("decoupling.kl.measurements", values["decoupling"]["kl"]["measurements"])
+        for name in ("level_level", "velocity_velocity", "push_push", "noise"):
+            _require_number(f"decoupling.kl.{name}", values["decoupling"]["kl"][name], "finite and >= 0", 0.0)
         for group, numbers in groups.items():
             for name, value in numbers.items():
                 _require_number(f"{group}.{name}", value, "finite", -math.inf)
@@ -122,6 +126,11 @@ def _require_keys(name: str, values: Mapping[str, Any], cls: type[Any]) -> None:
     if set(values) != known:
         wrong = sorted(set(values) ^ known)
         raise InvalidReportError(f"{name} has unknown or missing keys {wrong}; it needs {sorted(known)}")
+
+
+def _require_count(name: str, value: object, least: int = 0) -> None:
+    if not (isinstance(value, int) and value >= least):
+        raise InvalidReportError(f"controller state's {name} is {value}; it must be a whole number >= {least}")
 
 
 def _require_number(name: str, value: object, valid: str, least: float) -> None:

@@ -11,7 +11,8 @@ The unroll gives four sensitivities. How they are used:
   filter follows it as a change of what pushes KL.
 
 A batch is measured with coefficients that may be older than the newest ones (the runtime's lag). Sensitivities carry
-the coefficients that they were measured at, so no error is answered twice.
+the coefficients that they were measured at, so no error is answered twice. (With ``update_interval`` above one, H and
+KL are means over a window whose first steps may have had still older ones.)
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ QUIET_RANGE, FREE_RANGE = 1.0, 4.0
 """How far ln β may go from where it has been of late: by as much as KL's error stands out of its own uncertainty,
 inside these bounds. A loop that throws β by decades at what may be noise goes round its target for ever."""
 MOMENTUM_BUILT_UP = 0.25
-"""β waits until a gradient's share in the optimiser's step is below this: Adam's first steps have the same length
-whatever the gradient, and neither KL nor its sensitivities then say anything about later ones."""
+"""β waits for the first three measurements while a gradient's share in the optimiser's step is above this: Adam's
+first steps have one length whatever the gradient; neither KL nor its sensitivities say anything of later ones."""
 HORIZON_TRUST = 0.25
 """Weight of the unrolled authority against the prior, in logarithms. Over two decades of β the authority that runs
 showed grew as the unrolled one to this power: instantaneous pull counts directions that noise refills at once."""
@@ -46,6 +47,8 @@ PRIOR_AUTHORITY = 0.025
 AUTHORITY_DECAY = 0.9
 MOST_PENDING = 8
 """Decisions on their way that the model looks ahead over, at most."""
+SAMPLE_RANGE = (1e-6, 1e3)
+"""An authority outside is as wild as one at its edge."""
 OUTLIER = 2.0
 """A sample counts as at most this far from the running logarithm of the authority."""
 
@@ -55,7 +58,8 @@ class Authority:
     """What the unrolls have said about how strongly β pulls, and around which β."""
 
     log_pull: float = 0.0
-    """Running ln of −dKL_K/d ln β / (KL · K · share): per step and unit of ln β."""
+    """Running ln of the size of dKL_K/d ln β / (KL · K · share): per step and unit of ln β. The sign is the model's:
+    over tens of steps a penalty lowers what it penalises."""
     log_beta: float = 0.0
     """Running ln β of the same batches."""
     updates: int = 0
@@ -66,7 +70,8 @@ class Authority:
         sample = abs(sensitivity.kl_beta) * sensitivity.beta
         if moved or sample == 0 or kl < 0.02 * target_kl:
             return self
-        log_sample = math.log(sample / (kl * sensitivity.steps * sensitivity.share))
+        low, high = SAMPLE_RANGE
+        log_sample = math.log(min(max(sample / (kl * sensitivity.steps * sensitivity.share), low), high))
         keep = min(AUTHORITY_DECAY, 1 - 1 / (self.updates + 1))
         if self.updates >= 3:
             log_sample = min(max(log_sample, self.log_pull - OUTLIER), self.log_pull + OUTLIER)
@@ -95,18 +100,21 @@ class Decoupling:
 
     def track(self, sensitivity: Sensitivity, kl: float, step: int, target_kl: float) -> Decoupling:
         """Take one round in: KL as it was measured (nats), and what its unroll said."""
-        estimate = self.kl if self.kl.measurements else KlFilter.start(target_kl)
         authority = self.authority.track(sensitivity, kl, target_kl)
         log_beta = math.log(sensitivity.beta)
         pull = authority.pull(log_beta)
-        for _ in range(min(step - self.step - 1, 100) if self.step >= 0 else 0):  # steps without an update
-            estimate = estimate.advance(sensitivity.share, pull, log_beta, target_kl)
-        estimate = estimate.observe(kl, target_kl).advance(sensitivity.share, pull, log_beta, target_kl)
-        return Decoupling(authority, estimate, step)
+        if self.kl.measurements == 0 and step > 0:
+            estimate = KlFilter.resume(kl, pull.at(log_beta), target_kl)
+        else:
+            estimate = self.kl if self.kl.measurements else KlFilter.start(target_kl)
+            for _ in range(min(step - self.step - 1, 100) if self.step >= 0 else 0):  # steps without an update
+                estimate = estimate.advance(sensitivity.share, pull, log_beta, target_kl)
+            estimate = estimate.observe(kl, target_kl)
+        return Decoupling(authority, estimate.advance(sensitivity.share, pull, log_beta, target_kl), step)
 
 
 class Aim(NamedTuple):
-    """What the form steers towards, and inside which bounds."""
+    """What the form steers towards."""
 
     target_entropy: float | None
     """H* (nats); None: τ is left alone."""
@@ -114,8 +122,8 @@ class Aim(NamedTuple):
     """KL* (nats); 0: β is left alone."""
     bandwidth: float
     """ω: KL's error decays as e^(−ω) a step, with a double pole."""
-    tau_bounds: tuple[float, float]
     beta_bounds: tuple[float, float]
+    """Where the controller's rule will project β to; proposals may lie outside, but τ makes room for no more."""
 
 
 def decoupled(
@@ -139,27 +147,28 @@ def decoupled(
     tau, beta = latest
     tau_move = beta_move = None
     if aim.target_kl > 0:
-        beta_move = _beta_move(memory, sensitivity, pending, math.log(beta), _sharing(aim, sensitivity, entropy))
-        beta *= math.exp(beta_move)
+        beta_move = _beta_move(memory, sensitivity, pending, math.log(beta), aim, _most_beta(aim, sensitivity, entropy))
+        beta = min(max(beta * math.exp(beta_move), aim.beta_bounds[0]), aim.beta_bounds[1])
     if aim.target_entropy is not None and entropy is not None:
         aimed = _newton_tau(sensitivity, entropy - aim.target_entropy) + _make_room(sensitivity, beta)
         log_aimed = math.log(aimed) if aimed > 0 else -math.inf
-        tau_move = _within(log_aimed - math.log(tau), math.log(tau), aim.tau_bounds)
+        tau_move = _cut(log_aimed - math.log(tau))
     return ControllerGradients(
         None if tau_move is None else -tau_move, beta_move, source="truncated_backprop", sensitivity=sensitivity
     )
 
 
-def _sharing(aim: Aim, sensitivity: Sensitivity, entropy: float | None) -> Aim:
-    """The aim with β's upper bound where τ still holds H: a share of the κ = τ + β that H* asks for."""
+def _most_beta(aim: Aim, sensitivity: Sensitivity, entropy: float | None) -> float:
+    """The largest β with which τ still holds H: a share of the κ = τ + β that H* asks for."""
     if aim.target_entropy is None or entropy is None:
-        return aim
-    low, high = aim.beta_bounds
+        return math.inf
     kappa = _newton_tau(sensitivity, entropy - aim.target_entropy) + sensitivity.beta
-    return aim._replace(beta_bounds=(low, min(max(LARGEST_SHARE_OF_BETA * kappa, low), high)))
+    return LARGEST_SHARE_OF_BETA * kappa
 
 
-def _beta_move(memory: Decoupling, sensitivity: Sensitivity, pending: int, log_beta: float, aim: Aim) -> float:
+def _beta_move(
+    memory: Decoupling, sensitivity: Sensitivity, pending: int, log_beta: float, aim: Aim, most: float
+) -> float:
     """Place both poles of (KL − KL*, velocity) at e^(−ω): the drive d* = −k₁(KL − KL*) − k₂v, hence π, hence β."""
     share = sensitivity.share
     if share > MOMENTUM_BUILT_UP and memory.kl.measurements < 1 / MOMENTUM_BUILT_UP:
@@ -174,7 +183,7 @@ def _beta_move(memory: Decoupling, sensitivity: Sensitivity, pending: int, log_b
     needed = (estimate.push - wanted) / max(estimate.level, 0.1 * aim.target_kl)
     reach = _reach(estimate.level - aim.target_kl, memory.kl.level_level)
     placed = min(max(pull.log_beta_for(needed), pull.log_beta - reach), pull.log_beta + reach)
-    return _within(placed - log_beta, log_beta, aim.beta_bounds)
+    return min(_cut(placed - log_beta), max(math.log(most) - log_beta, -LOG_STEP_LIMIT))
 
 
 def _reach(error: float, variance: float) -> float:
@@ -198,8 +207,7 @@ def _make_room(sensitivity: Sensitivity, beta: float) -> float:
     return -min(max(ratio, -1.0), 1.0) * (beta - sensitivity.beta)
 
 
-def _within(move: float, log_value: float, bounds: tuple[float, float]) -> float:
-    """The move cut to the trust region and to the bounds."""
-    low, high = (math.log(bound) - log_value for bound in bounds)
-    return min(max(min(max(move, -LOG_STEP_LIMIT), LOG_STEP_LIMIT), low), high)
+def _cut(move: float) -> float:
+    """The move inside the trust region."""
+    return min(max(move, -LOG_STEP_LIMIT), LOG_STEP_LIMIT)
 

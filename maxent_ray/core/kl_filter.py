@@ -22,8 +22,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 ELASTICITY = 0.2
-"""γ: π ∝ β^γ. Fitted by maximum likelihood to 36 Countdown runs with β between 1e-4 and 40 (γ = 1, what a penalty's
-gradient says at one instant, is worse by 80 nats of log-likelihood)."""
+"""γ: π ∝ β^γ, by maximum likelihood on recorded Countdown runs: ``experiments/fit_kl_model.py``."""
 PUSH_NOISE = 0.14
 """Standard deviation of a's change in one step, in units of s·KL*; early steps of Adam (s near 1) move it most."""
 PUSH_PRIOR = 0.1
@@ -80,8 +79,28 @@ class KlFilter:
     measurements: int = 0
 
     @classmethod
+    def resume(cls, kl: float, rate: float, target_kl: float) -> KlFilter:
+        """In the middle of a run that was not followed so far: KL is what one batch measured, and taken to be at rest.
+
+        Args:
+            kl: Measured KL (nats).
+            rate: π(β) that the run trains with.
+            target_kl: KL*.
+        """
+        level_variance = cls.noise * max(kl, 0.1 * target_kl) ** 2
+        return cls(
+            level=kl,
+            push=rate * kl,
+            level_level=level_variance,
+            level_push=rate * level_variance,
+            velocity_velocity=(0.02 * target_kl) ** 2,
+            push_push=rate**2 * level_variance + (0.05 * target_kl) ** 2,
+            measurements=1,
+        )
+
+    @classmethod
     def start(cls, target_kl: float) -> KlFilter:
-        """Before the first measurement: KL is 0, the push is hardly known."""
+        """Before the first measurement of a run from its start: KL is 0, the push is hardly known."""
         small = (0.01 * target_kl) ** 2
         return cls(
             push=PUSH_PRIOR * target_kl,

@@ -14,10 +14,11 @@ from typing import Literal
 
 from maxent_ray.core.objectives import ControllerGradients, Sensitivity
 
+LARGEST = 1e100
 Form = Literal["paired", "joint", "decoupled"]
 FORMS: tuple[Form, ...] = ("paired", "joint", "decoupled")
-_SHARED = ("steps", "tau", "beta", "version", "share")
-"""What the sensitivities of one round have in common."""
+SHARED = ("steps", "tau", "beta", "version", "share")
+"""Fields that the sensitivities of one round have in common."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def merge_sensitivities(reports: Sequence[Sensitivity]) -> Sensitivity:
     """
     if not reports:
         raise ValueError("no sensitivities to merge")
-    for name in _SHARED:
+    for name in SHARED:
         found = {getattr(report, name) for report in reports}
         if len(found) > 1:
             raise ValueError(f"ranks differ in the {name} of their unrolls: {sorted(found)}")
@@ -80,14 +81,19 @@ def merge_sensitivities(reports: Sequence[Sensitivity]) -> Sensitivity:
     means = {
         field.name: sum(getattr(report, field.name) * report.tokens for report in reports) / tokens
         for field in fields(Sensitivity)
-        if field.name not in (*_SHARED, "tokens")
+        if field.name not in (*SHARED, "tokens")
     }
     return replace(reports[0], **means, tokens=tokens)
 
 
+def agree(reports: Sequence[Sensitivity]) -> bool:
+    """Whether ranks unrolled the same number of steps from the same coefficients."""
+    return all(len({getattr(report, name) for report in reports}) == 1 for name in SHARED)
+
+
 def is_finite(sensitivity: Sensitivity) -> bool:
-    """Whether every number of it is finite."""
-    return all(math.isfinite(value) for value in astuple(sensitivity))
+    """Whether every number of it is finite, and none so large that its square would not be."""
+    return all(abs(value) < LARGEST for value in astuple(sensitivity))
 
 
 def paired(

@@ -202,6 +202,7 @@ class ControllerService:
             ("tokens", sensitivity.tokens, sensitivity.tokens >= 1, ">= 1"),
             ("share", sensitivity.share, 0 < sensitivity.share <= 1, "in (0, 1]"),
             ("tau", sensitivity.tau, sensitivity.tau > 0, "> 0"),
+            ("beta", sensitivity.beta, sensitivity.beta > 0 or not self.config.moves("beta"), "> 0"),
             ("beta", sensitivity.beta, sensitivity.beta >= 0, ">= 0"),
         ):
             if not holds:

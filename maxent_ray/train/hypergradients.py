@@ -65,6 +65,7 @@ class WorkerHypergradients:
         self._weighting = weighting
         self._steps = steps
         self._precision = precision
+        self._world_size = world_size
         self._meta: ControllerMetaSettings = weighting.controller_meta
         self._shared = world_size > 1 and self._meta.hypergradient_all_reduce
         self._together = world_size > 1 and (self._shared or self._meta.hypergradient_mode == "auto")
@@ -158,7 +159,10 @@ class WorkerHypergradients:
             with attention_for("reverse"):
                 self._activation_bytes = activation_bytes(lambda: unroll.inner(unroll.params, (tau, beta), 0), trained)
         parameter_bytes = sum(parameter.numel() * parameter.element_size() for parameter in trained)
-        activations, free = float(self._activation_bytes), float(free_bytes(given.batch.rewards.device))
+        device = given.batch.rewards.device
+        activations, free = float(self._activation_bytes), float(free_bytes(device))
+        if device.type == "cpu":
+            free /= self._world_size  # they may all be on this machine, and plan at the same moment
         if ranks is not None:  # the tightest rank decides for all
             activations, free = -ranks.least(-activations), ranks.least(free)
         return choose_mode(self._steps, parameter_bytes, int(activations), int(free))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,7 @@ class RankProcess:
     def setup(self, config: ExperimentConfig, spec: RankSpec) -> None:
         """Build everything anew from a config; nothing of an earlier run is left."""
         self.close()
+        _show_log()
         device = torch.device("cuda", spec.gpu) if spec.use_gpu else torch.device("cpu")
         if spec.use_gpu:
             torch.cuda.set_device(device)
@@ -106,6 +108,17 @@ class RankProcess:
         if self._owns_group:
             dist.destroy_process_group()
             self._owns_group = False
+
+
+def _show_log() -> None:
+    """What the package logs for its users, such as the hypergradient mode chosen, on this process's standard error."""
+    logger = logging.getLogger("maxent_ray")
+    if not logger.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+        logger.addHandler(handler)
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
 
 
 def client_options(runtime: RuntimeSettings) -> ClientOptions:

@@ -12,10 +12,10 @@ from maxent_ray.errors import ResourceError
 
 _MEMORY = Path("/proc/meminfo")
 _LIMITS = (
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+    ("/sys/fs/cgroup", "memory.max", "memory.current"),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
 )
-"""A container's limit and use, of control groups v2 and v1."""
+"""A container's folder, limit and use, of control groups v2 and v1."""
 _CPU_ALLOCATOR = ("can't allocate memory", "not enough memory")
 """What torch's CPU allocator says in a plain RuntimeError."""
 
@@ -67,7 +67,16 @@ def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
 
 def _left_under_limits() -> list[int]:
     left = []
-    for limit, used in _LIMITS:
+    for folder, *names in _LIMITS:
+        limit, used, statistics = (Path(folder, name) for name in (*names, "memory.stat"))
         if limit.exists() and used.exists() and (most := limit.read_text().strip()) != "max":
-            left.append(max(0, int(most) - int(used.read_text())))
+            left.append(max(0, int(most) - int(used.read_text()) + _cached_files(statistics)))
     return left
+
+
+def _cached_files(statistics: Path) -> int:
+    """What counts as used but is given up when asked for: cached files that nobody has read lately."""
+    if not statistics.exists():
+        return 0
+    entries = dict(line.split() for line in statistics.read_text().splitlines())
+    return int(entries.get("total_inactive_file", entries.get("inactive_file", 0)))

@@ -65,8 +65,11 @@ def test_a_fresh_state_survives_json() -> None:
         ("tau_rule/ema.mean", math.nan, "tau_rule.ema.mean is nan; it must be finite"),
         ("beta_rule/step.updates", math.inf, "beta_rule.step.updates is inf; it must be finite"),
         ("window/policy_kl_sum", math.nan, "window.policy_kl_sum is nan; it must be finite"),
+        ("decoupling/step", 0.5, "decoupling.step is 0.5; it must be a whole number >= -1"),
+        ("decoupling/authority/updates", -1, "decoupling.authority.updates is -1; it must be a whole number >= 0"),
+        ("decoupling/kl/level_level", -1e-9, "decoupling.kl.level_level is -1e-09; it must be finite and >= 0"),
         ("decoupling/kl/push", math.nan, "decoupling.kl.push is nan; it must be finite"),
-        ("decoupling/step", math.nan, "decoupling.step is nan; it must be finite"),
+        ("decoupling/step", math.nan, "decoupling.step is nan; it must be a whole number >= -1"),
         ("sensitivities/kl_beta/direction", math.nan, "sensitivities.kl_beta.direction is nan; it must be finite"),
     ],
 )

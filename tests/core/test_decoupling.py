@@ -50,7 +50,7 @@ USUAL = Sensitivity(
     version=0,
     share=SHARE,
 )
-AIM = Aim(TARGET_ENTROPY, TARGET_KL, 0.16, tau_bounds=(1e-3, 100.0), beta_bounds=(1e-4, 100.0))
+AIM = Aim(TARGET_ENTROPY, TARGET_KL, 0.16, beta_bounds=(1e-4, 100.0))
 
 
 def config(**changes: Any) -> ControllerConfig:
@@ -144,10 +144,9 @@ def test_beta_waits_for_the_optimisers_momentum() -> None:
     assert moves(late, replace(USUAL, share=1.0))[1] != 0.0  # without momentum there is nothing to wait for
 
 
-def test_moves_stay_inside_the_trust_region_and_the_bounds() -> None:
+def test_moves_stay_inside_the_trust_region() -> None:
     far = knowing(20 * TARGET_KL, 0.0, 5 * TARGET_KL)
     assert moves(far, USUAL)[1] == pytest.approx(LOG_STEP_LIMIT)
-    assert moves(far, USUAL, beta_bounds=(1e-4, 0.15))[1] == pytest.approx(math.log(1.5))
     plateau = replace(USUAL, entropy=2.07, entropy_tau=0.02, entropy_beta=0.0)
     assert moves(far, plateau)[0] == pytest.approx(-LOG_STEP_LIMIT)
 
@@ -261,6 +260,57 @@ def test_the_controller_takes_its_moves_as_they_are_and_remembers() -> None:
     assert ControllerState.from_dict(json.loads(json.dumps(state.to_dict()))) == state
 
 
+def test_a_target_that_beta_cannot_reach_is_reported() -> None:
+    rules = Controller(config(beta_max=0.2, target_entropy=None, saturation_patience=5))
+    state, reasons = rules.init(), []
+    for _ in range(20):
+        at = replace(USUAL, beta=state.beta, version=state.version, kl=10 * TARGET_KL)
+        state, decision = rules.step(state, measured(kl=10 * TARGET_KL), sent(at))
+        reasons.append(decision.reason)
+    assert state.beta == 0.2
+    assert "beta.projected_high" in decision.events
+    assert reasons[-1] is Reason.INFEASIBLE_TARGET
+
+
+def test_taking_over_a_run_in_its_middle_disturbs_nothing_that_is_on_target() -> None:
+    """A clone of an analytic run, with KL and H on target in every batch: β has no reason to go anywhere."""
+    analytic = Controller(config(objective="analytic"))
+    state = analytic.init()
+    for _ in range(40):
+        state, _ = analytic.step(state, measured())
+    rules = Controller(config())
+    state, path = rules.adopt(state), []
+    for _ in range(30):
+        at = replace(USUAL, tau=state.tau, beta=state.beta, version=state.version)
+        state, _ = rules.step(state, measured(), sent(at))
+        path.append(state.beta / 0.1)
+    assert max(path) < 1.6
+    assert min(path) > 1 / 1.6
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kl_beta": -1e300},
+        {"kl_beta": -1e30},
+        {"entropy_tau": 1e200},
+        {"kl": 1e200},
+        {"share": 1e-12, "kl_beta": 1e-30},
+        {"beta": 1e10, "kl_beta": -1e90},
+    ],
+)
+def test_numbers_beyond_all_reason_neither_crash_nor_leave_the_bounds(changes: dict[str, Any]) -> None:
+    rules = Controller(config())
+    state = rules.init()
+    for _ in range(5):
+        state, _ = rules.step(state, measured(), sent(replace(USUAL, version=state.version, **changes)))
+        state, _ = rules.step(state, measured(kl=changes.get("kl", TARGET_KL)), sent(replace(USUAL, **changes)))
+        state, _ = rules.step(state, measured(), sent(replace(USUAL, version=state.version)))
+    assert 1e-3 <= state.tau <= 100.0
+    assert 1e-4 <= state.beta <= 100.0
+    assert ControllerState.from_dict(json.loads(json.dumps(state.to_dict()))) == state
+
+
 def test_one_coefficient_alone() -> None:
     only_entropy = Controller(config(target_kl=0.0, beta=0.0))
     state, decision = only_entropy.step(
@@ -301,6 +351,9 @@ def test_a_sensitivity_that_is_not_finite_changes_nothing() -> None:
         ({"entropy_signal": "policy_entropy"}, "entropy_signal is policy_entropy; it must be 'weight_entropy'"),
         ({"kl_signal": "weight_kl"}, "kl_signal is weight_kl; it must be 'policy_kl' when form is 'decoupled'"),
         ({"space": "linear"}, "space is linear; it must be 'log' when form is 'decoupled'"),
+        ({"beta_learning_rate": 0.3}, "beta_learning_rate is 0.3; it must be left at None: form 'decoupled' does not"),
+        ({"dead_band": 0.1}, "dead_band is 0.1; it must be left at 0.0"),
+        ({"fallback": "analytic"}, "fallback is analytic; it must be left at None"),
         ({"kl_bandwidth": 0.0}, r"kl_bandwidth is 0.0; it must be in \(0, 1\)"),
     ],
 )

@@ -52,24 +52,31 @@ def rows(kl: list[float], entropy: float = 1.9) -> list[dict[str, float]]:
 
 def test_a_part_is_settled_when_the_running_mean_is_inside_and_stays() -> None:
     """KL jumps from 0 to its target at step 20: the mean over steps i − 10 … i + 10 is within 10 % from i = 28 on."""
-    found = objectives.judge(rows([0.0] * 20 + [0.05] * 40))
+    found = objectives.judge(rows([0.0] * 20 + [0.05] * 40), kl_before=0.0)
     assert found.settled == 28  # 19 of the 21 steps are then at the target
     assert found.settled_entropy == 0
-    assert found.overshoot_kl == 0.0
+    assert found.overshoot_kl == pytest.approx(0.0)
     assert found.error_kl == pytest.approx(0.0)
 
 
 def test_never_settled_is_the_length_of_the_part() -> None:
-    assert objectives.judge(rows([0.08] * 40)).settled == 40
-    assert objectives.judge(rows([0.05] * 40, entropy=1.5)).settled == 40
-    assert objectives.judge(rows([0.05] * 40, entropy=1.8)).settled == 0  # 5 % off: inside 10 % but not inside 2 %
-    assert objectives.judge(rows([0.05] * 40, entropy=1.8)).settled_entropy == 40
+    def judged(kl: list[float], entropy: float = 1.9) -> objectives.Part:
+        return objectives.judge(rows(kl, entropy), kl_before=0.0)
+
+    assert judged([0.08] * 40).settled == 40
+    assert judged([0.05] * 40, entropy=1.5).settled == 40
+    assert judged([0.05] * 40, entropy=1.8).settled == 0  # 5 % off: inside 10 % but not inside 2 %
+    assert judged([0.05] * 40, entropy=1.8).settled_entropy == 40
+    assert objectives.settling_step([False] * 15 + [True] * 9) == 24  # nine steps at the end are not ten
+    assert objectives.settling_step([False] * 14 + [True] * 10) == 14
 
 
 def test_overshoot_is_past_the_target_from_the_side_it_came_from() -> None:
-    rising = objectives.judge(rows([0.0] * 20 + [0.06] * 40))
-    falling = objectives.judge(rows([0.1] * 20 + [0.04] * 40))
+    rising = objectives.judge(rows([0.0] * 20 + [0.06] * 40), kl_before=0.0)
+    falling = objectives.judge(rows([0.1] * 20 + [0.04] * 40), kl_before=0.1)
+    resting = objectives.judge(rows([0.05] * 20 + [0.04] * 40), kl_before=0.05)
     assert rising.overshoot_kl == pytest.approx(0.2)
     assert falling.overshoot_kl == pytest.approx(0.2)
+    assert resting.overshoot_kl == pytest.approx(0.2)
     assert rising.error_kl == pytest.approx(0.2)
     assert falling.error_kl == pytest.approx(-0.2)

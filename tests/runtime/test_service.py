@@ -111,9 +111,22 @@ INVALID = {
             ("share", math.nan),
             ("tau", 0.0),
             ("beta", -0.1),
+            ("beta", 0.0),
         )
     },
 }
+
+
+def test_ranks_that_unrolled_from_different_coefficients_leave_their_gradients_out_and_are_counted() -> None:
+    """After an outage ranks may differ for a step; the round still closes, with everything else in it."""
+    service = ControllerService("run", dataclasses.replace(TRUNCATED, update_interval=1), 2)
+    one, two = unrolled(0, 0), unrolled(1, 0)
+    other = dataclasses.replace(two, sensitivity=dataclasses.replace(two.sensitivity, tau=0.31))
+    assert service.report(report(0, 0, gradients=one)) is None
+    answer = service.report(report(1, 0, gradients=other))
+    assert answer is not None
+    assert answer.decision["reason"] == "no_gradient"
+    assert service.counters()["partial_gradients"] == 1
 
 
 @pytest.mark.parametrize("message", INVALID)

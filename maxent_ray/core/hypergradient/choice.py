@@ -31,7 +31,8 @@ def choose_mode(steps: int, parameter_bytes: int, activation_bytes: int, free_by
     With P bytes of parameters and A of activations of one loss, the graph of one gradient takes about S = 3 A. Beside
     a few sets of parameters (θ, gradient, adjoint) and 1.5 A to work with, ``reverse`` needs K (S + P);
     checkpointed, S + K P; ``forward``, S + 4 P for its two tangents and their changes. In time they cost about 3, 4
-    and 5 times the plain steps. For K = 1 checkpoints save nothing, and ``first_order`` is exact.
+    and 5 times the plain steps. For K = 1 checkpoints save nothing, and ``first_order`` is exact, but no faster, and in
+    the worker's own precision: it is taken where ``reverse`` does not fit.
 
     Args:
         steps: K ≥ 1.
