@@ -8,8 +8,9 @@ run: steps until H and KL are settled, overshoot and steady-state error; for eac
 Prints a table, writes ``summary.json`` and ``trajectories.png``.
 
 *Settled*: the first step from which the running means of H and KL (over 21 steps of the part, centred; fewer at its
-ends) stay within 10 % of their targets for ten steps; the part's length if there is none. A single step's KL is off by 15–20 % through nothing but the draw of 24 prompts. H, which is
-measured far better, is also judged alone: within 2 %, over 7 steps.
+ends) stay within 10 % of their targets for ten steps; the part's length if there is none. A single step's KL is off by
+15–20 % through nothing but the draw of 24 prompts. H, which is measured far better, is also judged alone: within 2 %,
+over 7 steps.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ class Part(NamedTuple):
     settled_entropy: int
     """Steps until H alone is within 2 %."""
     overshoot_kl: float
-    """How far KL's running mean (11 steps) went past KL*, from the side it came from; relative. Where KL* did not change:
-    how far it went to either side."""
+    """How far KL's running mean (11 steps) went past KL*, from the side it came from; relative. Where KL* did not
+    change: how far it went to either side."""
     error_entropy: float
     error_kl: float
     """Relative errors of the means over the last third of the steps."""
