@@ -87,3 +87,19 @@ def test_a_run_goes_on_under_other_targets_with_its_state() -> None:
     for a, b in zip(alone.rows, whole.rows, strict=False):
         assert [getattr(a, name) for name in same] == [getattr(b, name) for name in same]
     assert whole.rows[3].kl > 0  # the policy went on; it did not start anew
+
+
+@pytest.mark.parametrize("factor", [0.1, 10.0])
+def test_the_decoupled_form_brings_entropy_to_its_target_within_ten_steps(factor: float) -> None:
+    """τ and β together ten times off; the integrator of the analytic rule takes more than twenty from above."""
+    result = run(
+        "train.steps=16",
+        f"weighting.tau={0.55 * factor}",
+        f"weighting.beta={0.13 * factor}",
+        "weighting.controller_meta.method=truncated_backprop",
+        "weighting.controller_meta.form=decoupled",
+    )
+    late = result.rows[-6:]
+    assert fmean(row.entropy for row in late) == pytest.approx(late[0].target_entropy, rel=0.02)
+    assert all(row.kl > 0 for row in late)
+    assert {row.reason for row in result.rows[2:]} <= {"updated", "clipped"}
