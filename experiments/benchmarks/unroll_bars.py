@@ -57,6 +57,8 @@ def _time_bars(times: Mapping[tuple[str, int], Time]) -> Iterator[Bar]:
 
 
 def _memory_bars(memories: Mapping[tuple[str, int], Memory]) -> Iterator[Bar]:
+    if not memories:
+        return
     counts = sorted({steps for _, steps in memories})
     for what in ("process", "unroll"):
         peaks = {key: float(getattr(memory, what)) for key, memory in memories.items()}
