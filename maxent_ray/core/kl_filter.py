@@ -58,7 +58,7 @@ class KlFilter:
     Example:
         >>> pull = Pull(authority=0.04, log_beta=math.log(0.1))
         >>> kl = KlFilter.start(target_kl=0.05)
-        >>> for _ in range(50):
+        >>> for _ in range(100):
         ...     kl = kl.observe(0.06, target_kl=0.05).advance(0.1, pull, math.log(0.1), target_kl=0.05)
         >>> round(kl.level, 3)
         0.06
