@@ -183,7 +183,7 @@ def _beta_move(
     needed = (estimate.push - wanted) / max(estimate.level, 0.1 * aim.target_kl)
     reach = _reach(estimate.level - aim.target_kl, memory.kl.level_level)
     placed = min(max(pull.log_beta_for(needed), pull.log_beta - reach), pull.log_beta + reach)
-    return min(_cut(placed - log_beta), max(math.log(most) - log_beta, -LOG_STEP_LIMIT))
+    return _cut(min(placed, math.log(most)) - log_beta)
 
 
 def _reach(error: float, variance: float) -> float:

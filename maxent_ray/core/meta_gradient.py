@@ -71,10 +71,9 @@ def merge_sensitivities(reports: Sequence[Sensitivity]) -> Sensitivity:
     """
     if not reports:
         raise ValueError("no sensitivities to merge")
-    for name in SHARED:
-        found = {getattr(report, name) for report in reports}
-        if len(found) > 1:
-            raise ValueError(f"ranks differ in the {name} of their unrolls: {sorted(found)}")
+    differing = disagreement(reports)
+    if differing is not None:
+        raise ValueError(differing)
     tokens = sum(report.tokens for report in reports)
     if tokens <= 0:
         raise ValueError(f"sensitivities count {tokens} tokens; at least one is needed")
@@ -86,9 +85,13 @@ def merge_sensitivities(reports: Sequence[Sensitivity]) -> Sensitivity:
     return replace(reports[0], **means, tokens=tokens)
 
 
-def agree(reports: Sequence[Sensitivity]) -> bool:
-    """Whether ranks unrolled the same number of steps from the same coefficients."""
-    return all(len({getattr(report, name) for report in reports}) == 1 for name in SHARED)
+def disagreement(reports: Sequence[Sensitivity]) -> str | None:
+    """In what ranks differ that must unroll alike; None when they agree."""
+    for name in SHARED:
+        found = {getattr(report, name) for report in reports}
+        if len(found) > 1:
+            return f"ranks differ in the {name} of their unrolls: {sorted(found)}"
+    return None
 
 
 def is_finite(sensitivity: Sensitivity) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from maxent_ray.core.meta_gradient import agree, merge_sensitivities
+from maxent_ray.core.meta_gradient import disagreement, merge_sensitivities
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.statistics import BatchStatistics, merge_all
 from maxent_ray.runtime.protocol import Report
@@ -47,7 +47,7 @@ def _merge_gradients(reports: Sequence[Report]) -> tuple[ControllerGradients | N
         return None, True
     sensitivities = [gradients.sensitivity for gradients in sent if gradients.sensitivity is not None]
     if sensitivities:
-        if len(sensitivities) < len(sent) or not agree(sensitivities):  # after an outage ranks may differ for a step
+        if len(sensitivities) < len(sent) or disagreement(sensitivities):  # ranks may differ for a step after an outage
             return None, True
         return ControllerGradients(source=sent[0].source, sensitivity=merge_sensitivities(sensitivities)), False
     tokens = [report.statistics.tokens for report in reports]

@@ -285,7 +285,7 @@ def preconditioner(model: nn.Module, optimizer: torch.optim.AdamW, clip_scale: f
             rates[name] = torch.zeros_like(parameter, requires_grad=False)
             continue
         updates = float(state["step"])
-        share = (1 - first_decay) / (1 - first_decay**updates)
+        share = _share(first_decay, updates)
         root = (state["exp_avg_sq"] / (1 - second_decay**updates)).sqrt_()
         rates[name] = (group["lr"] * clip_scale * share) / root.add_(group["eps"])
     return rates
@@ -295,5 +295,9 @@ def gradient_share(optimizer: torch.optim.AdamW) -> float:
     """Share of one batch's gradient in AdamW's step: (1 − β₁)/(1 − β₁ᵗ) after t updates."""
     first_decay = float(optimizer.param_groups[0]["betas"][0])
     updates = max((float(state["step"]) for state in optimizer.state.values()), default=1.0)
+    return _share(first_decay, updates)
+
+
+def _share(first_decay: float, updates: float) -> float:
     share: float = (1 - first_decay) / (1 - first_decay**updates)
     return share

@@ -11,22 +11,9 @@ from torch import Tensor
 
 from maxent_ray.core.hypergradient import Coefficients, OuterLoss, Params, unrolled_gradients
 from maxent_ray.core.weighting import group_weights, weight_entropy
-
-
-def scalar(value: float) -> Tensor:
-    return torch.tensor(value, dtype=torch.float64)
-
+from tests.core.linear_quadratic import B_TAU, BETA, C_BETA, ETA, TAU, THETA, A, quadratic, scalar
 
 # --- the linear-quadratic inner loop ---
-# L = ½ aθ² − (bτ + cβ)θ, so θ ← θ − η(aθ − bτ − cβ) and θ_K = (1 − ηa)^K θ₀ + η(bτ + cβ) Σ_{j<K} (1 − ηa)^j.
-
-A, B_TAU, C_BETA, ETA, THETA = 1.3, 0.7, -0.4, 0.3, 2.0
-TAU, BETA = 0.3, 0.1
-
-
-def quadratic(params: Params, coefficients: Coefficients, k: int) -> Tensor:
-    theta, (tau, beta) = params["theta"], coefficients
-    return (0.5 * A * theta**2 - (B_TAU * tau + C_BETA * beta) * theta).sum()
 
 
 def geometric(steps: int, eta: float = ETA) -> float:

@@ -14,14 +14,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from maxent_ray.core.hypergradient import Coefficients, Hypergradient, Params, unrolled_gradients
 from maxent_ray.core.weighting import group_weights, weight_entropy
+from tests.core.linear_quadratic import B_TAU, BETA, C_BETA, ETA, TAU, THETA, A, quadratic, scalar
 
-TAU, BETA = 0.3, 0.1
 EXACT: list[dict[str, Any]] = [{"mode": "reverse"}, {"mode": "reverse", "checkpoint": True}, {"mode": "forward"}]
 ALL: list[dict[str, Any]] = [*EXACT, {"mode": "first_order"}]
-
-
-def scalar(value: float, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.tensor(value, dtype=dtype)
 
 
 def label(options: Mapping[str, Any]) -> str:
@@ -33,13 +29,6 @@ exact_modes = pytest.mark.parametrize("options", EXACT, ids=label)
 
 
 # --- the linear-quadratic loop: L = ½ aθ² − (bτ + cβ)θ ---
-
-A, B_TAU, C_BETA, ETA, THETA = 1.3, 0.7, -0.4, 0.3, 2.0
-
-
-def quadratic(params: Params, coefficients: Coefficients, k: int) -> Tensor:
-    theta, (tau, beta) = params["theta"], coefficients
-    return (0.5 * A * theta**2 - (B_TAU * tau + C_BETA * beta) * theta).sum()
 
 
 def lone_theta(steps: int, **options: Any) -> Hypergradient:
