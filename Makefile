@@ -17,7 +17,7 @@ STAMP  := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types imports check clean
+.PHONY: help venv demo test lint types imports audit check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -43,7 +43,7 @@ test: $(STAMP) ## the whole test suite, and every example in a docstring
 	RAY_USAGE_STATS_ENABLED=0 $(BIN)/python -m pytest --doctest-modules tests maxent_ray
 
 lint: $(STAMP) ## ruff
-	$(BIN)/ruff check maxent_ray tests experiments
+	$(BIN)/ruff check maxent_ray tests experiments .ci
 
 types: $(STAMP) ## strict type checking
 	$(BIN)/mypy
@@ -51,8 +51,11 @@ types: $(STAMP) ## strict type checking
 imports: $(STAMP) ## the one-way imports, and the purity of the core
 	$(BIN)/lint-imports
 
-check: test lint types imports ## all four
+audit: $(STAMP) ## known vulnerabilities in the pinned versions, where their database can be asked
+	$(BIN)/python .ci/audit.py
+
+check: test lint types imports ## all four (the audit, which needs a network, is apart)
 
 clean: ## remove .venv, caches and build products; results stay
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find maxent_ray tests experiments -type d -name __pycache__ -prune -exec rm -rf {} +
