@@ -1,24 +1,119 @@
-"""Small JSON files that are either whole or absent: controller state beside a policy's checkpoint."""
+"""What a run is continued from: blocks of tensors and JSON that carry a schema version and a checksum.
+
+A checkpoint is one block in the safetensors format. Its header's metadata hold ``format``, ``schema``, ``state`` (JSON)
+and ``sha256``, the checksum of the whole block with zeros in the checksum's own place; whatever the schema, that much
+stays. JSON files are sealed the same way. Nothing is pickled, so reading one runs no code of whoever wrote it.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import safetensors.torch
+from torch import Tensor
 
 from maxent_ray.errors import ResumeError
+from maxent_ray.runtime.atomic import write_atomic
+
+FORMAT, SCHEMA = "maxent_ray.checkpoint", 1
+ADVICE = "put a good copy in its place, or start anew"
+"""What to do about a file that cannot be read, where nothing better is known."""
+_UNSEALED = "0" * 64
+_SEAL = re.compile(rb'"sha256": ?"([0-9a-f]{64})"')
+_LENGTH = 8
+"""Bytes of a block that say how long its header is."""
 
 
-def save_json_atomic(path: str | os.PathLike[str], values: Any) -> None:
-    """Write JSON so that a crash leaves the old file or the new one, never a part; numbers keep every bit.
+class Content(NamedTuple):
+    """What a block holds."""
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def encode(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> bytes:
+    """Tensors and a JSON state as one sealed block; every number keeps every bit.
+
+    Args:
+        tensors: Dense ones, on any device; none shares memory with another.
+        state: Anything JSON can hold; NaN and infinities are refused.
+
+    Raises:
+        ValueError: ``state`` holds a number that is not finite.
+
+    Example:
+        >>> import torch
+        >>> block = encode({"weight": torch.ones(2)}, {"step": 3})
+        >>> decode(block, "block")
+        Content(tensors={'weight': tensor([1., 1.])}, state={'step': 3})
+    """
+    metadata = {
+        "format": FORMAT,
+        "schema": str(SCHEMA),
+        "state": json.dumps(state, allow_nan=False),
+        "sha256": _UNSEALED,
+    }
+    return _seal(safetensors.torch.save({name: each.contiguous() for name, each in tensors.items()}, metadata))
+
+
+def decode(block: bytes, where: str | os.PathLike[str], advice: str = ADVICE) -> Content:
+    """Read a block back, on the CPU.
+
+    Args:
+        block: What :func:`encode` made.
+        where: What errors call it: its path.
+        advice: What errors say is to be done if the block is of no use.
+
+    Raises:
+        ResumeError: as :func:`check_block`.
+    """
+    state = check_block(block, where, advice)
+    return Content(safetensors.torch.load(block), state)
+
+
+def check_block(block: bytes, where: str | os.PathLike[str], advice: str = ADVICE) -> dict[str, Any]:
+    """Make sure that a block is whole and ours, without touching its tensors; returns its state.
+
+    Raises:
+        ResumeError: it is empty, truncated, altered by a single bit, of another format, or of a newer schema.
+    """
+    end = _LENGTH + int.from_bytes(block[:_LENGTH], "little")
+    if not _LENGTH < end <= len(block):
+        raise ResumeError(f"{where} {_described(block)}: {advice}")
+    _check_seal(block, end, where, advice)
+    metadata = json.loads(block[_LENGTH:end]).get("__metadata__", {})
+    _check_schema(metadata, where, advice)
+    state: dict[str, Any] = json.loads(metadata["state"])
+    return state
+
+
+def read_block(path: str | os.PathLike[str], advice: str = ADVICE) -> bytes:
+    """The block in a file, after a check of all of it.
+
+    Raises:
+        ResumeError: as :func:`check_block`, or there is no such file.
+    """
+    block = _read(path, advice)
+    check_block(block, path, advice)
+    return block
+
+
+def save_json_atomic(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:
+    """Write a JSON object with schema and checksum, whole or not at all; numbers keep every bit.
 
     Args:
         path: Where to; the folder exists.
         values: Anything JSON can hold; NaN and infinities are refused.
 
     Raises:
-        ValueError: ``values`` holds a number that is not finite.
+        ValueError: ``values`` holds a number that is not finite, or a key of the seal.
+        RecordingError: the file cannot be written; the old one is whole.
 
     Example:
         >>> import tempfile
@@ -27,28 +122,67 @@ def save_json_atomic(path: str | os.PathLike[str], values: Any) -> None:
         ...     load_json(f"{folder}/controller.json")
         {'tau': 0.1}
     """
-    target = Path(path)
-    text = json.dumps(values, allow_nan=False)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    seal = {"format": FORMAT, "schema": SCHEMA, "sha256": _UNSEALED}
+    if seal.keys() & values.keys():
+        raise ValueError(f"values have keys {sorted(values)}; {', '.join(seal)} are taken by the seal")
+    write_atomic(path, _seal(json.dumps({**seal, **values}, allow_nan=False).encode()))
 
 
-def load_json(path: str | os.PathLike[str]) -> Any:
-    """Read what :func:`save_json_atomic` wrote.
+def load_json(path: str | os.PathLike[str], advice: str = ADVICE) -> dict[str, Any]:
+    """Read what :func:`save_json_atomic` wrote, without what it added.
 
     Raises:
-        ResumeError: the file is missing or is not JSON.
+        ResumeError: the file is missing, damaged, of another format, or of a newer schema.
     """
+    content = _read(path, advice)
+    _check_seal(content, len(content), path, advice)
+    values: dict[str, Any] = json.loads(content)
+    _check_schema(values, path, advice)
+    return {name: value for name, value in values.items() if name not in ("format", "schema", "sha256")}
+
+
+def _read(path: str | os.PathLike[str], advice: str) -> bytes:
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ResumeError(f"{path}: no such file; nothing to resume from") from error
-    except ValueError as error:  # not JSON, or not UTF-8
-        raise ResumeError(f"{path}: not readable as JSON ({error})") from error
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise ResumeError(f"{path} is missing: {advice}") from None
+    except OSError as error:
+        raise ResumeError(f"{path} cannot be read ({error.strerror}): {advice}") from None
+
+
+def _seal(content: bytes) -> bytes:
+    """The content with its checksum in the place that was kept for it."""
+    place = _SEAL.search(content)
+    if place is None:
+        raise ValueError("the content has no place for a checksum")
+    return b"".join((content[: place.start(1)], hashlib.sha256(content).hexdigest().encode(), content[place.end(1) :]))
+
+
+def _check_seal(content: bytes, end: int, where: str | os.PathLike[str], advice: str) -> None:
+    """Compare content and checksum, which stands before ``end``."""
+    found = _SEAL.search(content, 0, end)
+    if found is None:
+        raise ResumeError(f"{where} {_described(content)}: {advice}")
+    checksum = hashlib.sha256(memoryview(content)[: found.start(1)])
+    checksum.update(_UNSEALED.encode())
+    checksum.update(memoryview(content)[found.end(1) :])
+    if checksum.hexdigest().encode() != found[1]:
+        raise ResumeError(f"{where} is damaged, its checksum does not fit its content: {advice}")
+
+
+def _described(content: bytes) -> str:
+    if not content:
+        return "is empty"
+    return "is damaged" if FORMAT.encode() in content else "holds no checkpoint of maxent_ray, or a damaged one"
+
+
+def _check_schema(values: Mapping[str, Any], where: str | os.PathLike[str], advice: str) -> None:
+    """Refuse another format, and what only a newer version of this one can read."""
+    name, schema = values.get("format"), values.get("schema")
+    if name != FORMAT or not (str(schema).isdecimal() and int(str(schema)) >= 1):
+        raise ResumeError(f"{where} holds no checkpoint of maxent_ray (format {name!r}, schema {schema!r}): {advice}")
+    if int(str(schema)) > SCHEMA:
+        raise ResumeError(
+            f"{where} was written by a newer maxent_ray (schema {schema}, this one reads up to {SCHEMA}): update the "
+            "package"
+        )

@@ -20,6 +20,7 @@ from maxent_ray.errors import MaxentRayError
 from maxent_ray.records import mend
 from maxent_ray.runtime.actor import get_or_create
 from maxent_ray.runtime.client import NAMESPACE
+from maxent_ray.train.checkpoints import prepare_checkpoints, remove_leftovers
 from maxent_ray.train.rank_loop import TrainJob, train_rank
 from maxent_ray.train.recording import FILES, ROWS, Follower, Listener, RecordReports
 from maxent_ray.train.resources import ask_for_gpus, check_resources
@@ -67,13 +68,17 @@ def run_training(
 
     Raises:
         ResourceError: the run does not fit into the cluster; nothing was started.
-        ResumeError: the folder exists (without ``resume``) or cannot be gone on with (with it).
+        ResumeError: the folder exists (without ``resume``) or cannot be gone on with (with it), as when its newest
+            checkpoint is damaged.
         RunInterrupted: Ctrl-C.
         MaxentRayError: training failed more often than ``train.max_failures`` allows.
     """
     check_resources(config.train)
     folder = (results / name).resolve()
     open_run_folder(folder, config, resume=resume)
+    if resume:
+        remove_leftovers(folder)
+        prepare_checkpoints(folder)
     try:
         job = TrainJob(config, f"{name}-{uuid.uuid4().hex[:12]}", name, folder, ask_for_gpus(config.train))
         _run(job, listeners)

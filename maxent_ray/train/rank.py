@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,9 @@ import torch
 import torch.distributed as dist
 
 from maxent_ray.config import ExperimentConfig, RuntimeSettings
+from maxent_ray.runtime.checkpoint import ADVICE
 from maxent_ray.runtime.client import ClientOptions, connect
+from maxent_ray.train.checkpoint import decode_state, encode_state
 from maxent_ray.train.evaluation import HeldOutMetrics
 from maxent_ray.train.row import StepRow
 from maxent_ray.train.worker import Placement, TrainingWorker
@@ -86,14 +87,15 @@ class RankProcess:
 
     def state_bytes(self) -> bytes:
         """The worker's state as one block; equal on all ranks."""
-        buffer = io.BytesIO()
-        torch.save(self.worker.state_dict(), buffer)
-        return buffer.getvalue()
+        return encode_state(self.worker.state_dict())
 
-    def load_state_bytes(self, state: bytes) -> None:
-        """Continue from :meth:`state_bytes`."""
-        values = torch.load(io.BytesIO(state), map_location=self.worker.placement.device, weights_only=True)
-        self.worker.load_state_dict(values)
+    def load_state_bytes(self, state: bytes, where: str = "the worker's state", advice: str = ADVICE) -> None:
+        """Continue from :meth:`state_bytes`; ``where`` and ``advice`` are what errors say.
+
+        Raises:
+            ResumeError: the block is damaged, or of a newer schema; nothing was loaded.
+        """
+        self.worker.load_state_dict(decode_state(state, where, advice))
 
     def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
         """Controller decisions above a version; waits for the rounds that are still on their way."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,16 @@ from ray.train import collective
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.policy import save_policy
+from maxent_ray.train.checkpoints import STATE, advice, read_checkpoint, write_checkpoint
 from maxent_ray.train.evaluation import HeldOutMetrics
 from maxent_ray.train.rank import RankProcess, RankSpec
 from maxent_ray.train.run_folder import POLICY
 from maxent_ray.train.worker import objective_label
 
-STATE = "state.pt"
 STEPS_PER_REPORT = 5
 """At most: rows appear, and a crash loses no more of them than this."""
+_UPLOAD = ray.train.CheckpointUploadMode.NO_UPLOAD
+"""A checkpoint is in its place when it is reported."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,9 @@ def _begin(process: RankProcess) -> None:
     if checkpoint is None:
         worker.client.load_state_dict(worker.client.state_dict())
     else:
-        with checkpoint.as_directory() as folder:
-            process.load_state_bytes((Path(folder) / STATE).read_bytes())
+        with checkpoint.as_directory() as path:
+            folder = Path(path)
+            process.load_state_bytes(read_checkpoint(folder), str(folder / STATE), advice(folder))
     if in_turn and worker.placement.rank == 0:
         collective.barrier()
 
@@ -106,7 +108,7 @@ def _train(process: RankProcess, job: TrainJob) -> None:
         # Rows before the checkpoint that has them behind it: a crash in between repeats steps and loses none.
         ray.train.report({"rows": [row.to_dict() for row in rows], "decisions": decisions if leads else []})
         if saves:
-            _report_checkpoint(state)
+            _report_checkpoint(job.folder, step, state)
     _finish(process, job)
 
 
@@ -118,13 +120,12 @@ def _collect_state(process: RankProcess) -> bytes | None:
     return None
 
 
-def _report_checkpoint(state: bytes | None) -> None:
+def _report_checkpoint(folder: Path, step: int, state: bytes | None) -> None:
     if state is None:
-        ray.train.report({})
+        ray.train.report({}, checkpoint_upload_mode=_UPLOAD)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / STATE).write_bytes(state)
-        ray.train.report({}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+    checkpoint = ray.train.Checkpoint.from_directory(write_checkpoint(folder, step, state))
+    ray.train.report({}, checkpoint=checkpoint, checkpoint_upload_mode=_UPLOAD)
 
 
 def _finish(process: RankProcess, job: TrainJob) -> None:

@@ -6,10 +6,8 @@ everything, and a paused trial goes on from its checkpoint.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import os
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,9 +17,12 @@ from typing import Any, Protocol
 from ray import tune
 
 from maxent_ray.config import ExperimentConfig
+from maxent_ray.records import strict
+from maxent_ray.runtime.atomic import write_atomic
+from maxent_ray.runtime.checkpoint import load_json, read_block, save_json_atomic
 from maxent_ray.tune.trial_spec import TrialSpec
 
-STATE, PROGRESS = "state.pt", "progress.json"
+STATE, PROGRESS = "state.safetensors", "progress.json"
 METRICS: Mapping[str, str] = {
     "mean": "reward",
     "pass_rate": "pass_rate",
@@ -117,15 +118,19 @@ class PopulationTrial(tune.Trainable):
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """State and progress; settings stay in ``trial.config``."""
-        progress = {"steps": self._steps, "version": self._version, "window": self._window}
-        _write(Path(checkpoint_dir) / STATE, self._group.state_dict())
-        _write(Path(checkpoint_dir) / PROGRESS, json.dumps(progress).encode())
+        progress = {"steps": self._steps, "version": self._version, "window": strict(self._window)}
+        write_atomic(Path(checkpoint_dir) / STATE, self._group.state_dict())
+        save_json_atomic(Path(checkpoint_dir) / PROGRESS, progress)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]  # a folder was saved
-        """Go on from a checkpoint, this trial's or its donor's, with this trial's settings."""
+        """Go on from a checkpoint, this trial's or its donor's, with this trial's settings.
+
+        Raises:
+            ResumeError: it is damaged or of a newer schema; nothing was loaded, and the message says what to do.
+        """
         folder = Path(checkpoint_dir)
-        progress = json.loads((folder / PROGRESS).read_bytes())
-        self._group.load_state_dict((folder / STATE).read_bytes())
+        progress = load_json(folder / PROGRESS, _advice(folder))
+        self._group.load_state_dict(read_block(folder / STATE, _advice(folder)))
         self._steps, self._version = progress["steps"], progress["version"]
         self._window = progress["window"]
 
@@ -192,8 +197,8 @@ def finite_mean(values: Any) -> float:
     return fmean(finite) if finite else math.nan
 
 
-def _write(path: Path, content: bytes) -> None:
-    """All or nothing: under the final name there is never half a file."""
-    part = path.with_suffix(".part")
-    part.write_bytes(content)
-    os.replace(part, path)
+def _advice(folder: Path) -> str:
+    """What to do about a checkpoint that cannot be read; Tune knows of this one only."""
+    return (
+        f"copy the files of an earlier checkpoint in {folder.parent} into {folder}, and --resume goes on from there"
+    )

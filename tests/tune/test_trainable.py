@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import pytest
 
 from maxent_ray.config import TuneSettings
 from maxent_ray.config_loading import load_config
+from maxent_ray.errors import RecordingError, ResumeError
 from maxent_ray.train.group import WorkerGroup
 from maxent_ray.train.row import StepRow
-from maxent_ray.tune.trainable import PopulationTrial, next_report, worker_bundles
+from maxent_ray.tune.trainable import PROGRESS, STATE, PopulationTrial, next_report, worker_bundles
 from maxent_ray.tune.trial_spec import TrialSpec, settings_json
 from tests.tune.toy import ToyTrial
 
@@ -92,17 +94,32 @@ def test_the_warm_start_is_evaluated_and_not_trained() -> None:
     assert result["evaluation"]["steps"] == 0
 
 
-def test_a_checkpoint_that_was_cut_off_is_not_taken_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_that_found_no_room_is_not_taken_for_one(tmp_path: Path) -> None:
     toy = trial(config())
     toy.step()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, before[1]))  # Python ignores the signal that goes with it
+    try:
+        with pytest.raises(RecordingError, match=r"cannot write .*state\.safetensors: File too large"):
+            toy.save_checkpoint(str(tmp_path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
-    def full(self: Path, content: bytes) -> int:
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space"):
-        toy.save_checkpoint(str(tmp_path))
-    assert not (tmp_path / "state.pt").exists()
+@pytest.mark.parametrize("name", [STATE, PROGRESS])
+def test_a_damaged_checkpoint_is_refused_and_nothing_of_it_is_loaded(name: str, tmp_path: Path) -> None:
+    donor, clone = trial(config()), trial(config("analytic-1"))
+    donor.step()
+    donor.save_checkpoint(str(tmp_path))
+    file = tmp_path / name
+    file.write_bytes(file.read_bytes().replace(b'"ste', b'"stp', 1) if name == PROGRESS else file.read_bytes()[:-1])
+    with pytest.raises(ResumeError, match=rf"{name} is damaged.* copy the files of an earlier checkpoint in"):
+        clone.load_checkpoint(str(tmp_path))
+    assert clone.step()["rows"] == trial(config("analytic-1")).step()["rows"]
+    (tmp_path / name).unlink()
+    with pytest.raises(ResumeError, match=rf"{name} is missing"):
+        clone.load_checkpoint(str(tmp_path))
 
 
 def test_a_trial_asks_for_its_workers_only() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import ray
 
 from maxent_ray.config import ExperimentConfig
+from maxent_ray.runtime.checkpoint import decode, encode
 from maxent_ray.tune.trainable import PopulationTrial, TrialGroup
 
 OFFSET = {"analytic": 0.0, "truncated_backprop": 100.0}
@@ -58,10 +58,11 @@ class ToyGroup:
         return ToyRecord(row)
 
     def state_dict(self) -> bytes:
-        return json.dumps([self._step, self._sum]).encode()
+        return encode({}, {"step": self._step, "sum": self._sum})
 
     def load_state_dict(self, state: bytes) -> None:
-        self._step, self._sum = json.loads(state)
+        values = decode(state, "the toy's state").state
+        self._step, self._sum = values["step"], values["sum"]
 
     def evaluate(self) -> ToyRecord:
         return ToyRecord({"mean": self._sum, "steps": self._step})

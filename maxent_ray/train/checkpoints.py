@@ -1,0 +1,125 @@
+"""The checkpoints of a run on Ray Train as they lie on disk: written whole, checked before a run goes on from one.
+
+``results/<name>/train`` has a folder for each, and Ray's own list of them. Ray takes the newest that the list names
+and starts nothing if one of them is gone, so the list is brought in line with the folders first.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from maxent_ray.errors import ResumeError
+from maxent_ray.runtime.atomic import PARTIAL, remove, sync_folder, write_atomic
+from maxent_ray.runtime.checkpoint import read_block
+from maxent_ray.train.run_folder import CHECKPOINTS
+
+STATE, SNAPSHOT = "state.safetensors", "checkpoint_manager_snapshot.json"
+_FOLDERS = "checkpoint_*"
+_LEFTOVERS = (f"*{PARTIAL}", "*.part")
+
+
+def write_checkpoint(run_folder: Path, step: int, block: bytes) -> Path:
+    """Write one checkpoint, where Ray Train would have copied it: a copy is neither atomic nor on the disk for sure.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        RecordingError: there is no room; older checkpoints are whole.
+    """
+    folder = run_folder / CHECKPOINTS / f"checkpoint_{step:08d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / STATE, block)
+    sync_folder(folder.parent)
+    return folder
+
+
+def read_checkpoint(folder: Path) -> bytes:
+    """The worker's state in a checkpoint.
+
+    Raises:
+        ResumeError: it is missing, damaged or of a newer schema; the message says what to do.
+    """
+    return read_block(folder / STATE, advice(folder))
+
+
+def advice(folder: Path) -> str:
+    """What to do about a checkpoint that cannot be read."""
+    return f"remove the folder {folder}, and --resume goes on from the checkpoint before it, or else from the beginning"
+
+
+def remove_leftovers(run_folder: Path) -> None:
+    """Remove what a dead process was still writing."""
+    for pattern in _LEFTOVERS:
+        remove(run_folder.rglob(pattern))
+
+
+def prepare_checkpoints(run_folder: Path) -> Path | None:
+    """Bring Ray's list in line with what there is, and check the newest checkpoint.
+
+    Checkpoints that are listed but were removed by hand are struck off the list; folders that never got onto it were
+    half-written, or about to be removed, when their writer died. If the list itself was cut off, the checkpoints
+    that are whole make a new one.
+
+    Returns:
+        The folder that the run goes on from; None when it starts from nothing.
+
+    Raises:
+        ResumeError: the newest checkpoint is damaged or of a newer schema; nothing was changed about it.
+    """
+    train = run_folder / CHECKPOINTS
+    listed = _listed(train)
+    found = sorted(path.name for path in train.glob(_FOLDERS) if path.is_dir())
+    if listed is None:
+        kept = [name for name in found if _is_whole(train / name)]
+    else:
+        kept = [name for name in listed if name in found]
+    if kept != listed:
+        _list_only(train, kept)
+    remove(train / name for name in found if name not in kept)
+    if not kept:
+        return None
+    read_checkpoint(train / kept[-1])
+    return train / kept[-1]
+
+
+def _listed(train: Path) -> list[str] | None:
+    """The checkpoints that Ray's list names, oldest first; None where it cannot be read."""
+    try:
+        snapshot = json.loads((train / SNAPSHOT).read_bytes())
+        return [result["checkpoint_dir_name"] for result in snapshot["checkpoint_results"]]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # never written, or cut off in the middle
+        return None
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        read_checkpoint(folder)
+    except ResumeError:
+        return False
+    return True
+
+
+def _list_only(train: Path, names: list[str]) -> None:
+    """Write Ray's list anew; without a checkpoint there is none."""
+    if not names:
+        (train / SNAPSHOT).unlink(missing_ok=True)
+        return
+    results: list[dict[str, Any]] = [{"version": 0, "checkpoint_dir_name": name, "metrics": {}} for name in names]
+    snapshot = {
+        "ray_version": ray.__version__,
+        "checkpoint_results": results,
+        "checkpoint_report_indices": list(range(len(names))),
+        "latest_checkpoint_result": results[-1],
+        "pending_training_results": [],
+        "pending_validation_specs": [],
+        "current_report_index": len(names),
+        "validated_checkpoint_dir_names": [],
+        "timed_out_validation_checkpoint_dir_names": [],
+        "failed_validation_checkpoint_dir_names": [],
+    }
+    write_atomic(train / SNAPSHOT, json.dumps(snapshot).encode())
