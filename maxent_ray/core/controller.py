@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from maxent_ray.core.objectives import (
     Sensitivity,
     build_controller_objective,
 )
+from maxent_ray.core.reading import first_problem
 from maxent_ray.core.statistics import BatchStatistics, merge
 from maxent_ray.core.update_rules import Signal, UpdateRule
 
@@ -101,26 +101,42 @@ class Controller:
             gradients: Merged truncated-backprop gradients or sensitivities of this round, if workers formed them.
 
         Returns:
-            The new state and the decision. Statistics or gradients that are not finite leave τ, β and every average
-            unchanged; the decision says ``non_finite``.
+            The new state and the decision. Numbers that are not finite, or so large that what follows from them is
+            not, leave τ, β and every average unchanged; the decision says ``non_finite``.
         """
         state = replace(state, step=state.step + 1, version=state.version + 1)
         targets = Targets(self.config.target_entropy_at(state.step), self.config.target_kl)
-        if statistics.invalid_field() is not None:
+        window = None if statistics.invalid_field() else merge(state.window, statistics)
+        if window is None or window.invalid_field():
             return self._keep(state, Reason.NON_FINITE, targets, self._measure(BatchStatistics()))
-        window = merge(state.window, statistics)
         measured = self._measure(window)
+        decided, decision = self._decide(state, window, targets, measured, gradients)
+        if first_problem(decided) is not None:  # it could not be read back from a checkpoint or a client either
+            return self._keep(replace(state, window=BatchStatistics()), Reason.NON_FINITE, targets, measured)
+        return decided, decision
+
+    def _decide(
+        self,
+        state: ControllerState,
+        window: BatchStatistics,
+        targets: Targets,
+        measured: _Measured,
+        gradients: ControllerGradients | None,
+    ) -> tuple[ControllerState, Decision]:
+        """Act on what was measured, if this is the step for it."""
         if not self.config.is_update_step(state.step):
             in_warm_up = state.step < self.config.warmup_steps
             state = replace(state, window=BatchStatistics() if in_warm_up else window)
             return self._keep(state, Reason.WARM_UP if in_warm_up else Reason.INTERVAL, targets, measured)
         state = replace(state, window=BatchStatistics())
-        if gradients is not None and not (_is_usable(gradients) and abs(measured.kl or 0.0) < meta_gradient.LARGEST):
+        if gradients is not None and first_problem(gradients) is not None:
             return self._keep(state, Reason.NON_FINITE, targets, measured)
         tracked = self._track(state, targets, measured, gradients)
         signals = self._compute(tracked, targets, measured, gradients)
         if signals is None:
             return self._keep(state, Reason.NO_GRADIENT, targets, measured)
+        if first_problem(signals) is not None:
+            return self._keep(state, Reason.NON_FINITE, targets, measured)
         return self._move(tracked, targets, measured, signals)
 
     def _measure(self, statistics: BatchStatistics) -> _Measured:
@@ -317,13 +333,6 @@ def _decision(
         events=events,
         tied_share=measured.statistics.tied_share,
     )
-
-
-def _is_usable(gradients: ControllerGradients) -> bool:
-    """No number in it is NaN or infinite (a missing signal is fine)."""
-    signals = (gradients.tau_grad, gradients.beta_grad)
-    finite = all(value is None or math.isfinite(value) for value in signals)
-    return finite and (gradients.sensitivity is None or meta_gradient.is_finite(gradients.sensitivity))
 
 
 def _meta_view(config: ControllerConfig) -> SimpleNamespace | None:

@@ -21,6 +21,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from maxent_ray.core.field_kinds import LastStep, LogOfFloat
 from maxent_ray.core.kl_filter import KlFilter, Pull
 from maxent_ray.core.objectives import ControllerGradients, Sensitivity
 
@@ -57,10 +58,10 @@ OUTLIER = 2.0
 class Authority:
     """What the unrolls have said about how strongly β pulls, and around which β."""
 
-    log_pull: float = 0.0
+    log_pull: LogOfFloat = 0.0
     """Running ln of the size of dKL_K/d ln β / (KL · K · share): per step and unit of ln β. The sign is the model's:
     over tens of steps a penalty lowers what it penalises."""
-    log_beta: float = 0.0
+    log_beta: LogOfFloat = 0.0
     """Running ln β of the same batches."""
     updates: int = 0
 
@@ -95,7 +96,7 @@ class Decoupling:
 
     authority: Authority = Authority()
     kl: KlFilter = KlFilter()
-    step: int = -1
+    step: LastStep = -1
     """The last step that was taken in."""
 
     def track(self, sensitivity: Sensitivity, kl: float, step: int, target_kl: float) -> Decoupling:

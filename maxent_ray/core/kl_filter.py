@@ -19,7 +19,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from maxent_ray.core.field_kinds import NonNegative, Within
 
 ELASTICITY = 0.2
 """γ: π ∝ β^γ, by maximum likelihood on recorded Countdown runs: ``experiments/fit_kl_model.py``."""
@@ -67,14 +69,14 @@ class KlFilter:
     level: float = 0.0
     velocity: float = 0.0
     push: float = 0.0
-    level_level: float = 0.0
+    level_level: NonNegative = 0.0
     """Variances and covariances, by what they belong to."""
     level_velocity: float = 0.0
     level_push: float = 0.0
-    velocity_velocity: float = 0.0
+    velocity_velocity: NonNegative = 0.0
     velocity_push: float = 0.0
-    push_push: float = 0.0
-    noise: float = 0.04
+    push_push: NonNegative = 0.0
+    noise: Annotated[float, Within(NOISE_BOUNDS[0] ** 2, NOISE_BOUNDS[1] ** 2)] = 0.04
     """Variance of the relative measurement noise, estimated from the innovations."""
     measurements: int = 0
 

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from typing import Literal
 
+from maxent_ray.core.field_kinds import LARGEST, LogOfFloat
 from maxent_ray.core.objectives import ControllerGradients, Sensitivity
 
-LARGEST = 1e100
 Form = Literal["paired", "joint", "decoupled"]
 FORMS: tuple[Form, ...] = ("paired", "joint", "decoupled")
 SHARED = ("steps", "tau", "beta", "version", "share")
@@ -25,7 +25,7 @@ SHARED = ("steps", "tau", "beta", "version", "share")
 class RunningSensitivity:
     """One sensitivity over time: its usual size, and its direction relative to that size."""
 
-    log_magnitude: float = 0.0
+    log_magnitude: LogOfFloat = 0.0
     """Exponential mean of log |s|: a geometric mean, so that one wild batch does not set the scale."""
     direction: float = 0.0
     """Exponential mean of s/magnitude cut to ±1: near ±1 while batches agree, near 0 while they do not."""

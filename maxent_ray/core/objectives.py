@@ -13,8 +13,9 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
+from maxent_ray.core.field_kinds import Within
 from maxent_ray.errors import ConfigError, UnknownObjectiveError
 
 ANALYTIC_METHODS = ("analytic", "analytic_grad", "potential")
@@ -50,7 +51,7 @@ class Sensitivity:
     """β of the same."""
     version: int
     """Version of these coefficients: decisions since then have not shown in the batch."""
-    share: float
+    share: Annotated[float, Within(1e-9, 1.0)]
     """Share of one batch's gradient in the live optimiser's step, and in each unrolled one: (1 − β₁)/(1 − β₁ᵗ) of
     Adam after t updates, 1 without momentum. What lasts has 1/share of the unrolled effect on every real step."""
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from functools import reduce
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from maxent_ray.core import weighting
+from maxent_ray.core.field_kinds import NonNegative, Within
+from maxent_ray.core.reading import first_problem, read_dataclass
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -47,11 +48,11 @@ class BatchStatistics:
     """Σ over tokens of the policy's entropy, nats."""
     policy_kl_sum: float = 0.0
     """Σ over tokens of KL(π_θ‖π_ref), nats."""
-    entropy_tau_sum: float = 0.0
-    """Σ over groups of dH(w)/dτ."""
+    entropy_tau_sum: NonNegative = 0.0
+    """Σ over groups of dH(w)/dτ (not negative)."""
     entropy_beta_sum: float = 0.0
     """Σ over groups of dH(w)/dβ."""
-    kl_beta_sum: float = 0.0
+    kl_beta_sum: Annotated[float, Within(most=0.0)] = 0.0
     """Σ over groups of dKL(w‖p)/dβ (not positive)."""
 
     def mean(self, signal: str) -> float | None:
@@ -72,23 +73,26 @@ class BatchStatistics:
         """Share of the groups whose rewards all tie, 0 … 1 (0 for an empty batch)."""
         return self.tied_groups / self.groups if self.groups else 0.0
 
-    def invalid_field(self) -> tuple[str, float] | None:
-        """Name and value of the first field that is not finite, or is a negative count; None when all are usable."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            is_count = not field.name.endswith("_sum")
-            if not math.isfinite(value) or (is_count and value < 0):
-                return field.name, value
-        return None
+    def invalid_field(self) -> tuple[str, object] | None:
+        """Name and value of the first field that is no number, not finite, too large or of a sign that it cannot have.
+
+        None when all are usable.
+        """
+        problem = first_problem(self)
+        return None if problem is None else (problem.path, problem.value)
 
     def to_dict(self) -> dict[str, float]:
         """Plain numbers, ready for JSON."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, float]) -> BatchStatistics:
-        """Inverse of :meth:`to_dict`."""
-        return cls(**values)  # type: ignore[arg-type]
+    def from_dict(cls, values: object) -> BatchStatistics:
+        """Inverse of :meth:`to_dict`.
+
+        Raises:
+            InvalidReportError: an entry is missing, unknown, of another type, or out of range; names it and its value.
+        """
+        return read_dataclass(cls, values, "statistics")
 
 
 _COUNTED_IN = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 from typing import Any
 
 import pytest
@@ -57,24 +58,24 @@ def test_a_fresh_state_survives_json() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("tau", math.nan, "tau is nan; it must be finite and >= 0"),
-        ("tau", -0.1, "tau is -0.1; it must be finite and >= 0"),
-        ("tau", None, "tau is None; it must be finite and >= 0"),
-        ("beta", math.inf, "beta is inf; it must be finite and >= 0"),
-        ("beta", "0.1", "beta is 0.1; it must be finite and >= 0"),
-        ("tau_rule/ema.mean", math.nan, "tau_rule.ema.mean is nan; it must be finite"),
-        ("beta_rule/step.updates", math.inf, "beta_rule.step.updates is inf; it must be finite"),
-        ("window/policy_kl_sum", math.nan, "window.policy_kl_sum is nan; it must be finite"),
+        ("tau", math.nan, "tau is nan; it must be a finite number >= 0"),
+        ("tau", -0.1, "tau is -0.1; it must be a finite number >= 0"),
+        ("tau", None, "tau is None; it must be a finite number >= 0"),
+        ("beta", math.inf, "beta is inf; it must be a finite number >= 0"),
+        ("beta", "0.1", "beta is '0.1'; it must be a finite number >= 0"),
+        ("tau_rule/ema.mean", math.nan, "tau_rule.ema.mean is nan; it must be a finite number"),
+        ("beta_rule/step.updates", math.inf, "beta_rule.step.updates is inf; it must be a finite number"),
+        ("window/policy_kl_sum", math.nan, "window.policy_kl_sum is nan; it must be a finite number"),
         ("decoupling/step", 0.5, "decoupling.step is 0.5; it must be a whole number >= -1"),
         ("decoupling/authority/updates", -1, "decoupling.authority.updates is -1; it must be a whole number >= 0"),
-        ("decoupling/kl/level_level", -1e-9, "decoupling.kl.level_level is -1e-09; it must be finite and >= 0"),
-        ("decoupling/kl/push", math.nan, "decoupling.kl.push is nan; it must be finite"),
+        ("decoupling/kl/level_level", -1e-9, "decoupling.kl.level_level is -1e-09; it must be a finite number >= 0"),
+        ("decoupling/kl/push", math.nan, "decoupling.kl.push is nan; it must be a finite number"),
         ("decoupling/step", math.nan, "decoupling.step is nan; it must be a whole number >= -1"),
-        ("sensitivities/kl_beta/direction", math.nan, "sensitivities.kl_beta.direction is nan; it must be finite"),
+        ("sensitivities/kl_beta/direction", math.nan, "sensitivities.kl_beta.direction is nan; it must be a finite"),
     ],
 )
 def test_a_number_that_decisions_rest_on_must_be_one(path: str, value: object, message: str) -> None:
-    with pytest.raises(InvalidReportError, match=f"controller state's {message}"):
+    with pytest.raises(InvalidReportError, match=f"^controller state\\.{re.escape(message)}"):
         ControllerState.from_dict(with_value(path, value))
 
 
@@ -82,14 +83,14 @@ def test_a_number_that_decisions_rest_on_must_be_one(path: str, value: object, m
     ("path", "where"),
     [
         ("epoch", "controller state"),
-        ("window/epoch", "controller state's window"),
-        ("decoupling/authority/epoch", "controller state's decoupling.authority"),
-        ("sensitivities/epoch", "controller state's sensitivities"),
-        ("sensitivities/entropy_tau/epoch", "controller state's sensitivities.entropy_tau"),
+        ("window/epoch", "controller state.window"),
+        ("decoupling/authority/epoch", "controller state.decoupling.authority"),
+        ("sensitivities/epoch", "controller state.sensitivities"),
+        ("sensitivities/entropy_tau/epoch", "controller state.sensitivities.entropy_tau"),
     ],
 )
 def test_an_unknown_key_is_named(path: str, where: str) -> None:
-    with pytest.raises(InvalidReportError, match=rf"^{where} has unknown or missing keys \['epoch'\]; it needs"):
+    with pytest.raises(InvalidReportError, match=rf"^{where} is a dict; .* keys .*\(unknown: 'epoch'\)$"):
         ControllerState.from_dict(with_value(path, 1))
 
 
@@ -97,7 +98,7 @@ def test_an_unknown_key_is_named(path: str, where: str) -> None:
 def test_a_missing_key_is_named(name: str) -> None:
     values = STATE.to_dict()
     del values[name]
-    with pytest.raises(InvalidReportError, match=rf"unknown or missing keys \['{name}'\]"):
+    with pytest.raises(InvalidReportError, match=rf"\(missing: '{name}'\)$"):
         ControllerState.from_dict(values)
 
 

@@ -97,7 +97,7 @@ INVALID = {
     "statistics.policy_kl_sum is inf": {"statistics": BatchStatistics(policy_kl_sum=math.inf)},
     "statistics.tokens is -4": {"statistics": BatchStatistics(tokens=-4)},
     "step is 9, but step 1 was expected": {"step": 9},
-    "controller state's tau is nan": {"state": {**ControllerState(0.1, 0.1).to_dict(), "tau": math.nan}},
+    "controller state.tau is nan": {"state": {**ControllerState(0.1, 0.1).to_dict(), "tau": math.nan}},
     **{
         f"gradients.sensitivity.{name} is {value}": {
             "gradients": dataclasses.replace(
