@@ -19,6 +19,7 @@ from maxent_ray.cli_options import (
     SETTINGS,
     WHAT,
     ConfigFile,
+    DashboardHost,
     GpusPerWorker,
     Mode,
     Name,
@@ -95,6 +96,7 @@ def train(
     use_gpu: UseGpu = None,
     gpus_per_worker: GpusPerWorker = None,
     ray_address: RayAddress = None,
+    dashboard_host: DashboardHost = None,
     name: Name = None,
     results: Results = Path("results"),
     resume: Resume = None,
@@ -110,13 +112,15 @@ def train(
     - train/: the checkpoints that --resume needs
     """
     from maxent_ray import commands
+    from maxent_ray.cluster import ClusterOptions
 
     place = commands.Place.of(name or commands.default_name("train"), results, resume)
     flags = {
         **_shared(steps, seed, num_workers, use_gpu, gpus_per_worker),
         **(commands.OBJECTIVES[objective.value] if objective else {}),
     }
-    commands.train(place, commands.settings(place, config, flags, overrides), ray_address)
+    cluster = ClusterOptions(ray_address, dashboard_host)
+    commands.train(place, commands.settings(place, config, flags, overrides), cluster)
 
 
 @app.command(
@@ -146,6 +150,7 @@ def compare(
     use_gpu: UseGpu = None,
     gpus_per_worker: GpusPerWorker = None,
     ray_address: RayAddress = None,
+    dashboard_host: DashboardHost = None,
     name: Name = None,
     results: Results = Path("results"),
     resume: Resume = None,
@@ -162,6 +167,7 @@ def compare(
     - tune/: what --resume needs
     """
     from maxent_ray import commands
+    from maxent_ray.cluster import ClusterOptions
 
     place = commands.Place.of(name or commands.default_name("compare"), results, resume)
     flags = {
@@ -170,7 +176,8 @@ def compare(
         "tune.mode": mode and mode.value,
         "tune.references": False if no_references else None,
     }
-    commands.compare(place, commands.settings(place, config, flags, overrides), ray_address)
+    cluster = ClusterOptions(ray_address, dashboard_host)
+    commands.compare(place, commands.settings(place, config, flags, overrides), cluster)
 
 
 @app.command(
@@ -200,6 +207,7 @@ def sweep(
     use_gpu: UseGpu = None,
     gpus_per_worker: GpusPerWorker = None,
     ray_address: RayAddress = None,
+    dashboard_host: DashboardHost = None,
     name: Name = None,
     results: Results = Path("results"),
     resume: Resume = None,
@@ -210,6 +218,7 @@ def sweep(
     trial is cloned. Ends with the same table, and writes the same files, as compare.
     """
     from maxent_ray import commands
+    from maxent_ray.cluster import ClusterOptions
 
     place = commands.Place.of(name or commands.default_name("sweep"), results, resume)
     flags = {
@@ -218,7 +227,8 @@ def sweep(
         "tune.samples": samples,
         "tune.references": False if no_references else None,
     }
-    commands.sweep(place, commands.settings(place, config, flags, overrides), ray_address)
+    cluster = ClusterOptions(ray_address, dashboard_host)
+    commands.sweep(place, commands.settings(place, config, flags, overrides), cluster)
 
 
 @app.command(

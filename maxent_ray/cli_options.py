@@ -88,6 +88,14 @@ RayAddress = Annotated[
         help="Cluster to join; 'auto': the one on this machine. Left out: a local one is started.",
     ),
 ]
+DashboardHost = Annotated[
+    str | None,
+    option(
+        panel=MACHINE,
+        metavar="HOST",
+        help="Where the dashboard of a local cluster listens. Left out: 127.0.0.1, for this machine alone.",
+    ),
+]
 Name = Annotated[
     str | None,
     option(panel=OUTPUT, metavar="NAME", help="Folder under --results. Left out: the command and the time."),

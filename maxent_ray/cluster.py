@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
 import socket
@@ -12,14 +13,57 @@ from pathlib import Path
 
 import ray
 
-from maxent_ray.errors import ResourceError
+from maxent_ray.errors import ConfigError, ResourceError
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """Rows and checkpoints of small policies pass through it; Ray's default would be a third of the memory."""
 CONNECT_TIMEOUT_S = 5.0
+LOOPBACK = "127.0.0.1"
+AUTH_MODE = "RAY_AUTH_MODE"
+"""Ray's own switch. Ray sets it to ``token`` for a cluster that it starts, unless the user chose; we never touch it."""
 _TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _TOKEN_FILE = Path("~/.ray/auth_token")
 _TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """Which cluster a command asks for."""
+
+    address: str | None = None
+    """Of a cluster to join, as in ``RAY_ADDRESS`` (which ``ray job submit`` sets; ``auto`` finds one on this machine).
+    None starts a local one. Where this process uses Ray already, that is used, and stays."""
+    dashboard_host: str | None = None
+    """Where the dashboard of a cluster that is started listens; None is the loopback address: this machine alone."""
+
+    def check(self) -> None:
+        """See that the dashboard may listen where it is asked to, before anything starts.
+
+        Raises:
+            ConfigError: names ``--dashboard-host`` and its value.
+        """
+        host = self.dashboard_host
+        if host is None:
+            return
+        if self.address is not None or ray.is_initialized():
+            joined = f"the cluster at {self.address!r}" if self.address else "the cluster that this process uses"
+            raise ConfigError(
+                f"--dashboard-host is {host!r}, but {joined} has its dashboard already; leave it out, or leave out "
+                "--ray-address (RAY_ADDRESS) to start a cluster"
+            )
+        if not is_loopback(host) and not token_required():
+            raise ConfigError(
+                f"--dashboard-host is {host!r} and {AUTH_MODE} is {os.environ[AUTH_MODE]!r}: whoever reaches that "
+                f"address could run programs as you, without a token; unset {AUTH_MODE}, or let it be {LOOPBACK}"
+            )
+        try:
+            family = socket.getaddrinfo(host, None)[0][0]
+            socket.create_server((host, 0), family=family).close()
+        except OSError as error:
+            raise ConfigError(
+                f"--dashboard-host is {host!r} ({error}); give an address of this machine, such as {LOOPBACK}, or "
+                "0.0.0.0 for all of them"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -34,6 +78,32 @@ class Cluster:
     """Its address, with the port that it really got; None where it does not run."""
     token_command: str | None
     """Prints the token that the dashboard asks for; None when it asks for none."""
+    dashboard_host: str = LOOPBACK
+    """Where the dashboard listens, if this process started it."""
+
+    def warnings(self) -> list[str]:
+        """What a user should know about who else can get in.
+
+        Example:
+            >>> Cluster(True, 2, 0, None, "cat ~/.ray/auth_token").warnings()
+            []
+            >>> for line in Cluster(True, 2, 0, None, "cat ~/.ray/auth_token", "0.0.0.0").warnings():
+            ...     print(line)
+            Warning: the dashboard listens on 0.0.0.0, not only for this machine: whoever has the token can run
+            programs as you, and it travels unencrypted
+        """
+        lines = []
+        if self.started and not is_loopback(self.dashboard_host):
+            lines.append(
+                f"Warning: the dashboard listens on {self.dashboard_host}, not only for this machine: whoever has the "
+                "token can run programs as you, and it travels unencrypted"
+            )
+        if self.started and self.token_command is None:
+            lines.append(
+                f"Warning: token authentication is off ({AUTH_MODE}): whoever reaches this machine's ports can run "
+                "programs as you"
+            )
+        return lines
 
     def describe(self) -> list[str]:
         """What a user is told: what there is, where to look, and how to get in.
@@ -54,38 +124,68 @@ class Cluster:
         return lines
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches ``host``; a name other than ``localhost`` counts as not.
+
+    Example:
+        >>> [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::", "192.0.2.7", "my-host")]
+        [True, True, True, False, False, False, False]
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def token_required() -> bool:
+    """Whether a cluster that is started now will ask for a token: so it is, unless the user chose otherwise."""
+    return os.environ.get(AUTH_MODE, "token").lower() == "token"
+
+
 @contextmanager
-def ray_cluster(address: str | None = None) -> Iterator[Cluster]:
+def ray_cluster(options: ClusterOptions | None = None) -> Iterator[Cluster]:
     """Ray for the duration of a command.
 
     Args:
-        address: Of a cluster to join, as in ``RAY_ADDRESS`` (which ``ray job submit`` sets; ``auto`` finds one
-            on this machine). None starts a local one. Where this process uses Ray already, that is used, and
-            stays.
+        options: What to join or start.
 
     Raises:
-        ResourceError: there is no cluster at ``address``.
+        ConfigError: the dashboard must not, or cannot, listen where ``options`` says.
+        ResourceError: there is no cluster at ``options.address``.
     """
+    options = options or ClusterOptions()
+    options.check()
     if ray.is_initialized():
         yield _describe(started=False, dashboard=None)
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.getLogger(_TOKEN_LOGGER).setLevel(logging.ERROR)  # our own lines say it
-    dashboard = _start() if address is None else join(address)
+    host = options.dashboard_host or LOOPBACK
+    dashboard = _start(host) if options.address is None else join(options.address)
     try:
-        yield _describe(started=address is None, dashboard=dashboard)
+        yield _describe(started=options.address is None, dashboard=dashboard, dashboard_host=host)
     finally:
         ray.shutdown()
 
 
-def _start() -> str | None:
+def _start(dashboard_host: str) -> str | None:
     # Workers' chatter would break the live table; it is in the session's logs.
-    return ray.init(
+    dashboard = ray.init(
         address="local",
+        dashboard_host=dashboard_host,
         object_store_memory=OBJECT_STORE_BYTES,
         log_to_driver=False,
         logging_level=logging.WARNING,
     ).dashboard_url
+    _keep_token_private()
+    return dashboard
+
+
+def _keep_token_private() -> None:
+    """Ray writes the token with the rights that the umask leaves, which lets other users of the machine read it."""
+    token = _TOKEN_FILE.expanduser()
+    if token.is_file() and token.stat().st_uid == os.getuid() and token.stat().st_mode & 0o077:
+        token.chmod(0o600)
 
 
 def join(address: str) -> str | None:
@@ -118,7 +218,7 @@ def _probe(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
 
 
-def _describe(*, started: bool, dashboard: str | None) -> Cluster:
+def _describe(*, started: bool, dashboard: str | None, dashboard_host: str = LOOPBACK) -> Cluster:
     resources = ray.cluster_resources()
     return Cluster(
         started=started,
@@ -126,12 +226,13 @@ def _describe(*, started: bool, dashboard: str | None) -> Cluster:
         gpus=resources.get("GPU", 0.0),
         dashboard=f"http://{dashboard}" if dashboard else None,
         token_command=_token_command(),
+        dashboard_host=dashboard_host,
     )
 
 
 def _token_command() -> str | None:
     """Ray sets ``RAY_AUTH_MODE=token`` for a cluster that it starts, unless the variable says otherwise."""
-    if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
+    if os.environ.get(AUTH_MODE, "").lower() != "token":
         return None
     if not any(name in os.environ for name in _TOKEN_VARIABLES) and _TOKEN_FILE.expanduser().is_file():
         return f"cat {_TOKEN_FILE}"

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from maxent_ray.cluster import ray_cluster
+from maxent_ray.cluster import ClusterOptions, ray_cluster
 from maxent_ray.command_tables import held_out_table, points_table
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config_loading import load_config
@@ -119,34 +119,35 @@ def check_inputs(config: ExperimentConfig) -> None:
     build_task(config.task.name, held_out_count=config.task.held_out_prompts, seed=config.task.seed)
 
 
-def train(place: Place, config: ExperimentConfig, ray_address: str | None) -> None:
+def train(place: Place, config: ExperimentConfig, options: ClusterOptions) -> None:
     """``maxent-ray train``."""
     from maxent_ray.train.loop import run_training  # loads transformers
 
     place.check_free()
     console, started = make_console(), time.monotonic()
-    with ray_cluster(ray_address) as cluster:
+    with ray_cluster(options) as cluster:
         _say(console, [*cluster.describe(), *_where(place)])
+        _say(console, cluster.warnings(), style="yellow")
         with Progress(config.train.steps, config.train.steps, console=console) as progress:
             progress.phase("training")
             run_training(config, name=place.name, results=place.results, resume=place.resume, listeners=[progress])
     show_results(place.folder, console, time.monotonic() - started, plot=_plot_run)
 
 
-def compare(place: Place, config: ExperimentConfig, ray_address: str | None) -> None:
+def compare(place: Place, config: ExperimentConfig, options: ClusterOptions) -> None:
     """``maxent-ray compare``."""
     space = build_search_space(config)
     planned = population(config, space) + (references(config, space) if config.tune.references else [])
-    _run_trials(place, config, ray_address, planned, run_comparison)
+    _run_trials(place, config, options, planned, run_comparison)
 
 
-def sweep(place: Place, config: ExperimentConfig, ray_address: str | None) -> None:
+def sweep(place: Place, config: ExperimentConfig, options: ClusterOptions) -> None:
     """``maxent-ray sweep``."""
     space = build_search_space(config)
     searched = space.only([key for key in TARGETS if key in space.names])
     planned = variants(config, sweep_points(config, searched, SWEEP_POINTS))
     planned += references(config, space) if config.tune.references else []
-    _run_trials(place, config, ray_address, planned, run_sweep, print_sweep)
+    _run_trials(place, config, options, planned, run_sweep, print_sweep)
 
 
 def print_sweep(summary: Summary, console: Console) -> None:
@@ -206,7 +207,7 @@ def make_console() -> Console:
 def _run_trials(
     place: Place,
     config: ExperimentConfig,
-    ray_address: str | None,
+    options: ClusterOptions,
     planned: Sequence[TrialSpec],
     run: Callable[..., RunResult],
     show: Callable[[Summary, Console], None] = print_comparison,
@@ -214,8 +215,9 @@ def _run_trials(
     """Run trials with a live table, then summarise, plot and print."""
     place.check_free()
     console, started = make_console(), time.monotonic()
-    with ray_cluster(ray_address) as cluster:
+    with ray_cluster(options) as cluster:
         _say(console, [*cluster.describe(), *_where(place)])
+        _say(console, cluster.warnings(), style="yellow")
         total = sum(spec.steps for spec in planned)
         with Progress(total, config.train.steps, console=console) as progress:
             progress.phase(f"training {len(planned)} trials")
@@ -235,6 +237,6 @@ def _where(place: Place) -> list[str]:
     return [f"Results: {place.folder.resolve()} (Ctrl-C stops; --resume {place.folder} goes on)"]
 
 
-def _say(console: Console, lines: Sequence[str]) -> None:
+def _say(console: Console, lines: Sequence[str], style: str = "") -> None:
     for line in lines:
-        console.print(Text(line), soft_wrap=True)
+        console.print(Text(line, style=style), soft_wrap=True)

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from maxent_ray import commands
 from maxent_ray.cli import app
+from maxent_ray.cluster import ClusterOptions
 from maxent_ray.commands import OBJECTIVES, Place, settings
 from maxent_ray.config_loading import load_config
 from maxent_ray.errors import MaxentRayError
@@ -53,6 +54,7 @@ def test_help_names_groups_and_options(command: str) -> None:
     if command in RUNNING:
         for option in ("--name", "--results", "--resume", "--steps", "--seed", "--num-workers", "--gpus-per-worker"):
             assert option in help_text
+        assert "--dashboard-host" in help_text
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -117,7 +119,7 @@ BAD_INPUT = {
 def test_bad_input_ends_in_one_line_that_names_it(
     arguments: list[str], named: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def started(address: str | None) -> None:
+    def started(options: ClusterOptions) -> None:
         raise AssertionError("a cluster was started")
 
     monkeypatch.setattr(commands, "ray_cluster", started)
@@ -126,6 +128,17 @@ def test_bad_input_ends_in_one_line_that_names_it(
     assert result.output.startswith("error: ")
     assert named in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("command", RUNNING)
+def test_an_open_dashboard_without_a_token_is_refused(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    result = run(command, "--dashboard-host", "0.0.0.0", "--results", str(tmp_path))
+    assert result.exit_code == 2
+    assert result.output.startswith("error: --dashboard-host is '0.0.0.0'")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_without_tokenizer_is_refused_before_anything_starts(tmp_path: Path) -> None:
