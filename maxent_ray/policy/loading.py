@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -23,7 +25,8 @@ from transformers.utils import logging as transformers_logging
 from maxent_ray.errors import PolicyLoadError
 from maxent_ray.policy.source import find_source, hub_answers, source_advice
 
-_LOAD_ERRORS = (OSError, ValueError, RuntimeError, ImportError, SafetensorError)
+# An index may lead from safetensors to a pickle; transformers reads that with `weights_only`, and refuses what is more.
+_LOAD_ERRORS = (OSError, ValueError, RuntimeError, ImportError, SafetensorError, UnpicklingError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,12 +138,21 @@ def parameter_count(model: nn.Module) -> int:
 def _load_model(source: Path | str, name: str, local_only: bool, dtype: torch.dtype) -> PreTrainedModel:
     with _no_progress_bars():
         try:
+            # Read apart, so that our attention replaces one that it names: that may be code on the hub.
+            config = AutoConfig.from_pretrained(
+                source,
+                local_files_only=local_only,
+                trust_remote_code=False,  # left out, transformers would ask on a terminal
+            )
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 source,
+                config=config,
                 dtype=dtype,
                 attn_implementation="sdpa",
                 local_files_only=local_only,
                 output_loading_info=True,
+                use_safetensors=True,
+                trust_remote_code=False,
             )
         except _LOAD_ERRORS as error:
             raise _load_error(source, name, "model", local_only, error) from error
@@ -157,7 +169,9 @@ def _load_model(source: Path | str, name: str, local_only: bool, dtype: torch.dt
 
 def _load_tokenizer(source: Path | str, name: str, local_only: bool) -> PreTrainedTokenizerBase:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", local_files_only=local_only)
+        tokenizer = AutoTokenizer.from_pretrained(
+            source, padding_side="left", local_files_only=local_only, trust_remote_code=False
+        )
     except _LOAD_ERRORS as error:
         raise _load_error(source, name, "tokenizer", local_only, error) from error
     if tokenizer.eos_token_id is None:

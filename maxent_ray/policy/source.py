@@ -15,7 +15,7 @@ EMBEDDED_FOLDER = Path(__file__).parent / "assets" / "default"
 
 _NEEDED_FILES = {
     "model configuration": ("config.json",),
-    "model weights": ("*.safetensors", "pytorch_model*.bin"),
+    "model weights": ("*.safetensors",),
     "tokenizer": (
         "tokenizer.json",
         "tokenizer_config.json",
@@ -25,6 +25,11 @@ _NEEDED_FILES = {
         "spiece.model",
     ),
 }
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_CONVERT = (
+    "weights are read as safetensors alone, because loading a pickle can run any program; if you trust where it came "
+    "from, convert it: AutoModelForCausalLM.from_pretrained(source).save_pretrained(folder), and give that folder"
+)
 _HUB_TIMEOUT_SECONDS = 5.0
 
 
@@ -88,7 +93,7 @@ def source_advice(source: Path | str, local_only: bool) -> str:
             f"there is no folder of that name, the hub ({hub_constants.ENDPOINT}) does not answer and the "
             "local cache has no complete copy: download it where there is a network, and give its folder"
         )
-    return "there is no folder of that name; check the spelling of the hub name and your access to it"
+    return f"there is no folder of that name; check the spelling of the hub name and your access to it; {_CONVERT}"
 
 
 def _looks_like_path(model: str) -> bool:
@@ -102,6 +107,9 @@ def _check_folder(folder: Path) -> None:
         for what, patterns in _NEEDED_FILES.items()
         if not any(any(folder.glob(pattern)) for pattern in patterns)
     ]
+    pickles = [file.name for pattern in _PICKLES for file in sorted(folder.glob(pattern))]
+    if pickles and not any(folder.glob("*.safetensors")):
+        raise PolicyLoadError(f"model folder {str(folder)!r} has its weights in a pickle, {pickles[0]}; {_CONVERT}")
     if missing:
         raise PolicyLoadError(
             f"model folder {str(folder)!r} has no {', no '.join(missing)}; write it there with "
