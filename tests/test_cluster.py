@@ -48,13 +48,26 @@ with ray_cluster(ClusterOptions(dashboard_host=host)) as cluster:
     print(status(url), status(url, Authorization="Bearer " + 64 * "0"), status(url, **bearer))
     print(cluster.token_command)
     print(oct(token.stat().st_mode & 0o777) if token.exists() else None)
+    if sys.argv[1:]:
+        break_in()
+"""
+
+BREAK_IN = """
+def break_in():
+    import ray, subprocess
+    address = ray.get_runtime_context().gcs_address
+    knock = f"from ray._raylet import GcsClient as G; G(address={address!r}).get_all_node_info(timeout=2); print('in')"
+    for change in {}, {"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_TOKEN": 64 * "0"}:
+        done = subprocess.run([sys.executable, "-c", knock], env=os.environ | change, capture_output=True, text=True)
+        print(done.stdout.strip() or "out")
+    print(status(f"http://127.0.0.1:{ray.nodes()[0]['MetricsExportPort']}/metrics"))
 """
 
 
 def own_cluster(folder: Path, *host: str, **environment: str) -> list[str]:
     """What a new process that starts a cluster sees of it, in a home without a token."""
     done = subprocess.run(
-        [sys.executable, "-c", OWN_CLUSTER, *host],
+        [sys.executable, "-c", BREAK_IN + OWN_CLUSTER, *host],
         capture_output=True,
         text=True,
         cwd=folder,
@@ -74,7 +87,10 @@ def test_a_cluster_of_its_own_asks_for_a_token_and_shows_its_dashboard_to_this_m
 @pytest.mark.ray
 @pytest.mark.slow
 def test_asked_to_the_dashboard_listens_elsewhere_with_a_warning_and_still_asks_for_the_token(tmp_path: Path) -> None:
-    assert own_cluster(tmp_path, "0.0.0.0")[:2] == ["token 0.0.0.0 1", "401 403 200"]
+    seen = own_cluster(tmp_path, "0.0.0.0")
+    assert seen[:2] == ["token 0.0.0.0 1", "401 403 200"]
+    assert seen[4:7] == ["in", "out", "out"]  # with the token, with none, with another one
+    assert seen[7] == "200"  # Ray shows its metrics to everyone: security.md says so
 
 
 @pytest.mark.ray
