@@ -17,6 +17,7 @@ from maxent_ray.core.meta_gradient import Form
 from maxent_ray.core.statistics import EntropySignal, KlSignal
 from maxent_ray.errors import ConfigError
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -265,8 +266,8 @@ class Uniform(Section):
     """Uniform on [low, high]; perturbations are clamped to it."""
 
     type: Literal["uniform"] = "uniform"
-    low: float
-    high: float
+    low: Finite
+    high: Finite
 
     @model_validator(mode="after")
     def _ordered(self) -> Uniform:

@@ -54,12 +54,16 @@ class SearchKey:
         """The nearest value that the domain holds.
 
         Raises:
-            ConfigError: the domain is a choice without numbers and does not hold the value.
+            ConfigError: the domain is one of numbers and the value is none, or it is a choice without numbers and
+                does not hold the value.
         """
         if isinstance(self.domain, Choice):
             return value if value in self.domain.values else self._nearest(value, self.domain.values)
-        value = min(max(float(value), self.domain.low), self.domain.high)
-        return round(value) if self.integer else value
+        low, high = self.domain.low, self.domain.high
+        if not _is_number(value):
+            raise ConfigError(f"{self.name} is {value!r}; it must be a number, and is searched in [{low}, {high}]")
+        nearest = float(min(max(value, low), high))
+        return round(nearest) if self.integer else nearest
 
     def grid(self, points: int) -> list[Any]:
         """All values of a choice; ``points`` of an interval, evenly spaced (in log space for log-uniform)."""
@@ -71,8 +75,8 @@ class SearchKey:
         return list(dict.fromkeys(values))
 
     def _nearest(self, value: Any, values: Sequence[Any]) -> Any:
-        numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-        if not numbers or not isinstance(value, int | float):
+        numbers = [number for number in values if _is_number(number)]
+        if not numbers or not _is_number(value):
             raise ConfigError(f"{self.name} is {value!r}; valid: {', '.join(map(str, values))}")
         return min(numbers, key=lambda number: abs(number - value))
 
@@ -176,6 +180,10 @@ def _search_key(config: ExperimentConfig, name: str) -> SearchKey:
         except ConfigError as error:
             raise ConfigError(f"tune.search_space[{name!r}] reaches {value!r}: {error}") from None
     return SearchKey(name, domain, _is_integer(name))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value  # nan does not
 
 
 def _perturb(key: SearchKey, value: Any, rng: np.random.Generator) -> tuple[Any, str]:
