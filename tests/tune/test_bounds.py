@@ -143,7 +143,7 @@ def test_what_is_out_of_all_bounds_is_brought_to_the_nearest(value: float) -> No
         assert key.clamp(value) == (3 if value > 0 else 1)
 
 
-@pytest.mark.parametrize("bounds", ["low: .nan, high: 1", "low: 0, high: .inf", "low: -.inf, high: 0", "low: 2, high: 1"])
+@pytest.mark.parametrize("bounds", ["low: .nan, high: 1", "low: 0, high: .inf", "low: -.inf, high: 0"])
 def test_bounds_that_bound_nothing_are_refused(bounds: str) -> None:
     with pytest.raises(ConfigError, match=r"weighting\.kl_target"):
         load_config(overrides=[f"tune.search_space={{weighting.kl_target: {{type: uniform, {bounds}}}}}"])
