@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     )
     from maxent_ray.core.statistics import BatchStatistics
     from maxent_ray.errors import MaxentRayError
-    from maxent_ray.runtime.client import ControllerClient, connect
+    from maxent_ray.runtime.client import ControllerClient
+    from maxent_ray.runtime.connecting import connect
 
 __version__ = "0.1.0"
 
@@ -52,7 +53,7 @@ _HOMES = {
     "TruncatedBackpropControllerObjective": "core.objectives",
     "WeightingSettings": "config",
     "build_controller_objective": "core.objectives",
-    "connect": "runtime.client",
+    "connect": "runtime.connecting",
     "load_config": "config_loading",
 }
 

@@ -232,9 +232,18 @@ class RuntimeSettings(Section):
     """0 waits for the controller at a step's end; 1 overlaps the call with the next rollout."""
     reduction: Literal["actor", "collective"] = "actor"
     timeout_s: Positive = 30.0
+    """Seconds within which a controller that is there answers."""
     retries: Annotated[int, Field(ge=0)] = 3
     backoff_s: NonNegative = 0.5
+    """Seconds before the first retry; doubles with each further one."""
     when_unreachable: Literal["hold", "local", "raise"] = "hold"
+    """After the retries: hold the coefficients, step a copy on the rank's own statistics, or stop."""
+    round_policy: Literal["wait", "quorum"] = "wait"
+    """A rank that does not report in time: stop with an error that names it, or decide without it."""
+    round_timeout_s: Positive = 600.0
+    """Seconds that a rank waits for the others' reports."""
+    quorum_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Smallest share of the ranks that a quorum decides with."""
 
 
 class TrainSettings(Section):

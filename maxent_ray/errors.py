@@ -14,6 +14,7 @@
     ├── RecordingError                     results cannot be written, as when the disk is full
     └── ControllerError                    the controller's side of the runtime
         ├── InvalidReportError (ValueError)    a report carries a value the controller must not use
+        ├── RoundTimeoutError                  ranks did not report in time, and the policy is to wait for them
         └── ControllerUnavailableError         the controller actor did not answer in time
 
 Messages are one argument each, naming the field, its value and what would be valid.
@@ -68,6 +69,10 @@ class ControllerError(MaxentRayError):
 
 class InvalidReportError(ControllerError, ValueError):
     """A report carries a value that the controller must not use; its state is unchanged."""
+
+
+class RoundTimeoutError(ControllerError):
+    """Some ranks did not report a step in time, and too few others did to decide without them."""
 
 
 class ControllerUnavailableError(ControllerError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -12,6 +13,7 @@ from maxent_ray.core.controller_config import ControllerConfig
 from maxent_ray.errors import ConfigError, ControllerUnavailableError
 from maxent_ray.runtime.metrics import ControllerMetrics
 from maxent_ray.runtime.protocol import Answer, Report, StateLoad
+from maxent_ray.runtime.rounds import RoundPolicy
 from maxent_ray.runtime.service import ControllerService
 
 
@@ -21,7 +23,9 @@ class Description:
 
     run_id: str
     config: ControllerConfig
-    world_size: int
+    world_size: int = field(compare=False)
+    """May change with a load."""
+    policy: RoundPolicy = RoundPolicy()
     generation: int = field(default=0, compare=False)
     """How often a state was loaded."""
 
@@ -29,8 +33,8 @@ class Description:
 class ControllerActor:
     """One run's :class:`ControllerService`; ``report`` returns when the round is closed."""
 
-    def __init__(self, run_id: str, config: ControllerConfig, world_size: int) -> None:
-        self._service = ControllerService(run_id, config, world_size)
+    def __init__(self, run_id: str, config: ControllerConfig, world_size: int, policy: RoundPolicy) -> None:
+        self._service = ControllerService(run_id, config, world_size, policy=policy)
         self._metrics = ControllerMetrics(run_id, config.objective or "fixed")
         self._changed = asyncio.Event()
 
@@ -40,19 +44,39 @@ class ControllerActor:
             raise ControllerUnavailableError(
                 f"run {report.run_id!r}: the actor serves run {self._service.run_id!r} at present"
             )
-        version = self._service.state.version
-        answer = self._service.report(report)
-        if self._service.state.version != version:
-            self._publish(version)
-            self._wake()
+        service, version = self._service, self._service.state.version
+        answer = service.report(report)
+        self._spread(service, version)
+        deadline = time.monotonic() + service.policy.timeout_s
         while answer is None:
-            await self._changed.wait()
-            if self._service.generation != report.generation:
-                raise ControllerUnavailableError(
-                    f"the round of step {report.step} was dropped: another state was loaded"
-                )
-            answer = self._service.answer(report.step)
+            answer = await self._wait(service, report, deadline)
         return answer
+
+    async def _wait(self, service: ControllerService, report: Report, deadline: float) -> Answer | None:
+        """Wait until something changes; when the time is up, the policy says what becomes of the round."""
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                await self._changed.wait()
+        except TimeoutError:
+            version = service.state.version
+            try:
+                return service.time_out(report.step)
+            finally:
+                self._spread(service, version)
+        if self._service is not service or service.generation != report.generation:
+            raise ControllerUnavailableError(
+                f"the round of step {report.step} was dropped: another state was loaded"
+            )
+        return service.answer(report.step)
+
+    def _spread(self, service: ControllerService, version: int) -> None:
+        """Tell metrics and waiting ranks about the rounds that were decided since ``version``."""
+        if service.state.version == version:
+            return
+        for decision in service.decisions(version):
+            self._metrics.publish(decision)
+        self._metrics.publish_unreachable(service.counters()["unreachable_steps"])
+        self._wake()
 
     async def load_state(self, load: StateLoad) -> int:
         """Go on from a state; whoever waits for a round of the old one is released with an error."""
@@ -60,7 +84,7 @@ class ControllerActor:
         self._wake()
         return generation
 
-    async def restart(self, run_id: str, config: ControllerConfig, world_size: int) -> None:
+    async def restart(self, run_id: str, config: ControllerConfig, world_size: int, policy: RoundPolicy) -> None:
         """Serve another run from its beginning, in the same process: a new one would take seconds.
 
         Whoever waits for the former run is released with an error. Nothing happens if ``run_id`` is served already.
@@ -68,14 +92,16 @@ class ControllerActor:
         former = self._service
         if former.run_id == run_id:
             return
-        self._service = ControllerService(run_id, config, world_size, generation=former.generation + 1)
+        self._service = ControllerService(
+            run_id, config, world_size, policy=policy, generation=former.generation + 1
+        )
         self._metrics = ControllerMetrics(run_id, config.objective or "fixed")
         self._wake()
 
     async def describe(self) -> Description:
         """What the actor was created with."""
         service = self._service
-        return Description(service.run_id, service.config, service.world_size, service.generation)
+        return Description(service.run_id, service.config, service.world_size, service.policy, service.generation)
 
     async def state(self) -> dict[str, Any]:
         """``ControllerState.to_dict()`` after the last closed round."""
@@ -89,11 +115,6 @@ class ControllerActor:
         """The service's counters."""
         return self._service.counters()
 
-    def _publish(self, since_version: int) -> None:
-        for decision in self._service.decisions(since_version):
-            self._metrics.publish(decision)
-        self._metrics.publish_unreachable(self._service.counters()["unreachable_steps"])
-
     def _wake(self) -> None:
         """Wake everyone who waits now; later waiters get a new event."""
         self._changed.set()
@@ -101,7 +122,12 @@ class ControllerActor:
 
 
 def get_or_create(
-    run_id: str, config: ControllerConfig, world_size: int, namespace: str, name: str | None = None
+    run_id: str,
+    config: ControllerConfig,
+    world_size: int,
+    namespace: str,
+    name: str | None = None,
+    policy: RoundPolicy = RoundPolicy(),
 ) -> Any:
     """The run's actor, created by whoever comes first. It needs no CPU and restarts empty after a crash.
 
@@ -123,7 +149,7 @@ def get_or_create(
             max_restarts=-1,
             max_task_retries=0,
         )
-        .remote(run_id, config, world_size)
+        .remote(run_id, config, world_size, policy)
     )
 
 
@@ -135,15 +161,10 @@ def check_same(found: Description, asked: Description) -> None:
     """
     if found == asked:
         return
-    differences = [
-        f"{name} is {there!r} there, {here!r} here"
-        for name, there, here in _pairs(found.config, asked.config)
-        if there != here
-    ]
-    if found.world_size != asked.world_size:
-        differences.append(f"world_size is {found.world_size} there, {asked.world_size} here")
+    pairs = [*_pairs(found.config, asked.config), *_pairs(found.policy, asked.policy)]
+    differences = [f"{name} is {there!r} there, {here!r} here" for name, there, here in pairs if there != here]
     raise ConfigError(f"run {asked.run_id!r} already has a controller, with other settings: {'; '.join(differences)}")
 
 
-def _pairs(a: ControllerConfig, b: ControllerConfig) -> list[tuple[str, object, object]]:
-    return [(field.name, getattr(a, field.name), getattr(b, field.name)) for field in fields(ControllerConfig)]
+def _pairs(a: Any, b: Any) -> list[tuple[str, object, object]]:
+    return [(field.name, getattr(a, field.name), getattr(b, field.name)) for field in fields(a)]

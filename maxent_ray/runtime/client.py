@@ -3,72 +3,32 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.controller_config import ControllerConfig
 from maxent_ray.core.controller_state import Coefficients, ControllerState
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.statistics import BatchStatistics
-from maxent_ray.errors import ConfigError, ControllerUnavailableError, InvalidReportError
+from maxent_ray.errors import ControllerUnavailableError, InvalidReportError, RoundTimeoutError
+from maxent_ray.runtime.agreement import Proposal, RankAgreement
 from maxent_ray.runtime.decision_log import DecisionLog
+from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.runtime.outage import decide_alone
 from maxent_ray.runtime.protocol import Answer, Report, StateLoad, check_statistics
-from maxent_ray.runtime.service import ControllerService
-from maxent_ray.runtime.transport import LocalTransport, Transport
+from maxent_ray.runtime.service import HISTORY_ROUNDS
+from maxent_ray.runtime.transport import Transport
 
-Reduction = Literal["actor", "collective"]
-WhenUnreachable = Literal["hold", "local", "raise"]
-NAMESPACE = "maxent_ray"
 ANSWERED_ROUNDS = 2
 """Rounds whose outcome is kept: what lag 1 needs."""
 
+_INSTEAD = {"hold": "coefficients are held", "local": "this rank steps a copy on its own statistics"}
+
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ClientOptions:
-    """How a client talks to its controller.
-
-    Raises:
-        ConfigError: a value is out of range; the message names it.
-    """
-
-    lag: int = 1
-    """Coefficients of step s come from round s − 1 − lag: 0 waits for the round just reported, 1 overlaps
-    the call with the next step."""
-    reduction: Reduction = "actor"
-    """``actor``: every rank reports. ``collective``: ranks merge by torch.distributed, rank 0 reports."""
-    timeout_s: float = 30.0
-    """Seconds to wait for one answer, the slowest rank included."""
-    retries: int = 3
-    backoff_s: float = 0.5
-    """Seconds before the first retry; doubles with each further one."""
-    when_unreachable: WhenUnreachable = "hold"
-    """After the retries: ``hold`` the coefficients, step a ``local`` controller on this rank's statistics,
-    or ``raise``."""
-
-    def __post_init__(self) -> None:
-        """Check every field."""
-        for name, valid in (
-            ("lag", (0, 1)),
-            ("reduction", get_args(Reduction)),
-            ("when_unreachable", get_args(WhenUnreachable)),
-        ):
-            value = getattr(self, name)
-            if value not in valid:
-                raise ConfigError(f"{name} is {value!r}; valid: {', '.join(map(str, valid))}")
-        if not (math.isfinite(self.timeout_s) and self.timeout_s > 0):
-            raise ConfigError(f"timeout_s is {self.timeout_s}; it must be finite and > 0 seconds")
-        if self.retries < 0:
-            raise ConfigError(f"retries is {self.retries}; it must be >= 0")
-        if not (math.isfinite(self.backoff_s) and self.backoff_s >= 0):
-            raise ConfigError(f"backoff_s is {self.backoff_s}; it must be finite and >= 0 seconds")
 
 
 @dataclass
@@ -92,6 +52,7 @@ class ControllerClient:
         config: The controller's settings.
         transport: The way to the controller.
         options: Lag, patience, and what to do without the controller.
+        agreement: Makes ranks that differ after an outage train with the same; None: nothing is compared.
 
     Example:
         >>> config = ControllerConfig(group_size=8, target_entropy=1.9, target_kl=0.05)
@@ -110,16 +71,21 @@ class ControllerClient:
         config: ControllerConfig,
         transport: Transport,
         options: ClientOptions = ClientOptions(),
+        agreement: RankAgreement | None = None,
     ) -> None:
         self.run_id = run_id
         self.rank = rank
         self.options = options
         self._controller = Controller(config)
         self._transport = transport
+        self._agreement = agreement
+        self._decided_alone: set[int] = set()
         self._pending: OrderedDict[int, _Pending] = OrderedDict()
         self._decisions = DecisionLog()
         self._counts: Counter[str] = Counter()
         self._in_outage = False
+        self._last_error = ""
+        self._warned_of_past = False
         self._generation = transport.generation()
         self._state = self._controller.init()
         self._answered = _before_first_round(self._state)
@@ -135,6 +101,7 @@ class ControllerClient:
         Raises:
             InvalidReportError: the controller refused a report, or this client never reported that round.
             ControllerUnavailableError: the controller did not answer and ``when_unreachable`` is ``raise``.
+            RoundTimeoutError: ranks are missing from the round; names them. The same call may be made again.
         """
         needed = step - 1 - self.options.lag
         self._settle(needed)
@@ -143,21 +110,27 @@ class ControllerClient:
                 f"rank {self.rank}: step {step} trains with the outcome of round {needed}, which this client "
                 f"has not reported or no longer remembers; it knows rounds {sorted(self._answered)}"
             )
+        self._agree(needed)
         return replace(self._answered[needed], step=step)
 
     def report(self, step: int, statistics: BatchStatistics, gradients: ControllerGradients | None = None) -> None:
         """Send what this rank measured in ``step``; the same step a second time is ignored.
 
+        Statistics that cannot be used are not sent. The controller is told that there are none, so that other ranks
+        need not wait for them, and this rank goes on like the others if the caller does.
+
         Raises:
-            InvalidReportError: the statistics are not usable.
+            InvalidReportError: the statistics are not usable; names the field and its value.
         """
         if step in self._pending or step in self._answered:
             return
-        report = self._transport.prepare(
-            Report(self.run_id, self.rank, step, statistics, gradients, unreachable_steps=self._unreachable)
-        )
-        check_statistics(self.rank, step, report.statistics)
-        self._pending[step] = _Pending(report, self._submit(report))
+        unusable = _why_unusable(self.rank, step, statistics)
+        measured = (BatchStatistics(), None) if unusable else (statistics, gradients)
+        report = Report(self.run_id, self.rank, step, *measured, unreachable_steps=self._unreachable, void=unusable)
+        prepared = self._transport.prepare(report)
+        self._pending[step] = _Pending(prepared, self._submit(prepared))
+        if unusable:
+            raise InvalidReportError(unusable)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a checkpoint needs, ready for JSON; waits for the answers of all reports sent.
@@ -195,8 +168,9 @@ class ControllerClient:
         return self._decisions.since(since_version)
 
     def counters(self) -> dict[str, int]:
-        """Retries, failed calls, and the steps decided without the controller, by kind."""
-        return {name: self._counts[name] for name in ("retries", "failed_calls", "held_steps", "local_steps")}
+        """Retries, failed calls, steps decided without the controller, and those that another rank knew better."""
+        names = ("retries", "failed_calls", "held_steps", "local_steps", "corrected_steps")
+        return {name: self._counts[name] for name in names}
 
     def controller_counters(self) -> dict[str, Any]:
         """What the controller itself has counted.
@@ -225,8 +199,9 @@ class ControllerClient:
         )
         try:
             return self._transport.submit(stamped)
-        except ControllerUnavailableError:
+        except ControllerUnavailableError as error:
             self._counts["failed_calls"] += 1
+            self._last_error = str(error)
             return None
 
     def _settle(self, through: int) -> None:
@@ -242,11 +217,45 @@ class ControllerClient:
         state = ControllerState.from_dict(answer.state)
         if state.version >= self._state.version:
             self._state = state
+        self._warn_of_past(step, state.step)
         if answer.decision is not None:
             self._decisions.append(dict(answer.decision))
         self._answered[step] = replace(answer.coefficients, step=step)
         while len(self._answered) > ANSWERED_ROUNDS:
-            self._answered.popitem(last=False)
+            forgotten, _ = self._answered.popitem(last=False)
+            self._decided_alone.discard(forgotten)
+
+    def _agree(self, step: int) -> None:
+        """Take another rank's outcome of a round where it knows better."""
+        if self._agreement is None:
+            return
+        known = self._answered[step]
+        decision = next((d for d in self._decisions.since(known.version - 1) if d["version"] == known.version), None)
+        own = Answer(known, self._state.to_dict(), decision)
+        answer = self._agreement.settle(Proposal(own, step in self._decided_alone))
+        if answer is own:
+            return
+        self._counts["corrected_steps"] += 1
+        self._decided_alone.discard(step)
+        self._state = ControllerState.from_dict(answer.state)
+        self._answered[step] = answer.coefficients
+        self._decisions = DecisionLog(self._decisions.until(answer.coefficients.version - 1))
+        if answer.decision is not None:
+            self._decisions.append(answer.decision)
+
+    def _warn_of_past(self, reported: int, decided: int) -> None:
+        """Once: no rank of a run falls this far behind."""
+        if decided <= reported + HISTORY_ROUNDS or self._warned_of_past:
+            return
+        self._warned_of_past = True
+        logger.warning(
+            "run %r: rank %d reports step %d, but the controller has decided through step %d: it serves another run of "
+            "this name, or an earlier attempt. Load a state, or choose another run_id",
+            self.run_id,
+            self.rank,
+            reported,
+            decided,
+        )
 
     def _await(self, pending: _Pending) -> Answer | None:
         """The answer, or None when the retries are used up. During an outage each round gets a single try."""
@@ -260,9 +269,12 @@ class ControllerClient:
                     answer = self._transport.result(pending.handle, self.options.timeout_s)
                     self._in_outage = False
                     return answer
+            except RoundTimeoutError:
+                pending.handle = self._submit(pending.report)  # for a caller that asks again
+                raise
             except ControllerUnavailableError as error:
                 self._counts["failed_calls"] += 1
-                logger.debug("rank %d, step %d: %s", self.rank, pending.report.step, error)
+                self._last_error = str(error)
         return None
 
     def _wait_before(self, attempt: int) -> None:
@@ -278,11 +290,20 @@ class ControllerClient:
         kind = self.options.when_unreachable
         if kind == "raise":
             raise ControllerUnavailableError(
-                f"rank {self.rank}: no answer for step {report.step} after {self.options.retries} retries"
+                f"rank {self.rank}: no answer for step {report.step} after {self.options.retries} retries "
+                f"({self._last_error})"
             )
         if not self._in_outage:
-            logger.warning("rank %d, step %d: the controller cannot be reached; %s", self.rank, report.step, kind)
+            logger.warning(
+                "run %r, rank %d, step %d: the controller cannot be reached (%s); until it is back: %s",
+                self.run_id,
+                self.rank,
+                report.step,
+                self._last_error,
+                _INSTEAD[kind],
+            )
         self._in_outage = True
+        self._decided_alone.add(report.step)
         self._counts["held_steps" if kind == "hold" else "local_steps"] += 1
         return decide_alone(self._controller, self._state, report, use_statistics=kind == "local")
 
@@ -292,11 +313,12 @@ class ControllerClient:
                 self._wait_before(attempt)
             try:
                 return self._transport.load_state(load, self.options.timeout_s)
-            except ControllerUnavailableError:
+            except ControllerUnavailableError as error:
                 self._counts["failed_calls"] += 1
+                self._last_error = str(error)
         raise ControllerUnavailableError(
             f"rank {self.rank}: the controller did not take the state of step {step} "
-            f"after {self.options.retries} retries"
+            f"after {self.options.retries} retries ({self._last_error})"
         )
 
     def _within_bounds(self, state: ControllerState, known: Coefficients) -> Coefficients:
@@ -304,60 +326,13 @@ class ControllerClient:
         return replace(known, tau=allowed.tau, beta=allowed.beta)
 
 
-def connect(
-    run_id: str,
-    rank: int,
-    world_size: int,
-    config: ControllerConfig,
-    *,
-    options: ClientOptions = ClientOptions(),
-    namespace: str = NAMESPACE,
-    local: bool = False,
-    actor_name: str | None = None,
-) -> ControllerClient:
-    """Connect one rank to the run's controller, which the first rank to come creates.
-
-    Args:
-        run_id: Names the run, and its actor.
-        rank: This worker's rank, 0 … world_size − 1.
-        world_size: Ranks of the run (with ``reduction="collective"``, of torch.distributed's default group).
-        config: The controller's settings, the same on all ranks.
-        options: Lag, reduction, patience, and what to do without the controller.
-        namespace: Ray namespace of the actor.
-        local: Keep the controller in this process, without Ray (one rank, or rank 0 of a collective).
-        actor_name: Name of an actor that serves one run after the other and was told to serve this one.
-
-    Raises:
-        ConfigError: an argument is out of range, Ray is not running, or the run's actor has other settings.
-        ControllerUnavailableError: the actor did not answer.
-    """
-    _check_arguments(run_id, rank, world_size, options, local)
-
-    def open_transport(reporters: int) -> Transport:
-        if local:
-            return LocalTransport(ControllerService(run_id, config, reporters))
-        from maxent_ray.runtime.ray_transport import RayTransport
-
-        return RayTransport(run_id, config, reporters, namespace, options.timeout_s, actor_name)
-
-    if options.reduction == "collective":
-        from maxent_ray.runtime.reduction import CollectiveTransport
-
-        transport: Transport = CollectiveTransport(rank, world_size, lambda: open_transport(1))
-    else:
-        transport = open_transport(world_size)
-    return ControllerClient(run_id, rank, config, transport, options)
-
-
-def _check_arguments(run_id: str, rank: int, world_size: int, options: ClientOptions, local: bool) -> None:
-    if not run_id:
-        raise ConfigError("run_id is empty; it must name the run")
-    if world_size < 1:
-        raise ConfigError(f"world_size is {world_size}; it must be >= 1")
-    if not 0 <= rank < world_size:
-        raise ConfigError(f"rank is {rank}; it must be in [0, {world_size}), the world size")
-    if local and world_size > 1 and options.reduction == "actor":
-        raise ConfigError(f"world_size is {world_size} with local=True; without Ray only one rank can report")
+def _why_unusable(rank: int, step: int, statistics: BatchStatistics) -> str:
+    """Empty when they are usable."""
+    try:
+        check_statistics(rank, step, statistics)
+    except InvalidReportError as error:
+        return str(error)
+    return ""
 
 
 def _before_first_round(state: ControllerState) -> OrderedDict[int, Coefficients]:

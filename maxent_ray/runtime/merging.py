@@ -19,13 +19,17 @@ class MergedRound:
     gradients: ControllerGradients | None
     partial: bool
     """Some ranks sent gradients that others lacked; what was not complete has been left out."""
+    void: str = ""
+    """Why nothing can be decided on this round, empty when something can."""
 
 
-def merge_reports(reports: Sequence[Report]) -> MergedRound:
+def merge_reports(reports: Sequence[Report], needed: int | None = None) -> MergedRound:
     """Merge the reports of one step.
 
     Args:
         reports: One a rank, in rank order: floating-point sums then repeat to the last bit.
+        needed: Ranks that must have measured something; None: all of ``reports``. With fewer the round is void. With
+            more, what the others could not measure is left out.
 
     Example:
         >>> measured = [BatchStatistics(groups=1, weight_entropy_sum=h) for h in (1.0, 2.0)]
@@ -33,9 +37,13 @@ def merge_reports(reports: Sequence[Report]) -> MergedRound:
         >>> merge_reports(shards).statistics.mean("weight_entropy")
         1.5
     """
-    statistics = merge_all(report.statistics for report in reports)
-    gradients, partial = _merge_gradients(reports)
-    return MergedRound(statistics, gradients, partial or any(report.partial_gradients for report in reports))
+    usable = [report for report in reports if not report.void]
+    if len(usable) < (len(reports) if needed is None else needed):
+        void = "; ".join(report.void for report in reports if report.void)
+        return MergedRound(BatchStatistics(), None, partial=False, void=void)
+    statistics = merge_all(report.statistics for report in usable)
+    gradients, partial = _merge_gradients(usable)
+    return MergedRound(statistics, gradients, partial or any(report.partial_gradients for report in usable))
 
 
 def _merge_gradients(reports: Sequence[Report]) -> tuple[ControllerGradients | None, bool]:

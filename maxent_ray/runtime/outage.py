@@ -1,4 +1,4 @@
-"""What a client decides when the controller is out of reach: hold the coefficients, or step a local copy."""
+"""Rounds that are not decided on measurements: held while the controller is away, or passed over as unusable."""
 
 from __future__ import annotations
 
@@ -24,22 +24,26 @@ def decide_alone(controller: Controller, state: ControllerState, report: Report,
     """
     if state.step >= report.step:  # a newer state has come along already: nothing is left to decide
         return Answer(state.coefficients(report.step), state.to_dict(), None)
-    if use_statistics:
+    if report.void:
+        state, decision = pass_over(state, Reason.NON_FINITE, report.void)
+    elif use_statistics:
         state, decision = controller.step(state, report.statistics, report.gradients)
     else:
-        state, decision = _hold(state)
+        state, decision = pass_over(state, Reason.STALE)
     return Answer(state.coefficients(report.step), state.to_dict(), decision.to_dict())
 
 
-def _hold(state: ControllerState) -> tuple[ControllerState, Decision]:
-    held = replace(state, step=state.step + 1, version=state.version + 1).count(Reason.STALE)
+def pass_over(state: ControllerState, reason: Reason, *why: str) -> tuple[ControllerState, Decision]:
+    """Close a round with nothing but its step, its version and its reason: τ, β and every average stay."""
+    passed = replace(state, step=state.step + 1, version=state.version + 1).count(reason)
     decision = Decision(
-        step=held.step,
-        version=held.version,
-        reason=Reason.STALE,
-        tau=held.tau,
-        beta=held.beta,
-        previous_tau=held.tau,
-        previous_beta=held.beta,
+        step=passed.step,
+        version=passed.version,
+        reason=reason,
+        tau=passed.tau,
+        beta=passed.beta,
+        previous_tau=passed.tau,
+        previous_beta=passed.beta,
+        events=why,
     )
-    return held, decision
+    return passed, decision

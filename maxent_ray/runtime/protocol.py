@@ -31,6 +31,10 @@ class Report:
     """State loads that this rank knows of: a load voids older reports, which it may overtake on the way."""
     partial_gradients: bool = False
     """Gradients were left out of an earlier merge because some ranks lacked them."""
+    world_size: int | None = None
+    """Ranks that report, as this rank knows it; None where it does not say."""
+    void: str = ""
+    """Why this rank measured nothing that can be used, empty when it did: others need not wait for it."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class StateLoad:
     """What the last rounds before it decided."""
     generation: int = 0
     """The generation that the rank knew of."""
+    world_size: int | None = None
+    """Ranks that report from now on; None: as many as before."""
 
 
 def check_statistics(rank: int, step: int, statistics: BatchStatistics) -> None:

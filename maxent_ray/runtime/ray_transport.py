@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -11,6 +13,7 @@ from maxent_ray.core.controller_config import ControllerConfig
 from maxent_ray.errors import ControllerUnavailableError, MaxentRayError
 from maxent_ray.runtime.actor import Description, check_same, get_or_create
 from maxent_ray.runtime.protocol import Answer, Report, StateLoad
+from maxent_ray.runtime.rounds import RoundPolicy
 
 
 class RayTransport:
@@ -21,6 +24,7 @@ class RayTransport:
         config: The controller's settings.
         world_size: Ranks that report.
         namespace: Ray namespace of the actor.
+        policy: What happens to rounds that ranks are missing from.
         timeout_s: Seconds to wait for the actor at the start.
         actor_name: Name of an actor that serves one run after the other; None for one of this run alone.
 
@@ -35,10 +39,11 @@ class RayTransport:
         config: ControllerConfig,
         world_size: int,
         namespace: str,
+        policy: RoundPolicy,
         timeout_s: float,
         actor_name: str | None = None,
     ) -> None:
-        self._asked = Description(run_id, config, world_size)
+        self._asked = Description(run_id, config, world_size, policy)
         self._namespace = namespace
         self._actor_name = actor_name
         self._timeout_s = timeout_s
@@ -59,16 +64,21 @@ class RayTransport:
 
     def submit(self, report: Report) -> Any:
         """Send without waiting."""
-        return self._find().report.remote(report)
+        return self._find().report.remote(replace(report, world_size=self._asked.world_size))
 
     def result(self, handle: Any, timeout_s: float) -> Answer:
-        """Wait for the round of a submitted report."""
+        """Wait for the round of a submitted report; an actor that only waits for other ranks is not out of reach."""
+        deadline = time.monotonic() + self._asked.policy.timeout_s + timeout_s
+        while not ray.wait([handle], timeout=timeout_s)[0] and time.monotonic() < deadline:
+            self._get(self._find().describe.remote(), timeout_s)  # does it answer at all?
         answer: Answer = self._get(handle, timeout_s)
         return answer
 
     def load_state(self, load: StateLoad, timeout_s: float) -> int:
         """Make the actor go on from a state."""
-        generation: int = self._get(self._find().load_state.remote(load), timeout_s)
+        generation: int = self._get(
+            self._find().load_state.remote(replace(load, world_size=self._asked.world_size)), timeout_s
+        )
         return generation
 
     def counters(self, timeout_s: float) -> dict[str, Any]:
@@ -84,10 +94,10 @@ class RayTransport:
         asked = self._asked
         if self._actor is None:
             self._actor = get_or_create(
-                asked.run_id, asked.config, asked.world_size, self._namespace, self._actor_name
+                asked.run_id, asked.config, asked.world_size, self._namespace, self._actor_name, asked.policy
             )
         if self._may_serve_another and self._actor_name is not None:
-            restarted = self._actor.restart.remote(asked.run_id, asked.config, asked.world_size)
+            restarted = self._actor.restart.remote(asked.run_id, asked.config, asked.world_size, asked.policy)
             self._may_serve_another = False
             self._get(restarted, self._timeout_s)
         return self._actor

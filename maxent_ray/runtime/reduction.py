@@ -8,9 +8,11 @@ from typing import Any
 
 import torch.distributed as dist
 
-from maxent_ray.errors import ConfigError, ControllerError, ControllerUnavailableError, MaxentRayError
+from maxent_ray.errors import ControllerError, ControllerUnavailableError, MaxentRayError
 from maxent_ray.runtime.merging import merge_reports
-from maxent_ray.runtime.protocol import Answer, Report, StateLoad, check_statistics
+from maxent_ray.runtime.process_group import check_group, cpu_group
+from maxent_ray.runtime.protocol import Answer, Report, StateLoad
+from maxent_ray.runtime.rounds import RoundPolicy
 from maxent_ray.runtime.transport import Transport
 
 
@@ -30,18 +32,21 @@ class CollectiveTransport:
     Args:
         rank: This process's rank.
         world_size: Ranks of the run.
+        policy: How many ranks must have measured something.
         open_inner: Opens the way to the controller; called on rank 0.
 
     Raises:
         ConfigError: torch.distributed is not running, or with another rank or world size.
     """
 
-    def __init__(self, rank: int, world_size: int, open_inner: Callable[[], Transport]) -> None:
-        _check_group(rank, world_size)
+    def __init__(
+        self, rank: int, world_size: int, policy: RoundPolicy, open_inner: Callable[[], Transport]
+    ) -> None:
+        check_group(rank, world_size, "reduction='collective'")
+        self._needed = policy.needed(world_size)
         self._rank = rank
         self._world_size = world_size
-        # objects travel as CPU tensors, which only gloo moves; nccl keeps the default group for itself
-        self._group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+        self._group = cpu_group()
         self._inner: Transport | None = None
         self._generation: int = self._share(lambda: self._open(open_inner))
 
@@ -57,15 +62,14 @@ class CollectiveTransport:
         steps = {entry.step for entry in known}
         if len(steps) > 1:
             raise ControllerError(f"ranks report different steps: {sorted(steps)}")
-        for entry in known:
-            check_statistics(entry.rank, entry.step, entry.statistics)  # here, so that all ranks raise together
-        merged = merge_reports(known)
+        merged = merge_reports(known, self._needed)
         return replace(
             report,
             rank=0,
             statistics=merged.statistics,
             gradients=merged.gradients,
             partial_gradients=merged.partial,
+            void=merged.void,
         )
 
     def submit(self, report: Report) -> Any:
@@ -128,16 +132,3 @@ class CollectiveTransport:
         if outcome.error is not None:
             raise outcome.error
         return outcome.value
-
-
-def _check_group(rank: int, world_size: int) -> None:
-    if not (dist.is_available() and dist.is_initialized()):
-        raise ConfigError(
-            "reduction is 'collective', which needs torch.distributed; call init_process_group() first, "
-            "or use reduction='actor'"
-        )
-    if (dist.get_rank(), dist.get_world_size()) != (rank, world_size):
-        raise ConfigError(
-            f"rank {rank} of {world_size} was asked for, but torch.distributed runs this process as "
-            f"rank {dist.get_rank()} of {dist.get_world_size()}"
-        )

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.core.controller_state import Coefficients, ControllerState
-from maxent_ray.errors import ConfigError, InvalidReportError
+from maxent_ray.core.controller_state import Coefficients, ControllerState, Decision, Reason
+from maxent_ray.errors import ConfigError, InvalidReportError, RoundTimeoutError
 from maxent_ray.runtime.decision_log import DecisionLog
 from maxent_ray.runtime.merging import merge_reports
+from maxent_ray.runtime.outage import pass_over
 from maxent_ray.runtime.protocol import Answer, Report, StateLoad, check_statistics
+from maxent_ray.runtime.rounds import OpenRounds, RoundPolicy
 
 HISTORY_ROUNDS = 16
 """Closed rounds whose answers are kept."""
@@ -30,6 +33,7 @@ class ControllerService:
         run_id: The run whose reports are accepted.
         config: The controller's settings.
         world_size: Ranks whose reports make a round.
+        policy: What happens to rounds that ranks are missing from.
         state: A state to go on from; without one, the newest state that a report carries is adopted.
         generation: Where generations begin; above an earlier service's, its late reports are refused.
 
@@ -52,6 +56,8 @@ class ControllerService:
         run_id: str,
         config: ControllerConfig,
         world_size: int,
+        *,
+        policy: RoundPolicy = RoundPolicy(),
         state: ControllerState | None = None,
         generation: int = 0,
     ) -> None:
@@ -59,11 +65,12 @@ class ControllerService:
             raise ConfigError(f"world_size is {world_size}; it must be >= 1")
         self.run_id = run_id
         self.config = config
-        self.world_size = world_size
+        self.policy = policy
         self._controller = Controller(config)
         self._state = self._controller.init() if state is None else self._controller.adopt(state)
-        self._open: dict[int, dict[int, Report]] = {}
+        self._open = OpenRounds(world_size, policy)
         self._closed: OrderedDict[int, Answer] = OrderedDict()
+        self._closed_without: dict[int, list[int]] = {}
         self._decisions = DecisionLog()
         self._counts: Counter[str] = Counter()
         self._unreachable: dict[int, int] = {}
@@ -74,6 +81,11 @@ class ControllerService:
     def state(self) -> ControllerState:
         """The state after the last closed round."""
         return self._state
+
+    @property
+    def world_size(self) -> int:
+        """Ranks whose reports make a round."""
+        return self._open.world_size
 
     @property
     def generation(self) -> int:
@@ -105,19 +117,31 @@ class ControllerService:
             self._counts["rejected"] += 1
             raise
         if report.generation > self._generation:  # this service is a restarted one
-            self._begin(report.generation)
+            self._begin(report.generation, report.world_size)
         self._unreachable[report.rank] = report.unreachable_steps
         if newer is not None:
             self._adopt(newer, report.answered)
         if report.step < self.next_step:
             return self._answer_closed(report)
-        reports = self._open.setdefault(report.step, {})
-        if report.rank in reports:
+        if not self._open.add(report):
             self._counts["duplicates"] += 1
-        else:
-            reports[report.rank] = report
         self._close_complete()
         return self.answer(report.step)
+
+    def time_out(self, step: int) -> Answer:
+        """A rank has waited long enough for the round of ``step``: go on without the missing ranks, if the policy does.
+
+        Raises:
+            RoundTimeoutError: the policy is to wait, or too few ranks are left; names the missing ones. The round stays
+                open, and is decided as ever when they report.
+        """
+        while self.next_step <= step and self._open.do_without_missing(self.next_step):
+            self._close_complete()
+        answer = self.answer(step)
+        if answer is None:
+            self._counts["round_timeouts"] += 1
+            raise RoundTimeoutError(self._describe_missing(step))
+        return answer
 
     def answer(self, step: int) -> Answer | None:
         """The answer of a round: None while it is open, the newest state once it is forgotten."""
@@ -140,10 +164,13 @@ class ControllerService:
             InvalidReportError: the state is malformed. The state of the service is unchanged.
         """
         state = self._controller.adopt(ControllerState.from_dict(load.state))
-        if load.rank not in self._loaded and self._loaded and state == self._state:
+        joins = load.rank not in self._loaded and load.world_size in (None, self.world_size)
+        if joins and self._loaded and state == self._state:
             self._loaded.add(load.rank)
             return self._generation
-        self._begin(max(load.generation, self._generation) + 1)
+        world_size = self.world_size if load.world_size is None else load.world_size
+        _check_rank(load.rank, world_size)
+        self._begin(max(load.generation, self._generation) + 1, world_size)
         self._loaded = {load.rank}
         self._state = state
         self._decisions = DecisionLog(self._decisions.until(state.version))
@@ -156,24 +183,39 @@ class ControllerService:
 
     def counters(self) -> dict[str, Any]:
         """What happened besides deciding, and how often each reason was given."""
-        names = ("duplicates", "late", "rejected", "adopted", "partial_gradients")
+        names = (
+            "duplicates",
+            "late",
+            "rejected",
+            "adopted",
+            "partial_gradients",
+            "void_rounds",
+            "quorum_rounds",
+            "round_timeouts",
+        )
         return {
             **{name: self._counts[name] for name in names},
             "unreachable_steps": max(self._unreachable.values(), default=0),
             "reasons": dict(self._state.reasons),
         }
 
-    def _begin(self, generation: int) -> None:
+    def _begin(self, generation: int, world_size: int | None) -> None:
+        """Start a generation, with as many ranks as the first of them says; all open rounds are dropped."""
         self._generation = generation
-        self._open.clear()
+        self._open = OpenRounds(world_size or self.world_size, self.policy)
         self._closed.clear()
 
     def _check(self, report: Report, newest: ControllerState) -> None:
         if report.run_id != self.run_id:
             raise InvalidReportError(f"run_id is {report.run_id!r}; this controller serves {self.run_id!r}")
-        if not 0 <= report.rank < self.world_size:
-            valid = f"in [0, {self.world_size}), the world size"
-            raise InvalidReportError(f"rank is {report.rank}; it must be {valid}")
+        is_newer = report.generation > self._generation
+        world_size = report.world_size if is_newer and report.world_size is not None else self.world_size
+        if report.world_size not in (None, world_size):
+            raise InvalidReportError(
+                f"rank {report.rank}, step {report.step}: world_size is {report.world_size}; this controller gathers "
+                f"{world_size} reports a round. After a change of the world size every rank must load a state"
+            )
+        _check_rank(report.rank, world_size)
         if report.generation < self._generation:
             raise InvalidReportError(
                 f"rank {report.rank}, step {report.step}: another state was loaded since (generation is "
@@ -220,26 +262,51 @@ class ControllerService:
         self._counts["adopted"] += 1
         self._state = self._controller.adopt(state)
         self._remember(answered)
-        for step in [step for step in self._open if step < self.next_step]:
-            del self._open[step]
+        self._open.drop_until(self._state.step)
 
     def _answer_closed(self, report: Report) -> Answer | None:
+        self._open.heard_from(report.rank)
         known = self._closed.get(report.step)
         decided_here = known is not None and known.decision is not None
+        decided_here = decided_here and report.rank not in self._closed_without.get(report.step, ())
         self._counts["duplicates" if decided_here else "late"] += 1
         return self.answer(report.step)
 
     def _close_complete(self) -> None:
         """Close rounds in order of step; a later one that is complete waits for the earlier one."""
-        while len(self._open.get(self.next_step, ())) == self.world_size:
-            reports = self._open[self.next_step]  # stays open if what follows raises: a second try gets the same error
-            merged = merge_reports([reports[rank] for rank in sorted(reports)])
-            self._counts["partial_gradients"] += merged.partial
-            self._state, decision = self._controller.step(self._state, merged.statistics, merged.gradients)
+        while self._open.is_complete(self.next_step):
+            step = self.next_step
+            missing = self._open.missing(step)
+            self._state, decision = self._decide(self._open.reports(step))  # if it raises, the round stays open
+            if missing:
+                self._closed_without[step] = missing
+                self._counts["quorum_rounds"] += 1
+                decision = replace(decision, events=(*decision.events, *(f"without.rank_{rank}" for rank in missing)))
             logged = decision.to_dict()
             self._decisions.append(logged)
-            del self._open[decision.step]
-            self._close(Answer(self._state.coefficients(decision.step), self._state.to_dict(), logged))
+            self._open.drop_until(step)
+            self._close(Answer(self._state.coefficients(step), self._state.to_dict(), logged))
+
+    def _decide(self, reports: Sequence[Report]) -> tuple[ControllerState, Decision]:
+        merged = merge_reports(reports, self.policy.needed(self.world_size))
+        if merged.void:
+            self._counts["void_rounds"] += 1
+            return pass_over(self._state, Reason.NON_FINITE, merged.void)
+        self._counts["partial_gradients"] += merged.partial
+        return self._controller.step(self._state, merged.statistics, merged.gradients)
+
+    def _describe_missing(self, step: int) -> str:
+        waiting = f"round {step} is not decided"
+        if step > self.next_step:
+            waiting = f"round {step} waits for round {self.next_step}"
+        missing = self._open.missing(self.next_step)
+        total = self.world_size
+        rule = "all of them" if self.policy.kind == "wait" else f"{self.policy.needed(total)} of {total}"
+        return (
+            f"run {self.run_id!r}: {waiting}: no report from rank{'s' * (len(missing) > 1)} "
+            f"{', '.join(map(str, missing))} of {total} in {self.policy.timeout_s:g} s, and the policy needs {rule}. "
+            "They died or hang, or a step takes longer than runtime.round_timeout_s"
+        )
 
     def _remember(self, answered: Sequence[Coefficients]) -> None:
         """Keep what rounds before a state decided, for ranks that missed their answers."""
@@ -251,4 +318,10 @@ class ControllerService:
     def _close(self, answer: Answer) -> None:
         self._closed[answer.coefficients.step] = answer
         while len(self._closed) > HISTORY_ROUNDS:
-            self._closed.popitem(last=False)
+            forgotten, _ = self._closed.popitem(last=False)
+            self._closed_without.pop(forgotten, None)
+
+
+def _check_rank(rank: int, world_size: int) -> None:
+    if not 0 <= rank < world_size:
+        raise InvalidReportError(f"rank is {rank}; it must be in [0, {world_size}), the world size")

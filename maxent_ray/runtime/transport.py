@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from typing import Any, Protocol
 
-from maxent_ray.errors import ControllerUnavailableError
 from maxent_ray.runtime.protocol import Answer, Report, StateLoad
 from maxent_ray.runtime.service import ControllerService
 
@@ -23,7 +22,11 @@ class Transport(Protocol):
         """Send without waiting; returns a handle for :meth:`result`."""
 
     def result(self, handle: Any, timeout_s: float) -> Answer:
-        """Wait for the answer of a submitted report."""
+        """Wait for the answer of a submitted report: ``timeout_s`` for the controller, a round's time for other ranks.
+
+        Raises:
+            RoundTimeoutError: the controller is there, but ranks are missing from the round.
+        """
 
     def load_state(self, load: StateLoad, timeout_s: float) -> int:
         """Make the controller go on from a state; returns the generation of the reports that follow."""
@@ -38,7 +41,8 @@ class Transport(Protocol):
 class LocalTransport:
     """A service in this process, without Ray. Ranks that run as threads may share one.
 
-    ``result`` waits for the ranks of other threads; with one rank the answer is always there.
+    ``result`` waits for the ranks of other threads, as long as the service's round policy says; with one rank the
+    answer is always there.
     """
 
     def __init__(self, service: ControllerService) -> None:
@@ -62,15 +66,14 @@ class LocalTransport:
 
     def result(self, handle: Report, timeout_s: float) -> Answer:
         """Wait until the round of the report is closed."""
+        del timeout_s  # a service in this process cannot be away
         with self._changed:
-            answer = self._service.answer(handle.step)
+            service = self._service
+            self._changed.wait_for(lambda: service.answer(handle.step) is not None, service.policy.timeout_s)
+            answer = service.answer(handle.step)
             if answer is None:
-                self._changed.wait_for(lambda: self._service.answer(handle.step) is not None, timeout_s)
-                answer = self._service.answer(handle.step)
-        if answer is None:
-            raise ControllerUnavailableError(
-                f"rank {handle.rank}: the round of step {handle.step} did not close in {timeout_s} s"
-            )
+                answer = service.time_out(handle.step)
+                self._changed.notify_all()
         return answer
 
     def load_state(self, load: StateLoad, timeout_s: float) -> int:

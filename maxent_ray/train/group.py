@@ -10,9 +10,9 @@ from ray.util import get_node_ip_address
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.runtime.actor import get_or_create
-from maxent_ray.runtime.client import NAMESPACE
+from maxent_ray.runtime.connecting import NAMESPACE
 from maxent_ray.train.evaluation import HeldOutMetrics
-from maxent_ray.train.rank import RankProcess, RankSpec
+from maxent_ray.train.rank import RankProcess, RankSpec, round_policy
 from maxent_ray.train.resources import ask_for_gpus
 from maxent_ray.train.row import StepRow
 
@@ -46,7 +46,9 @@ class WorkerGroup:
         self._ranks: list[Any] = [actor.remote() for _ in range(train.num_workers)]
         self._actor_name = run_id  # that of the first run; the actor then serves one run after the other
         # Held here, so that the controller outlives any single rank.
-        self._controller: Any = get_or_create(run_id, config.controller_config(), self._reporters(config), NAMESPACE)
+        self._controller: Any = get_or_create(
+            run_id, config.controller_config(), self._reporters(config), NAMESPACE, policy=round_policy(config.runtime)
+        )
         self._setup_ranks(config, run_id)
 
     def reset(self, config: ExperimentConfig, run_id: str) -> None:
@@ -57,7 +59,8 @@ class WorkerGroup:
             run_id: Names the new run; another than any before.
         """
         ray.get([rank.close.remote() for rank in self._ranks])
-        ray.get(self._controller.restart.remote(run_id, config.controller_config(), self._reporters(config)))
+        settings = (config.controller_config(), self._reporters(config), round_policy(config.runtime))
+        ray.get(self._controller.restart.remote(run_id, *settings))
         self._setup_ranks(config, run_id)
 
     def _setup_ranks(self, config: ExperimentConfig, run_id: str) -> None:
@@ -99,8 +102,9 @@ class WorkerGroup:
         return decisions
 
     def close(self) -> None:
-        """End the actors."""
-        for rank in self._ranks:
-            ray.kill(rank)
+        """End the actors, the controller's with them; a second call does nothing."""
+        for actor in (*self._ranks, self._controller):
+            if actor is not None:
+                ray.kill(actor)
         self._ranks = []
         self._controller = None

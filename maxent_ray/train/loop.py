@@ -19,8 +19,9 @@ from maxent_ray.config import ExperimentConfig
 from maxent_ray.errors import MaxentRayError
 from maxent_ray.records import mend
 from maxent_ray.runtime.actor import get_or_create
-from maxent_ray.runtime.client import NAMESPACE
+from maxent_ray.runtime.connecting import NAMESPACE
 from maxent_ray.train.checkpoints import prepare_checkpoints, remove_leftovers
+from maxent_ray.train.rank import round_policy
 from maxent_ray.train.rank_loop import TrainJob, train_rank
 from maxent_ray.train.recording import FILES, ROWS, Follower, Listener, RecordReports
 from maxent_ray.train.resources import ask_for_gpus, check_resources
@@ -96,7 +97,9 @@ def _run(job: TrainJob, listeners: Sequence[Listener]) -> None:
     config = job.config
     reporters = 1 if config.runtime.reduction == "collective" else config.train.num_workers
     # Held here, so that the controller outlives every restart of the workers.
-    controller = get_or_create(job.run_id, config.controller_config(), reporters, NAMESPACE)
+    controller = get_or_create(
+        job.run_id, config.controller_config(), reporters, NAMESPACE, policy=round_policy(config.runtime)
+    )
     try:
         with Follower(job.folder / ROWS, listeners), _train_environment():
             _fit(job)

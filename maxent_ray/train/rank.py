@@ -11,7 +11,9 @@ import torch.distributed as dist
 
 from maxent_ray.config import ExperimentConfig, RuntimeSettings
 from maxent_ray.runtime.checkpoint import ADVICE
-from maxent_ray.runtime.client import ClientOptions, connect
+from maxent_ray.runtime.connecting import connect
+from maxent_ray.runtime.options import ClientOptions
+from maxent_ray.runtime.rounds import RoundPolicy
 from maxent_ray.train.checkpoint import decode_state, encode_state
 from maxent_ray.train.evaluation import HeldOutMetrics
 from maxent_ray.train.row import StepRow
@@ -67,6 +69,8 @@ class RankProcess:
             options=client_options(config.runtime),
             local=spec.local,
             actor_name=spec.actor_name,
+            # Ranks that train together can settle among themselves what an outage would leave them apart in.
+            agree_over_ranks=spec.world_size > 1 and config.runtime.when_unreachable != "raise",
         )
         self._worker = TrainingWorker(config, client, Placement(spec.rank, spec.world_size, device))
 
@@ -123,6 +127,12 @@ def _show_log() -> None:
         logger.setLevel(logging.INFO)
 
 
+def round_policy(runtime: RuntimeSettings) -> RoundPolicy:
+    """What becomes of a round that a rank is missing from, from the config's section."""
+    return RoundPolicy(runtime.round_policy, runtime.round_timeout_s, runtime.quorum_fraction)
+
+
 def client_options(runtime: RuntimeSettings) -> ClientOptions:
     """The client's options from the config's section."""
-    return ClientOptions(**runtime.model_dump())
+    own = runtime.model_dump(exclude={"round_policy", "round_timeout_s", "quorum_fraction"})
+    return ClientOptions(**own, rounds=round_policy(runtime))

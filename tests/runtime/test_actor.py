@@ -14,7 +14,11 @@ import ray
 from maxent_ray.core.controller_state import Coefficients
 from maxent_ray.errors import ConfigError, ControllerUnavailableError, InvalidReportError
 from maxent_ray.runtime.actor import get_or_create
-from maxent_ray.runtime.client import NAMESPACE, ClientOptions, ControllerClient, connect
+from maxent_ray.runtime.client import ControllerClient
+from maxent_ray.runtime.connecting import NAMESPACE, connect
+from maxent_ray.runtime.options import ClientOptions
+from maxent_ray.runtime.rounds import RoundPolicy
+from maxent_ray.runtime.transport import Transport
 from tests.runtime.support import ANALYTIC, hand_loop, measured
 
 pytestmark = pytest.mark.ray
@@ -80,8 +84,12 @@ def test_another_config_or_world_size_is_refused_by_name(ray_cluster: None, run_
     client = connect(run_id, 0, 2, ANALYTIC, options=PATIENT)
     with pytest.raises(ConfigError, match=r"target_kl is 0.05 there, 0.1 here"):
         connect(run_id, 1, 2, replace(ANALYTIC, target_kl=0.1))
-    with pytest.raises(ConfigError, match="world_size is 2 there, 3 here"):
-        connect(run_id, 1, 3, ANALYTIC)
+    with pytest.raises(ConfigError, match=r"timeout_s is 600.0 there, 5.0 here"):
+        connect(run_id, 1, 2, ANALYTIC, options=replace(PATIENT, rounds=RoundPolicy(timeout_s=5.0)))
+    other = connect(run_id, 1, 3, ANALYTIC, options=PATIENT)
+    other.report(0, measured(1, 0))
+    with pytest.raises(InvalidReportError, match="world_size is 3; this controller gathers 2 reports a round"):
+        other.coefficients(1 + PATIENT.lag)
     client.close()
 
 
@@ -92,15 +100,29 @@ def test_a_refused_report_reaches_the_worker(ray_cluster: None, run_id: str) -> 
         client.coefficients(8)
 
 
-def test_a_rank_that_holds_agrees_with_the_rank_it_waited_for(ray_cluster: None, run_id: str) -> None:
-    """Rank 0 gives up on rank 1 and holds; when rank 1 comes, it gets what rank 0 trained with."""
-    impatient = ClientOptions(lag=0, timeout_s=0.3, retries=0)
-    first = connect(run_id, 0, 2, ANALYTIC, options=replace(impatient, timeout_s=30.0))
-    first.options = impatient
+class CutLine:
+    """A rank's way to the actor that can be cut: what a broken network does to one rank alone."""
+
+    def __init__(self, inner: Transport) -> None:
+        self.inner = inner
+        self.cut = False
+
+    def __getattr__(self, name: str) -> Any:
+        if self.cut and name in ("submit", "result"):
+            raise ControllerUnavailableError("the line is cut")
+        return getattr(self.inner, name)
+
+
+def test_a_rank_that_holds_agrees_with_the_rank_that_comes_later(ray_cluster: None, run_id: str) -> None:
+    """Rank 0 cannot reach the actor and holds; when rank 1 comes, it gets what rank 0 trained with."""
+    first = connect(run_id, 0, 2, ANALYTIC, options=ClientOptions(lag=0, retries=0))
+    line = first._transport = CutLine(first._transport)
     second = connect(run_id, 1, 2, ANALYTIC, options=PATIENT)
+    line.cut = True
     first.report(0, measured(0, 0))
     held = first.coefficients(1)
     assert (held.tau, held.version) == (ANALYTIC.tau, 1)
+    line.cut = False
     first.report(1, measured(0, 1))
     wait_until(lambda: second.controller_counters()["adopted"] == 1)
     second.report(0, measured(1, 0))
@@ -129,7 +151,8 @@ def test_an_actor_serves_one_run_after_the_other_even_through_a_crash(ray_cluste
     _train(first, range(2))
     controller = get_or_create(run_id, replace(ANALYTIC, target_kl=0.3), 1, NAMESPACE)
     second_id = f"{run_id}-second"
-    ray.get([controller.restart.remote(second_id, ANALYTIC, 1) for _ in range(2)])  # the second call does nothing
+    restart = (second_id, ANALYTIC, 1, RoundPolicy())
+    ray.get([controller.restart.remote(*restart) for _ in range(2)])  # the second call does nothing
     second = connect(second_id, 0, 1, ANALYTIC, options=PATIENT, actor_name=run_id)
     seen = _train(second, range(5))
     ray.kill(controller, no_restart=False)

@@ -13,7 +13,9 @@ from maxent_ray.core.controller_config import ControllerConfig
 from maxent_ray.core.controller_state import Coefficients, ControllerState
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import ConfigError, ControllerUnavailableError, InvalidReportError
-from maxent_ray.runtime.client import ClientOptions, ControllerClient, connect
+from maxent_ray.runtime.client import ControllerClient
+from maxent_ray.runtime.connecting import connect
+from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.runtime.protocol import Answer, Report, StateLoad
 from maxent_ray.runtime.service import ControllerService
 from maxent_ray.runtime.transport import LocalTransport
@@ -149,13 +151,16 @@ class FlakyTransport:
     def prepare(self, report: Report) -> Report:
         return report
 
-    def submit(self, report: Report) -> Report:
+    def submit(self, report: Report) -> tuple[LocalTransport, Report]:
         self._fail()
-        return self.inner.submit(report)
+        return self.inner, self.inner.submit(report)
 
-    def result(self, handle: Report, timeout_s: float) -> Answer:
+    def result(self, handle: tuple[LocalTransport, Report], timeout_s: float) -> Answer:
         self._fail()
-        return self.inner.result(handle, timeout_s)
+        asked, report = handle
+        if asked is not self.inner:
+            raise ControllerUnavailableError("the controller that was asked has died")
+        return asked.result(report, timeout_s)
 
     def load_state(self, load: StateLoad, timeout_s: float) -> int:
         self._fail()
@@ -187,7 +192,13 @@ def test_retries_bridge_a_short_outage(lag: int) -> None:
     seen += train(client, range(4, 8))
     assert seen == [expected(hand_loop(ANALYTIC, [0], 8), step, lag) for step in range(8)]
     retries = 3 - lag  # with lag 1 two reports are open, and each retry sends both
-    assert client.counters() == {"retries": retries, "failed_calls": 3, "held_steps": 0, "local_steps": 0}
+    assert client.counters() == {
+        "retries": retries,
+        "failed_calls": 3,
+        "held_steps": 0,
+        "local_steps": 0,
+        "corrected_steps": 0,
+    }
 
 
 @pytest.mark.parametrize("lag", [0, 1])

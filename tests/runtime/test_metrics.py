@@ -8,7 +8,8 @@ import urllib.request
 import pytest
 import ray
 
-from maxent_ray.runtime.client import ClientOptions, connect
+from maxent_ray.runtime.connecting import connect
+from maxent_ray.runtime.options import ClientOptions
 from tests.runtime.support import ANALYTIC, measured
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

@@ -32,15 +32,16 @@ def main(rank: int, folder: Path, lag: int) -> None:
         seen.append(client.coefficients(step))
         client.report(step, measured(rank, step), ControllerGradients(0.1) if rank else None)
     checkpoint = client.state_dict()
-    refused = ""
+    own = ""
     try:
         client.report(6, BatchStatistics(reward_sum=float("nan") if rank == 1 else 0.0))
     except InvalidReportError as error:
-        refused = str(error)
+        own = str(error)
+    passed = (client.coefficients(7 + lag), client.last_decision)
     client.load_state_dict(checkpoint)
     seen.append(client.coefficients(6))
     counters = client.controller_counters()
-    (folder / f"{rank}.pickle").write_bytes(pickle.dumps((seen, checkpoint, refused, counters)))
+    (folder / f"{rank}.pickle").write_bytes(pickle.dumps((seen, checkpoint, passed, counters, own)))
     dist.barrier()
     dist.destroy_process_group()
 
@@ -56,10 +57,15 @@ def test_ranks_agree_and_equal_the_hand_loop(tmp_path: Path, lag: int) -> None:
     ]
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
     results = [pickle.loads((tmp_path / f"{rank}.pickle").read_bytes()) for rank in range(2)]
-    assert results[0] == results[1]
-    seen, checkpoint, refused, counters = results[0]
+    *first, _ = results[0]
+    *second, refused = results[1]
+    assert first == second
+    seen, checkpoint, (unmoved, decision), counters = first
     states = hand_loop(ANALYTIC, range(2), 6)
     assert seen == [states[max(step - lag, 0)].coefficients(step) for step in range(7)]
     assert checkpoint["state"] == states[6].to_dict()
     assert "rank 1, step 6: statistics.reward_sum is nan" in refused
+    assert (unmoved.tau, unmoved.beta) == (states[6].tau, states[6].beta)
+    assert decision["reason"] == "non_finite"
+    assert refused in decision["events"]
     assert counters["partial_gradients"] == 6
