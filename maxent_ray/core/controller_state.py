@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from maxent_ray.core.decoupling import Decoupling
-from maxent_ray.core.field_kinds import Entries, LastStep, NonNegative
+from maxent_ray.core.field_kinds import Entries, LastStep, NonNegative, Within
 from maxent_ray.core.meta_gradient import SensitivityTrack
 from maxent_ray.core.reading import read_dataclass
 from maxent_ray.core.statistics import BatchStatistics
@@ -42,8 +42,8 @@ class Coefficients:
     """KL coefficient β."""
     version: int
     """Rounds that were decided before these values; equal on all ranks of a step."""
-    step: int
-    """The training step these values are for."""
+    step: Annotated[int, Within(least=-2.0)]
+    """The training step these values are for; negative in the outcomes that stand in for rounds before the first."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from maxent_ray.core.controller_config import ControllerConfig
 from maxent_ray.errors import ConfigError, ControllerUnavailableError
 from maxent_ray.runtime.metrics import ControllerMetrics
 from maxent_ray.runtime.protocol import Answer, Report, StateLoad
+from maxent_ray.runtime.report_check import check_report
 from maxent_ray.runtime.rounds import RoundPolicy
 from maxent_ray.runtime.service import ControllerService
 
@@ -40,6 +41,7 @@ class ControllerActor:
 
     async def report(self, report: Report) -> Answer:
         """Take one rank's report and wait for its round."""
+        check_report(report)
         if report.run_id != self._service.run_id:
             raise ControllerUnavailableError(
                 f"run {report.run_id!r}: the actor serves run {self._service.run_id!r} at present"

@@ -13,13 +13,15 @@ from maxent_ray.core.controller import Controller
 from maxent_ray.core.controller_config import ControllerConfig
 from maxent_ray.core.controller_state import Coefficients, ControllerState
 from maxent_ray.core.objectives import ControllerGradients
+from maxent_ray.core.reading import first_problem, read_dataclass
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import ControllerUnavailableError, InvalidReportError, RoundTimeoutError
 from maxent_ray.runtime.agreement import Proposal, RankAgreement
 from maxent_ray.runtime.decision_log import DecisionLog
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.runtime.outage import decide_alone
-from maxent_ray.runtime.protocol import Answer, Report, StateLoad, check_statistics
+from maxent_ray.runtime.protocol import Answer, Report, StateLoad
+from maxent_ray.runtime.report_check import check_gradients, check_statistics
 from maxent_ray.runtime.service import HISTORY_ROUNDS
 from maxent_ray.runtime.transport import Transport
 
@@ -116,21 +118,23 @@ class ControllerClient:
     def report(self, step: int, statistics: BatchStatistics, gradients: ControllerGradients | None = None) -> None:
         """Send what this rank measured in ``step``; the same step a second time is ignored.
 
-        Statistics that cannot be used are not sent. The controller is told that there are none, so that other ranks
-        need not wait for them, and this rank goes on like the others if the caller does.
+        What cannot be used is not sent. The controller is told that there is nothing, so that other ranks need not wait
+        for it: the round moves neither τ nor β (under a quorum it is decided without this rank), and this rank goes on
+        like the others if the caller does. An unroll that diverged is no fault of the caller's and raises nothing.
 
         Raises:
             InvalidReportError: the statistics are not usable; names the field and its value.
         """
         if step in self._pending or step in self._answered:
             return
-        unusable = _why_unusable(self.rank, step, statistics)
-        measured = (BatchStatistics(), None) if unusable else (statistics, gradients)
-        report = Report(self.run_id, self.rank, step, *measured, unreachable_steps=self._unreachable, void=unusable)
+        refusal = _refusal(self.rank, step, statistics, gradients)
+        void = str(refusal or _divergence(self.rank, step, gradients))
+        measured = (BatchStatistics(), None) if void else (statistics, gradients)
+        report = Report(self.run_id, self.rank, step, *measured, unreachable_steps=self._unreachable, void=void)
         prepared = self._transport.prepare(report)
         self._pending[step] = _Pending(prepared, self._submit(prepared))
-        if unusable:
-            raise InvalidReportError(unusable)
+        if refusal is not None:
+            raise refusal
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a checkpoint needs, ready for JSON; waits for the answers of all reports sent.
@@ -155,7 +159,8 @@ class ControllerClient:
         if values.keys() != {"state", "answered"}:
             raise InvalidReportError(f"client state has keys {sorted(values)}; it needs ['answered', 'state']")
         state = self._controller.adopt(ControllerState.from_dict(values["state"]))
-        known = [self._within_bounds(state, Coefficients(**entry)) for entry in values["answered"]]
+        entries = [read_dataclass(Coefficients, entry, "client state's answered") for entry in values["answered"]]
+        known = [self._within_bounds(state, entry) for entry in entries]
         self._pending.clear()
         load = StateLoad(self.rank, state.to_dict(), tuple(known), self._generation)
         self._generation = self._load(load, state.step)
@@ -326,13 +331,25 @@ class ControllerClient:
         return replace(known, tau=allowed.tau, beta=allowed.beta)
 
 
-def _why_unusable(rank: int, step: int, statistics: BatchStatistics) -> str:
-    """Empty when they are usable."""
+def _refusal(
+    rank: int, step: int, statistics: BatchStatistics, gradients: ControllerGradients | None
+) -> InvalidReportError | None:
+    """What is wrong with a report of the caller's making."""
     try:
         check_statistics(rank, step, statistics)
+        if not _divergence(rank, step, gradients):
+            check_gradients(rank, step, gradients)
     except InvalidReportError as error:
-        return str(error)
-    return ""
+        return error
+    return None
+
+
+def _divergence(rank: int, step: int, gradients: ControllerGradients | None) -> str:
+    """Which number of an unroll left all bounds, empty when none did."""
+    if type(gradients) is not ControllerGradients:
+        return ""
+    problem = first_problem(gradients, f"rank {rank}, step {step}: gradients")
+    return str(problem.error()) if problem is not None and type(problem.value) is float else ""
 
 
 def _before_first_round(state: ControllerState) -> OrderedDict[int, Coefficients]:

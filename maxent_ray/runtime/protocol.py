@@ -9,7 +9,6 @@ from typing import Any
 from maxent_ray.core.controller_state import Coefficients
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.statistics import BatchStatistics
-from maxent_ray.errors import InvalidReportError
 
 
 @dataclass(frozen=True)
@@ -62,16 +61,3 @@ class StateLoad:
     """The generation that the rank knew of."""
     world_size: int | None = None
     """Ranks that report from now on; None: as many as before."""
-
-
-def check_statistics(rank: int, step: int, statistics: BatchStatistics) -> None:
-    """Refuse statistics that are not finite or count negatively.
-
-    Raises:
-        InvalidReportError: names the rank, the step, the field and its value.
-    """
-    invalid = statistics.invalid_field()
-    if invalid is not None:
-        name, value = invalid
-        valid = "a finite number" if name.endswith("_sum") else "a finite count >= 0"
-        raise InvalidReportError(f"rank {rank}, step {step}: statistics.{name} is {value}; it must be {valid}")

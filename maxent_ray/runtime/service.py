@@ -13,11 +13,13 @@ from typing import Any
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.controller_config import ControllerConfig
 from maxent_ray.core.controller_state import Coefficients, ControllerState, Decision, Reason
+from maxent_ray.core.field_kinds import shown
 from maxent_ray.errors import ConfigError, InvalidReportError, RoundTimeoutError
 from maxent_ray.runtime.decision_log import DecisionLog
 from maxent_ray.runtime.merging import merge_reports
 from maxent_ray.runtime.outage import pass_over
-from maxent_ray.runtime.protocol import Answer, Report, StateLoad, check_statistics
+from maxent_ray.runtime.protocol import Answer, Report, StateLoad
+from maxent_ray.runtime.report_check import check_load, check_report, check_sensitivity, state_of
 from maxent_ray.runtime.rounds import OpenRounds, RoundPolicy
 
 HISTORY_ROUNDS = 16
@@ -111,6 +113,7 @@ class ControllerService:
                 values that are not usable. The state is unchanged.
         """
         try:
+            check_report(report)
             newer = self._newer_state(report)
             self._check(report, newer or self._state)
         except InvalidReportError:
@@ -163,7 +166,7 @@ class ControllerService:
         Raises:
             InvalidReportError: the state is malformed. The state of the service is unchanged.
         """
-        state = self._controller.adopt(ControllerState.from_dict(load.state))
+        state = self._controller.adopt(check_load(load))
         joins = load.rank not in self._loaded and load.world_size in (None, self.world_size)
         if joins and self._loaded and state == self._state:
             self._loaded.add(load.rank)
@@ -207,7 +210,7 @@ class ControllerService:
 
     def _check(self, report: Report, newest: ControllerState) -> None:
         if report.run_id != self.run_id:
-            raise InvalidReportError(f"run_id is {report.run_id!r}; this controller serves {self.run_id!r}")
+            raise InvalidReportError(f"run_id is {shown(report.run_id)}; this controller serves {self.run_id!r}")
         is_newer = report.generation > self._generation
         world_size = report.world_size if is_newer and report.world_size is not None else self.world_size
         if report.world_size not in (None, world_size):
@@ -221,10 +224,7 @@ class ControllerService:
                 f"rank {report.rank}, step {report.step}: another state was loaded since (generation is "
                 f"{report.generation}, {self._generation} is valid); every rank must load it"
             )
-        if report.step < 0:
-            raise InvalidReportError(f"rank {report.rank}: step is {report.step}; it must be >= 0")
-        check_statistics(report.rank, report.step, report.statistics)
-        self._check_sensitivity(report)
+        check_sensitivity(report, self.config)
         expected = newest.step + 1
         if report.step > expected + ROUNDS_AHEAD:
             raise InvalidReportError(
@@ -232,30 +232,10 @@ class ControllerService:
                 "load the controller's state to go on from a later step"
             )
 
-    def _check_sensitivity(self, report: Report) -> None:
-        sensitivity = None if report.gradients is None else report.gradients.sensitivity
-        if sensitivity is None:
-            return
-        where = f"rank {report.rank}, step {report.step}: gradients.sensitivity"
-        if sensitivity.steps != self.config.truncation_steps:
-            valid = f"truncation_steps = {self.config.truncation_steps}"
-            raise InvalidReportError(f"{where}.steps is {sensitivity.steps}; it must be {valid}")
-        for name, value, holds, valid in (
-            ("tokens", sensitivity.tokens, sensitivity.tokens >= 1, ">= 1"),
-            ("share", sensitivity.share, 0 < sensitivity.share <= 1, "in (0, 1]"),
-            ("tau", sensitivity.tau, sensitivity.tau > 0, "> 0"),
-            ("beta", sensitivity.beta, sensitivity.beta > 0 or not self.config.moves("beta"), "> 0"),
-            ("beta", sensitivity.beta, sensitivity.beta >= 0, ">= 0"),
-        ):
-            if not holds:
-                raise InvalidReportError(f"{where}.{name} is {value}; it must be {valid}")
-
     def _newer_state(self, report: Report) -> ControllerState | None:
         """A state that knows of more rounds than ours, which was lost or out of reach."""
-        if report.state is None:
-            return None
-        state = ControllerState.from_dict(report.state)
-        return state if state.version > self._state.version else None
+        state = state_of(report)
+        return state if state is not None and state.version > self._state.version else None
 
     def _adopt(self, state: ControllerState, answered: Sequence[Coefficients]) -> None:
         """Go on from a rank's state; open rounds that it has behind it are answered from it."""
