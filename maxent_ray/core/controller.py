@@ -21,6 +21,7 @@ from maxent_ray.core.objectives import (
 from maxent_ray.core.reading import first_problem
 from maxent_ray.core.statistics import BatchStatistics, merge
 from maxent_ray.core.update_rules import Signal, UpdateRule
+from maxent_ray.core.watching import watched
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Controller:
         self._objective = build_controller_objective(None, SimpleNamespace(controller_meta=_meta_view(config)))
         self._tau_rule = _build_rule(config, "tau")
         self._beta_rule = _build_rule(config, "beta")
+        self._actuators = {name: config.actuator(name) for name in ("tau", "beta")}
 
     def init(self) -> ControllerState:
         """The state before the first step: the config's τ and β, version 0."""
@@ -254,7 +256,8 @@ class Controller:
             saturated=state.saturated + 1 if held_back else 0,
         )
         reason = self._reason(moved, signals, tau.events, beta.events)
-        return moved.count(reason), _decision(moved, state, reason, targets, measured, signals, events)
+        decision = _decision(moved, state, reason, targets, measured, signals, events)
+        return watched(moved.count(reason), decision, statistics, self._actuators)
 
     def _apply(
         self,
@@ -360,7 +363,7 @@ def _build_rule(config: ControllerConfig, name: str) -> UpdateRule:
     parts["step"] = _step_rule(config, config.gains(name))
     if config.moves(name):
         parts["project"] = update_rules.project(*config.bounds(name))
-    return update_rules.chain(**parts)
+    return update_rules.anti_windup(update_rules.chain(**parts))
 
 
 def _step_rule(config: ControllerConfig, gains: Gains) -> UpdateRule:

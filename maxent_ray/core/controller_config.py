@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple, get_args
 
+from maxent_ray.core.alarms import Actuator
 from maxent_ray.core.meta_gradient import FORMS, Form
 from maxent_ray.core.objectives import ANALYTIC_METHODS, TRUNCATED_METHODS
-from maxent_ray.core.statistics import EntropySignal, KlSignal
+from maxent_ray.core.statistics import CoefficientBounds, EntropySignal, KlSignal
 from maxent_ray.errors import ConfigError, UnknownObjectiveError
 
 Optimizer = Literal["sgd", "adam", "newton", "pi"]
@@ -115,7 +116,8 @@ class ControllerConfig:
     kl_bandwidth: float = 0.16
     """ω of ``decoupled``: KL's error decays as e^(−ω) a step (0.1 careful, 0.2 quick and more restless)."""
     saturation_patience: int = 20
-    """Updates in a row at a bound, still pushed outwards, after which the target is reported as infeasible."""
+    """Updates in a row at a bound, still pushed outwards, after which the target is reported as infeasible; also those
+    that the alarms of :mod:`~maxent_ray.core.actuators` take means over."""
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -151,6 +153,28 @@ class ControllerConfig:
     def bounds(self, name: str) -> tuple[float, float]:
         """Lower and upper bound of ``"tau"`` or ``"beta"``."""
         return (self.tau_min, self.tau_max) if name == "tau" else (self.beta_min, self.beta_max)
+
+    @property
+    def coefficient_bounds(self) -> CoefficientBounds:
+        """Bounds of both, as :func:`~maxent_ray.core.statistics.batch_statistics` takes them."""
+        return CoefficientBounds(self.bounds("tau"), self.bounds("beta"))
+
+    def actuator(self, name: str) -> Actuator:
+        """``"tau"`` or ``"beta"`` and what it is for, as alarms speak of it."""
+        is_tau = name == "tau"
+        low, high = self.bounds(name)
+        return Actuator(
+            name=name,
+            signal=self.entropy_signal if is_tau else self.kl_signal,
+            low=low,
+            high=high,
+            target_name="target_entropy" if is_tau else "target_kl",
+            targets=(self.target_entropy, self.target_entropy_final) if is_tau else (self.target_kl,),
+            patience=self.saturation_patience,
+            dead_band=self.dead_band,
+            learning_rate=self.gains(name).integral,
+            clip=self.tau_grad_clip if is_tau else self.beta_grad_clip,
+        )
 
     @property
     def is_decoupled(self) -> bool:

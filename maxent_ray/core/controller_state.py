@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated, Any
 
+from maxent_ray.core.actuators import Watch
+from maxent_ray.core.alarms import Alarm
 from maxent_ray.core.decoupling import Decoupling
 from maxent_ray.core.field_kinds import Entries, LastStep, NonNegative, Within
 from maxent_ray.core.meta_gradient import SensitivityTrack
@@ -67,6 +69,9 @@ class ControllerState:
     """Statistics since the last update."""
     saturated: int = 0
     """Updates in a row that a bound held back."""
+    tau_watch: Watch = Watch()
+    """Whether τ does anything."""
+    beta_watch: Watch = Watch()
     reasons: ReasonCounts = field(default_factory=dict)
     """How often each reason was given."""
 
@@ -79,7 +84,7 @@ class ControllerState:
         return Coefficients(self.tau, self.beta, self.version, step)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings, ready for JSON; about a kilobyte."""
+        """Plain numbers and strings, ready for JSON; about two kilobytes."""
         return asdict(self)
 
     @classmethod
@@ -120,6 +125,8 @@ class Decision:
     """What the update rules did on the way, such as ``tau.clipped`` or ``beta.projected_low``."""
     tied_share: float = 0.0
     """Share of the groups whose weights τ cannot move."""
+    alarms: tuple[Alarm, ...] = ()
+    """What this round found to be wrong with τ or β, each of it said once in a run."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

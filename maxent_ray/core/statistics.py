@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from functools import reduce
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -54,13 +54,23 @@ class BatchStatistics:
     """Σ over groups of dH(w)/dβ."""
     kl_beta_sum: Annotated[float, Within(most=0.0)] = 0.0
     """Σ over groups of dKL(w‖p)/dβ (not positive)."""
+    ranged_groups: int = 0
+    """Groups that the following four sums are over: what the weights would be at the bounds of one coefficient, the
+    other one being what the batch was weighted with."""
+    entropy_at_tau_min_sum: float = 0.0
+    """Σ over groups of H(w) at τ's lower bound, nats."""
+    entropy_at_tau_max_sum: float = 0.0
+    kl_at_beta_min_sum: float = 0.0
+    """Σ over groups of KL(w‖p) at β's lower bound, nats."""
+    kl_at_beta_max_sum: float = 0.0
 
     def mean(self, signal: str) -> float | None:
         """Mean of a declared signal over what it is counted in, or None when nothing was counted.
 
         Args:
             signal: ``weight_entropy``, ``weight_kl`` (nats per group), ``policy_entropy``, ``policy_kl`` (nats per
-                token), ``reward`` (per completion), or ``entropy_tau`` / ``entropy_beta`` / ``kl_beta`` (per group).
+                token), ``reward`` (per completion), ``entropy_tau`` / ``entropy_beta`` / ``kl_beta`` (per group), or
+                ``entropy_at_tau_min`` / ``…_max`` / ``kl_at_beta_min`` / ``…_max`` (per group, where measured).
 
         Raises:
             KeyError: ``signal`` is none of these.
@@ -101,6 +111,10 @@ _COUNTED_IN = {
     "entropy_tau": "groups",
     "entropy_beta": "groups",
     "kl_beta": "groups",
+    "entropy_at_tau_min": "ranged_groups",
+    "entropy_at_tau_max": "ranged_groups",
+    "kl_at_beta_min": "ranged_groups",
+    "kl_at_beta_max": "ranged_groups",
     "policy_entropy": "tokens",
     "policy_kl": "tokens",
     "reward": "completions",
@@ -117,6 +131,13 @@ def merge_all(shards: Iterable[BatchStatistics]) -> BatchStatistics:
     return reduce(merge, shards, BatchStatistics())
 
 
+class CoefficientBounds(NamedTuple):
+    """Between which values a controller may place τ and β."""
+
+    tau: tuple[float, float]
+    beta: tuple[float, float]
+
+
 def batch_statistics(
     rewards: Float[Tensor, "B G"],
     log_q: Float[Tensor, "B G"],
@@ -126,6 +147,7 @@ def batch_statistics(
     token_entropy: Float[Tensor, "N C"],
     token_kl: Float[Tensor, "N C"],
     token_mask: Bool[Tensor, "N C"],
+    bounds: CoefficientBounds | None = None,
 ) -> BatchStatistics:
     """Measure one batch.
 
@@ -138,6 +160,7 @@ def batch_statistics(
         token_entropy: ``[N, C]`` policy entropy at each completion token (nats), N = B·G.
         token_kl: ``[N, C]`` KL(π_θ‖π_ref) at each completion token (nats).
         token_mask: ``[N, C]`` True at completion tokens.
+        bounds: Where τ and β may go; given, the batch also tells what H(w) and KL(w‖p) they can reach.
 
     Returns:
         Sums and counts as Python numbers.
@@ -158,8 +181,10 @@ def batch_statistics(
             curvature.tau_beta.double().sum(),
             -curvature.beta_beta.double().sum(),
             token_mask.sum().double(),
+            *(_at_bounds(log_q, log_p, tau, beta, bounds) if bounds is not None else ()),
         ]
     ).tolist()  # one transfer from the device
+    at_bounds = dict(zip(_AT_BOUNDS, sums[10:], strict=bounds is not None))
     return BatchStatistics(
         groups=rewards.shape[0],
         completions=rewards.numel(),
@@ -173,4 +198,24 @@ def batch_statistics(
         entropy_tau_sum=sums[6],
         entropy_beta_sum=sums[7],
         kl_beta_sum=sums[8],
+        ranged_groups=0 if bounds is None else rewards.shape[0],
+        **at_bounds,
     )
+
+
+_AT_BOUNDS = ("entropy_at_tau_min_sum", "entropy_at_tau_max_sum", "kl_at_beta_min_sum", "kl_at_beta_max_sum")
+
+
+def _at_bounds(
+    log_q: Float[Tensor, "B G"], log_p: Float[Tensor, "B G"], tau: float, beta: float, bounds: CoefficientBounds
+) -> Float[Tensor, "4"]:
+    """Sums over groups of H(w) at both bounds of τ, and of KL(w‖p) at both bounds of β."""
+    places = torch.tensor(
+        [*((value, beta) for value in bounds.tau), *((tau, value) for value in bounds.beta)],
+        dtype=log_q.dtype,
+        device=log_q.device,
+    )
+    taus, betas = places.T[..., None, None]
+    weights = weighting.group_weights(log_q, log_p, taus, betas)
+    entropies, kls = weighting.weight_entropy(weights[:2]), weighting.weight_kl(weights[2:], log_p)
+    return torch.cat([entropies, kls]).double().sum(dim=-1)

@@ -224,6 +224,7 @@ class TrainingWorker:
             token_entropy=terms.token_entropy,
             token_kl=terms.token_kl,
             token_mask=batch.rollout.completion_mask,
+            bounds=self._controller.coefficient_bounds,
         )
 
     def _hypergradient(

@@ -12,12 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from maxent_ray.core.statistics import BatchStatistics, batch_statistics, merge, merge_all
+from maxent_ray.core.statistics import BatchStatistics, CoefficientBounds, batch_statistics, merge, merge_all
 from maxent_ray.core.weighting import group_weights, listwise_q, weight_entropy, weight_kl
 
 TAU, BETA = 0.3, 0.1
 NAMES = [field.name for field in fields(BatchStatistics)]
-COUNTS = ("groups", "completions", "tokens", "tied_groups")
+COUNTS = ("groups", "completions", "tokens", "tied_groups", "ranged_groups")
+BOUNDS = CoefficientBounds(tau=(0.01, 3.0), beta=(1e-4, 2.0))
 
 
 class Measurements(NamedTuple):
@@ -35,7 +36,8 @@ class Measurements(NamedTuple):
 
     def statistics(self, tau: float = TAU, beta: float = BETA) -> BatchStatistics:
         rewards, log_q, rho, *tokens = self
-        return batch_statistics(rewards, log_q, rho, tau, beta, *(part.flatten(0, 1) for part in tokens))
+        flat = [part.flatten(0, 1) for part in tokens]
+        return batch_statistics(rewards, log_q, rho, tau, beta, *flat, bounds=BOUNDS)
 
 
 def measure(
@@ -117,6 +119,26 @@ def test_the_weights_measured_are_the_ones_trained_with() -> None:
     assert statistics.mean("weight_kl") == pytest.approx(weight_kl(weights, batch.rho).mean().item())
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_what_the_bounds_give_is_what_a_batch_weighted_there_measures(dtype: torch.dtype) -> None:
+    batch = measure(dtype=dtype)
+    statistics = batch.statistics()
+    for (low, high), name, measured in (
+        (BOUNDS.tau, "entropy_at_tau", lambda tau: batch.statistics(tau, BETA).weight_entropy_sum),
+        (BOUNDS.beta, "kl_at_beta", lambda beta: batch.statistics(TAU, beta).weight_kl_sum),
+    ):
+        assert getattr(statistics, f"{name}_min_sum") == pytest.approx(measured(low), rel=1e-6)
+        assert getattr(statistics, f"{name}_max_sum") == pytest.approx(measured(high), rel=1e-6)
+    assert statistics.ranged_groups == statistics.groups
+
+
+def test_without_bounds_no_range_is_claimed() -> None:
+    rewards, log_q, rho, *tokens = measure()
+    statistics = batch_statistics(rewards, log_q, rho, TAU, BETA, *(part.flatten(0, 1) for part in tokens))
+    assert statistics.ranged_groups == 0
+    assert statistics.mean("entropy_at_tau_max") is None
+
+
 def test_padding_plays_no_part() -> None:
     batch = measure()
     padded = batch._replace(
@@ -144,6 +166,10 @@ def test_half_precision_rewards_of_a_gpu_run_are_summed_in_double() -> None:
         ("policy_entropy", 17.0 / 20),
         ("policy_kl", 19.0 / 20),
         ("reward", 4.0 / 16),
+        ("entropy_at_tau_min", 23.0 / 5),
+        ("entropy_at_tau_max", 29.0 / 5),
+        ("kl_at_beta_min", 31.0 / 5),
+        ("kl_at_beta_max", 37.0 / 5),
     ],
 )
 def test_each_signal_is_divided_by_what_it_is_counted_in(signal: str, expected: float) -> None:
@@ -159,6 +185,11 @@ def test_each_signal_is_divided_by_what_it_is_counted_in(signal: str, expected: 
         kl_beta_sum=-13.0,
         policy_entropy_sum=17.0,
         policy_kl_sum=19.0,
+        ranged_groups=5,
+        entropy_at_tau_min_sum=23.0,
+        entropy_at_tau_max_sum=29.0,
+        kl_at_beta_min_sum=31.0,
+        kl_at_beta_max_sum=37.0,
     )
     assert statistics.mean(signal) == expected
     assert BatchStatistics().mean(signal) is None

@@ -9,6 +9,7 @@ Example:
     (0.086071, ('clipped',))
 """
 
+from maxent_ray.core.update_rules.anti_windup import anti_windup
 from maxent_ray.core.update_rules.base import RuleState, Signal, UpdateRule, chain
 from maxent_ray.core.update_rules.baselines import adaptive_kl, entropy_step, sac_alpha, threshold_kl
 from maxent_ray.core.update_rules.steps import (
@@ -29,6 +30,7 @@ __all__ = [
     "UpdateRule",
     "adam",
     "adaptive_kl",
+    "anti_windup",
     "chain",
     "clip",
     "deadband",

@@ -18,6 +18,7 @@ from maxent_ray.core.update_rules import (
     UpdateRule,
     adam,
     adaptive_kl,
+    anti_windup,
     chain,
     clip,
     deadband,
@@ -52,6 +53,7 @@ RULES: dict[str, UpdateRule] = {
 RULES["chain"] = chain(
     limit=clip(0.3), smooth=ema(0.9), band=deadband(0.01), step=adam(0.1, space="log"), box=project(0.01, 1.0)
 )
+RULES["anti_windup"] = anti_windup(RULES["chain"])
 
 
 def random_signal(draw: random.Random, value: float) -> Signal:
@@ -203,7 +205,7 @@ def test_a_bad_argument_is_named_with_its_value(build: Callable[[], UpdateRule],
 def test_every_public_example_runs() -> None:
     modules = [
         importlib.import_module(f"maxent_ray.core.update_rules{part}")
-        for part in ("", ".base", ".baselines", ".steps", ".transforms")
+        for part in ("", ".anti_windup", ".base", ".baselines", ".steps", ".transforms")
     ]
     for module in modules:
         results = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)

@@ -1,0 +1,189 @@
+"""What is said when moving a coefficient has no effect: which one, since when, the figures, what to change."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class AlarmKind(StrEnum):
+    """Ways in which an actuator does nothing."""
+
+    SATURATED = "saturated"
+    UNREACHABLE = "unreachable"
+    NO_RESPONSE = "no_response"
+    STUCK = "stuck"
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One warning about one coefficient; part of the decision that found it."""
+
+    kind: AlarmKind
+    coefficient: str
+    """``tau`` or ``beta``."""
+    message: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """The numbers in the message, by name."""
+
+
+class Actuator(NamedTuple):
+    """A coefficient and what it is for, as the settings have it."""
+
+    name: str
+    """``tau`` or ``beta``."""
+    signal: str
+    """The declared signal that it is to hold on target."""
+    low: float
+    high: float
+    """Its bounds."""
+    target_name: str
+    """The setting that the target comes from."""
+    targets: tuple[float | None, ...]
+    """What that setting, and what it anneals to, are."""
+    patience: int
+    """Updates that something must last before it is said."""
+    dead_band: float
+    learning_rate: float
+    clip: float | None
+
+    @property
+    def symbol(self) -> str:
+        """τ or β."""
+        return "τ" if self.name == "tau" else "β"
+
+    @property
+    def other(self) -> str:
+        """The symbol of the other coefficient."""
+        return "β" if self.name == "tau" else "τ"
+
+    @property
+    def raises_signal(self) -> bool:
+        """τ raises the entropy, β lowers the KL."""
+        return self.name == "tau"
+
+    @property
+    def fingerprint(self) -> int:
+        """Of the settings that an alarm is about; another one makes it worth saying again."""
+        return zlib.crc32(repr((self.signal, self.low, self.high, self.targets, self.patience)).encode())
+
+
+class Reach(NamedTuple):
+    """What a signal can be made by its coefficient alone, the other one staying where it is (nats)."""
+
+    low: float
+    high: float
+
+
+def saturated(
+    actuator: Actuator, *, upper: bool, updates: int, measured: float, target: float, reach: Reach | None
+) -> Alarm:
+    """It stands at a bound and is pushed outwards."""
+    name, bound = (f"{actuator.name}_max", actuator.high) if upper else (f"{actuator.name}_min", actuator.low)
+    if reach is None:
+        cause = f"the bound is too tight, or {actuator.symbol} cannot bring a {actuator.signal} there at all"
+    else:
+        cause = f"the target is outside what {actuator.symbol} reaches here, {reach.low:.4g} to {reach.high:.4g} nats"
+    message = (
+        f"{actuator.symbol} has been at its {'upper' if upper else 'lower'} bound ({name} = {bound:.4g}) for {updates} "
+        f"updates and is pushed outwards still: {actuator.signal} is {measured:.4g} nats, the target {target:.4g}. "
+        f"Likely cause: {cause}. {_widen(name, upper)} {actuator.target_name}."
+    )
+    figures = {"bound": bound, "updates": float(updates), "measured": measured, "target": target}
+    return Alarm(AlarmKind.SATURATED, actuator.name, message, figures)
+
+
+def unreachable(
+    actuator: Actuator, *, updates: int, target: float, reach: Reach, value: float, other: float, tied_share: float
+) -> Alarm:
+    """No value inside its bounds gives the target, on the batches there are."""
+    above = target > reach.high
+    needs_more = above == actuator.raises_signal
+    name = f"{actuator.name}_{'max' if needs_more else 'min'}"
+    share = other / (other + value)
+    if actuator.name == "tau" and not above and tied_share >= 0.5:
+        cause = f"in {tied_share:.0%} of the groups all rewards tie, and τ cannot move their weights"
+    elif actuator.name == "tau" and share > 2 / 3:
+        cause = f"β makes {share:.0%} of κ = τ + β, so the reference decides the weights"
+    else:
+        cause = f"the target does not fit q and the reference, or {name} is too tight"
+    end, side = (reach.high, "above") if above else (reach.low, "below")
+    message = (
+        f"{actuator.target_name} asks for {target:.4g} nats, {side} what any {actuator.symbol} from "
+        f"{actuator.low:.4g} to {actuator.high:.4g} gives: {actuator.signal} is {end:.4g} at {name} (mean of {updates} "
+        f"updates, {actuator.other} = {other:.4g}). Likely cause: {cause}. "
+        f"{_widen(name, needs_more)} {actuator.target_name}."
+    )
+    figures = {"target": target, "low": reach.low, "high": reach.high, "updates": float(updates)}
+    return Alarm(AlarmKind.UNREACHABLE, actuator.name, message, {**figures, "tied_share": tied_share})
+
+
+class Means(NamedTuple):
+    """Means over some updates."""
+
+    value: float
+    """Geometric mean of the coefficient."""
+    signal: float
+
+
+def no_response(
+    actuator: Actuator,
+    before: Means,
+    after: Means,
+    *,
+    noise: float,
+    target: float,
+    updates: int,
+    other: float,
+    tied_share: float,
+) -> Alarm:
+    """It moved far, and the signal did not answer."""
+    share = other / (other + after.value)
+    if actuator.name == "tau" and tied_share >= 0.5:
+        cause = f"in {tied_share:.0%} of the groups all rewards tie, and τ cannot move their weights"
+    elif actuator.name == "tau" and share > 2 / 3:
+        cause = f"β makes {share:.0%} of κ = τ + β and hides τ; lower beta_max or raise the target of the KL"
+    elif actuator.name == "tau":
+        cause = f"{actuator.signal} does not depend on τ here; track weight_entropy, or learn at a higher rate"
+    else:
+        cause = "the policy hardly learns, or the penalty is small beside what rewards push; look at its learning rate"
+    message = (
+        f"{actuator.symbol} went from {before.value:.4g} to {after.value:.4g} and {actuator.signal} from "
+        f"{before.signal:.4g} to {after.signal:.4g} nats (means of {updates} updates, standard error {noise:.2g}); "
+        f"the target is {target:.4g}. Likely cause: {cause}."
+    )
+    figures = {"value_before": before.value, "value_after": after.value, "signal_before": before.signal}
+    return Alarm(
+        AlarmKind.NO_RESPONSE,
+        actuator.name,
+        message,
+        {**figures, "signal_after": after.signal, "noise": noise, "target": target, "tied_share": tied_share},
+    )
+
+
+def stuck(
+    actuator: Actuator, *, value: float, updates: int, measured: float, target: float, in_dead_band: bool
+) -> Alarm:
+    """It has a gradient and does not move."""
+    if actuator.low == actuator.high:
+        cause = f"{actuator.name}_min and {actuator.name}_max are equal; set them apart"
+    elif in_dead_band:
+        cause = f"dead_band = {actuator.dead_band:.4g} is wider than the error; lower it"
+    else:
+        clip = "" if actuator.clip is None else f" on errors cut to {actuator.clip:.4g}"
+        cause = f"the learning rate ({actuator.learning_rate:.4g}{clip}) is too small for these gradients; raise it"
+    message = (
+        f"{actuator.symbol} has stayed at {value:.4g} for {updates} updates with a gradient to follow: "
+        f"{actuator.signal} is {measured:.4g} nats, the target {target:.4g}. Likely cause: {cause}."
+    )
+    figures = {"value": value, "updates": float(updates), "measured": measured, "target": target}
+    return Alarm(AlarmKind.STUCK, actuator.name, message, figures)
+
+
+
+
+def _widen(bound: str, upper: bool) -> str:
+    return f"{'Raise' if upper else 'Lower'} {bound}, or change"
