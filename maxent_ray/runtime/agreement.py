@@ -36,12 +36,11 @@ class RankAgreement:
 
     def __init__(self, rank: int, world_size: int) -> None:
         check_group(rank, world_size, "agree_over_ranks")
-        self._rank = rank
         self._world_size = world_size
         self._group = cpu_group()
 
     def settle(self, own: Proposal) -> Answer:
-        """The answer that all ranks train with: ``own.answer`` itself where this rank's is taken."""
+        """The answer that all ranks train with: ``own.answer`` itself where this rank has it already."""
         known = own.answer.coefficients
         row = torch.tensor([known.tau, known.beta, float(known.version), float(own.alone)], dtype=torch.float64)
         table = [torch.empty_like(row) for _ in range(self._world_size)]
@@ -51,4 +50,4 @@ class RankAgreement:
         taken = min(range(self._world_size), key=lambda rank: (float(table[rank][3]), -float(table[rank][2]), rank))
         box = [own.answer]
         dist.broadcast_object_list(box, src=taken, group=self._group)
-        return own.answer if taken == self._rank else box[0]
+        return own.answer if torch.equal(table[taken], row) else box[0]

@@ -35,6 +35,10 @@ class DecisionLog:
         """Decisions that led to a version above ``version``."""
         return [decision for decision in self._decisions if decision["version"] > version]
 
+    def of_step(self, step: int) -> dict[str, Any] | None:
+        """The decision on one step's round, None where it is not remembered."""
+        return next((decision for decision in reversed(self._decisions) if decision["step"] == step), None)
+
     def until(self, version: int) -> list[dict[str, Any]]:
         """Decisions that led up to ``version``: what is left when a run goes back to it."""
         return [decision for decision in self._decisions if decision["version"] <= version]

@@ -23,7 +23,7 @@ from maxent_ray.runtime.report_check import check_load, check_report, check_sens
 from maxent_ray.runtime.rounds import OpenRounds, RoundPolicy
 
 HISTORY_ROUNDS = 16
-"""Closed rounds whose answers are kept."""
+"""Closed rounds whose whole answers are kept; of older ones the decision log knows the coefficients."""
 ROUNDS_AHEAD = 2
 """How far a rank may run ahead of the oldest open round."""
 
@@ -147,12 +147,17 @@ class ControllerService:
         return answer
 
     def answer(self, step: int) -> Answer | None:
-        """The answer of a round: None while it is open, the newest state once it is forgotten."""
+        """The answer of a round: None while it is open, the newest state once nothing remembers it."""
         if step in self._closed:
             return self._closed[step]
         if step >= self.next_step:
             return None
-        return Answer(self._state.coefficients(step), self._state.to_dict(), None)
+        logged = self._decisions.of_step(step)
+        if logged is None:
+            coefficients = self._state.coefficients(step)
+        else:
+            coefficients = Coefficients(logged["tau"], logged["beta"], logged["version"], step)
+        return Answer(coefficients, self._state.to_dict(), None)
 
     def load_state(self, load: StateLoad) -> int:
         """Go on from a state: a resumed run, or a clone of another one. What came after it is dropped.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +14,7 @@ import pytest
 import ray
 
 from maxent_ray.core.controller_state import Coefficients
-from maxent_ray.errors import ConfigError, ControllerUnavailableError, InvalidReportError
+from maxent_ray.errors import ConfigError, ControllerUnavailableError, InvalidReportError, RoundTimeoutError
 from maxent_ray.runtime.actor import get_or_create
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.runtime.connecting import NAMESPACE, connect
@@ -181,3 +183,109 @@ def test_a_refusal_crosses_as_our_own_error_and_pickles(ray_cluster: None, run_i
         client.coefficients(8)
     assert type(refused.value) is InvalidReportError
     assert str(pickle.loads(pickle.dumps(refused.value))) == str(refused.value)
+
+
+class Mortal:
+    """One of four ranks, in a process of its own that can be killed or stopped."""
+
+    def __init__(self, run_id: str, rank: int, policy: RoundPolicy) -> None:
+        self.client = connect(run_id, rank, 4, ANALYTIC, options=replace(PATIENT, rounds=policy))
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def train(self, start: int, stop: int) -> list[Coefficients]:
+        return _train(self.client, range(start, stop))
+
+    def ask(self, step: int) -> Coefficients:
+        return self.client.coefficients(step)
+
+
+def start_mortals(run_id: str, policy: RoundPolicy) -> tuple[Any, list[Any]]:
+    controller = get_or_create(run_id, ANALYTIC, 4, NAMESPACE, policy=policy)  # held here: no rank takes it along
+    ranks = [ray.remote(Mortal).options(num_cpus=0).remote(run_id, rank, policy) for rank in range(4)]
+    ray.get([rank.train.remote(0, 3) for rank in ranks], timeout=120)
+    return controller, ranks
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "hangs"])
+def test_a_quorum_goes_on_together_when_a_rank_is_gone(ray_cluster: None, run_id: str, fault: signal.Signals) -> None:
+    policy = RoundPolicy("quorum", timeout_s=2.0, quorum_fraction=0.75)
+    controller, ranks = start_mortals(run_id, policy)
+    victim = ray.get(ranks[2].pid.remote())
+    os.kill(victim, fault)
+    rest = [ranks[rank] for rank in (0, 1, 3)]
+    seen = ray.get([rank.train.remote(3, 20) for rank in rest], timeout=120)
+    assert seen[0] == seen[1] == seen[2]
+    assert len({coefficients.tau for coefficients in seen[0]}) > 10  # the controller moved on
+    counters = ray.get(controller.counters.remote())
+    assert counters["quorum_rounds"] >= 16
+    if fault == signal.SIGSTOP:
+        os.kill(victim, signal.SIGCONT)  # late, it gets what the others trained with, and changes nothing
+        state = ray.get(controller.state.remote())
+        late = ray.get(ranks[2].train.remote(3, 6), timeout=120)
+        assert late == seen[0][:3]
+        assert ray.get(controller.state.remote()) == state
+        assert ray.get(controller.counters.remote())["late"] >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "hangs"])
+def test_waiting_ends_with_the_name_of_the_missing_rank(
+    ray_cluster: None, run_id: str, fault: signal.Signals
+) -> None:
+    controller, ranks = start_mortals(run_id, RoundPolicy(timeout_s=2.0))
+    victim = ray.get(ranks[1].pid.remote())
+    os.kill(victim, fault)
+    rest = [ranks[rank] for rank in (0, 2, 3)]
+    for rank in [rank.train.remote(3, 5) for rank in rest]:
+        with pytest.raises(RoundTimeoutError, match="no report from rank 1 of 4"):
+            ray.get(rank, timeout=120)
+    assert ray.get(controller.state.remote())["version"] == 3  # nothing was decided without it
+    if fault == signal.SIGSTOP:
+        os.kill(victim, signal.SIGCONT)
+        awake = ranks[1].train.remote(3, 4)
+        after = ray.get([rank.ask.remote(4) for rank in rest], timeout=120)
+        ray.get(awake, timeout=120)
+        assert after == [hand_loop(ANALYTIC, range(4), 4)[-1].coefficients(4)] * 3
+
+
+@pytest.mark.slow
+def test_twenty_runs_leave_no_actor_behind(ray_cluster: None, run_id: str) -> None:
+    names = [f"{run_id}-{number}" for number in range(20)]
+    for name in names:
+        client = connect(name, 0, 1, ANALYTIC, options=PATIENT)
+        _train(client, range(2))
+        client.state_dict()
+        client.close()
+    wait_until(lambda: not [actor for actor in _controllers() if any(name in actor for name in names)])
+
+
+def test_an_actor_that_hangs_is_out_of_reach(ray_cluster: None, run_id: str) -> None:
+    """It is stopped, not dead: nothing tells but its silence. When it goes on, so does the run."""
+    client = connect(run_id, 0, 1, ANALYTIC, options=PATIENT)
+    client.options = replace(PATIENT, timeout_s=1.0, retries=1, backoff_s=0.0)
+    _train(client, range(2))
+    process = _pid(get_or_create(run_id, ANALYTIC, 1, NAMESPACE))
+    os.kill(process, signal.SIGSTOP)
+    try:
+        held = client.coefficients(2)
+        client.report(2, measured(0, 2))
+        assert client.coefficients(3).tau == held.tau
+        assert client.counters()["held_steps"] >= 1
+    finally:
+        os.kill(process, signal.SIGCONT)
+    seen = _train(client, range(3, 8))
+    assert seen[-1].tau != held.tau
+    assert seen[-1].version == 7
+
+
+def _pid(actor: Any) -> int:
+    pid: int = ray.get(actor.__ray_call__.remote(lambda _: os.getpid()))
+    return pid
+
+
+def _controllers() -> list[str]:
+    named = ray.util.list_named_actors(all_namespaces=True)
+    return [str(entry["name"]) for entry in named if entry["namespace"] == NAMESPACE]

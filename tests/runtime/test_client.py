@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +12,14 @@ import pytest
 
 from maxent_ray.core.controller_config import ControllerConfig
 from maxent_ray.core.controller_state import Coefficients, ControllerState
+from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.statistics import BatchStatistics
-from maxent_ray.errors import ConfigError, ControllerUnavailableError, InvalidReportError
+from maxent_ray.errors import ConfigError, ControllerUnavailableError, InvalidReportError, RoundTimeoutError
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.runtime.connecting import connect
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.runtime.protocol import Answer, Report, StateLoad
+from maxent_ray.runtime.rounds import RoundPolicy
 from maxent_ray.runtime.service import ControllerService
 from maxent_ray.runtime.transport import LocalTransport
 from tests.runtime.support import ANALYTIC, hand_loop, measured
@@ -109,6 +112,90 @@ def test_unusable_statistics_are_refused_at_once() -> None:
     with pytest.raises(InvalidReportError, match=r"rank 0, step 0: statistics.reward_sum is nan"):
         client.report(0, BatchStatistics(reward_sum=float("nan")))
     assert train(client, range(1))[0].version == 0
+
+
+def test_a_rank_without_usable_statistics_goes_on_like_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    """Four ranks as threads; rank 2 measures NaN in step 1, and nobody's τ or β moves by that round."""
+    transport = LocalTransport(ControllerService("run", ANALYTIC, 4))
+    clients = [ControllerClient("run", rank, ANALYTIC, transport, ClientOptions(lag=0)) for rank in range(4)]
+    seen: dict[int, list[Coefficients]] = {}
+
+    def run(client: ControllerClient) -> None:
+        seen[client.rank] = []
+        for step in range(4):
+            seen[client.rank].append(client.coefficients(step))
+            poisoned = client.rank == 2 and step == 1
+            statistics = BatchStatistics(reward_sum=float("nan")) if poisoned else measured(client.rank, step)
+            if poisoned:
+                with pytest.raises(InvalidReportError, match=r"rank 2, step 1: statistics.reward_sum is nan"):
+                    client.report(step, statistics)
+            else:
+                client.report(step, statistics)
+
+    in_threads([lambda client=client: run(client) for client in clients])
+    assert seen[0] == seen[1] == seen[2] == seen[3]
+    before, after = seen[0][1], seen[0][2]
+    assert (after.tau, after.beta) == (before.tau, before.beta)
+    assert seen[0][3].tau != after.tau
+    decision = clients[0].decisions(since_version=1)[0]
+    assert decision["reason"] == "non_finite"
+    assert "rank 2, step 1: statistics.reward_sum is nan" in decision["events"][0]
+
+
+def test_an_unroll_that_diverged_raises_nothing_and_moves_nothing() -> None:
+    client = one_rank()
+    client.report(0, measured(0, 0), ControllerGradients(tau_grad=float("inf")))
+    assert client.coefficients(1).tau == ANALYTIC.tau
+    assert client.last_decision["events"] == (
+        "rank 0, step 0: gradients.tau_grad is inf; it must be a finite number at most 1e+100 in size",
+    )
+    with pytest.raises(InvalidReportError, match=r"gradients.tau_grad is 'much'"):
+        client.report(1, measured(0, 1), ControllerGradients(tau_grad="much"))  # type: ignore[arg-type]
+
+
+def test_a_missing_rank_is_named_and_the_question_may_be_asked_again() -> None:
+    policy = RoundPolicy(timeout_s=0.05)
+    transport = LocalTransport(ControllerService("run", ANALYTIC, 2, policy=policy))
+    first, second = [ControllerClient("run", rank, ANALYTIC, transport, ClientOptions(lag=0)) for rank in range(2)]
+    first.report(0, measured(0, 0))
+    for _ in range(2):
+        with pytest.raises(RoundTimeoutError, match="no report from rank 1 of 2"):
+            first.coefficients(1)
+    second.report(0, measured(1, 0))
+    assert first.coefficients(1) == second.coefficients(1) == hand_loop(ANALYTIC, range(2), 1)[-1].coefficients(1)
+    assert first.counters()["held_steps"] == 0  # the controller was there all the time
+
+
+def test_a_quorum_keeps_the_ranks_that_are_left_together() -> None:
+    policy = RoundPolicy("quorum", timeout_s=3.0, quorum_fraction=0.5)  # only the first round takes it
+    transport = LocalTransport(ControllerService("run", ANALYTIC, 4, policy=policy))
+    clients = [ControllerClient("run", rank, ANALYTIC, transport, ClientOptions(lag=0)) for rank in range(3)]
+    seen: dict[int, list[Coefficients]] = {}
+    in_threads([lambda client=client: seen.update({client.rank: train(client, range(5))}) for client in clients])
+    states = hand_loop(ANALYTIC, range(3), 5)
+    assert seen[0] == seen[1] == seen[2] == [states[step].coefficients(step) for step in range(5)]
+    assert clients[0].controller_counters()["quorum_rounds"] == 5
+    assert clients[0].controller_counters()["round_timeouts"] == 0
+
+
+def test_a_controller_with_a_past_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
+    """A second run of the same name, or an attempt that did not load its checkpoint."""
+    transport = LocalTransport(ControllerService("run", ANALYTIC, 1))
+    train(ControllerClient("run", 0, ANALYTIC, transport, ClientOptions(lag=0)), range(30))
+    stranger = ControllerClient("run", 0, ANALYTIC, transport, ClientOptions(lag=0))
+    with caplog.at_level(logging.WARNING):
+        train(stranger, range(4))
+    assert [record.getMessage() for record in caplog.records] == [
+        "run 'run': rank 0 reports step 0, but the controller has decided through step 29: it serves another run of "
+        "this name, or an earlier attempt. Load a state, or choose another run_id"
+    ]
+
+
+def in_threads(calls: Sequence[Callable[[], object]]) -> None:
+    """Run all at once; the first error of any is raised here."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        for future in [pool.submit(call) for call in calls]:
+            future.result(timeout=60)
 
 
 def test_a_round_that_was_never_reported_is_named() -> None:
@@ -222,7 +309,10 @@ def test_hold_keeps_the_coefficients_and_counts(caplog: pytest.LogCaptureFixture
         held = train(client, range(3, 7))
     assert {(c.tau, c.beta) for c in held} == {(states[3].tau, states[3].beta)}
     assert [c.version for c in held] == [3, 4, 5, 6]
-    assert len(caplog.records) == 1  # once an outage, not once a step
+    message = "run 'run', rank 0, step 3: the controller cannot be reached (line cut); until it is back: "
+    assert [record.getMessage() for record in caplog.records] == [  # once an outage, not once a step
+        f"{message}coefficients are held"
+    ]
     assert client.counters()["held_steps"] == 3
     assert client.counters()["retries"] == 1  # only the first round of the outage is tried again
     transport.failures = 0

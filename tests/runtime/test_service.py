@@ -68,10 +68,11 @@ def test_late_reports_get_their_round_while_it_is_remembered_and_the_newest_afte
     states = hand_loop(ANALYTIC, [0], HISTORY_ROUNDS + 2)
     run_rounds(service, range(HISTORY_ROUNDS + 2))
     assert service.report(report(0, 2)).coefficients == states[3].coefficients(2)
-    forgotten = service.report(report(0, 1))
-    assert forgotten.coefficients == states[-1].coefficients(1)
+    assert service.report(report(0, 1)).coefficients == states[2].coefficients(1)  # by the log
     assert service.state == states[-1]
-    assert service.counters()["late"] == 1
+    restarted = ControllerService("run", ANALYTIC, 1, state=states[-1])  # remembers nothing of it
+    assert restarted.report(report(0, 1)).coefficients == states[-1].coefficients(1)
+    assert (service.counters()["late"], restarted.counters()["late"]) == (1, 1)
 
 
 def test_several_rounds_may_be_open_and_close_in_order_of_step() -> None:
