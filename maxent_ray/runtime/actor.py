@@ -77,7 +77,7 @@ class ControllerActor:
             return
         for decision in service.decisions(version):
             self._metrics.publish(decision)
-        self._metrics.publish_unreachable(service.counters()["unreachable_steps"])
+        self._metrics.publish_counters(service.counters())
         self._wake()
 
     async def load_state(self, load: StateLoad) -> int:

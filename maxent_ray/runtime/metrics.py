@@ -18,6 +18,18 @@ GAUGES = {
     "tied_share": "Share of the groups whose rewards all tie",
 }
 """Field of a decision → help text; the metric is ``maxent_<field>``."""
+COUNTERS = {
+    "rejected": "Reports that were refused",
+    "duplicates": "Reports that had come before",
+    "late": "Reports of rounds that were closed already",
+    "adopted": "States that the controller took over from a rank",
+    "partial_gradients": "Rounds whose gradients some ranks lacked, and that went without",
+    "void_rounds": "Rounds in which no rank could measure anything",
+    "quorum_rounds": "Rounds that closed without some ranks",
+    "round_timeouts": "Rounds that ranks were missing from for too long",
+    "unreachable_steps": "Steps that ranks decided without the controller",
+}
+"""Counter of the service → help text; the metric is ``maxent_<counter>``."""
 
 
 class ControllerMetrics:
@@ -39,14 +51,23 @@ class ControllerMetrics:
             description="Updates of truncated backprop that were made with analytic gradients",
             tag_keys=tuple(tags),
         )
-        self._unreachable = Counter(
-            "maxent_unreachable_steps",
-            description="Steps that ranks decided without the controller",
-            tag_keys=tuple(tags),
+        self._alarms = Counter(
+            "maxent_alarms",
+            description="Coefficients that were found to do nothing",
+            tag_keys=(*tags, "kind", "coefficient"),
         )
-        for metric in (*self._gauges.values(), self._decisions, self._fallbacks, self._unreachable):
+        self._counters = {
+            name: Counter(f"maxent_{name}", description=text, tag_keys=tuple(tags)) for name, text in COUNTERS.items()
+        }
+        for metric in (
+            *self._gauges.values(),
+            self._decisions,
+            self._fallbacks,
+            self._alarms,
+            *self._counters.values(),
+        ):
             metric.set_default_tags(tags)
-        self._seen_unreachable = 0
+        self._published: dict[str, int] = {}
 
     def publish(self, decision: Mapping[str, Any]) -> None:
         """Publish one ``Decision.to_dict()``; what it did not measure keeps its last value."""
@@ -56,9 +77,17 @@ class ControllerMetrics:
         self._decisions.inc(tags={"reason": str(decision["reason"])})
         if "fallback" in decision["events"]:
             self._fallbacks.inc()
+        for alarm in decision["alarms"]:
+            self._alarms.inc(tags={"kind": str(alarm["kind"]), "coefficient": alarm["coefficient"]})
 
-    def publish_unreachable(self, total: int) -> None:
-        """Publish how many steps were decided without the controller, counted from the start of the run."""
-        if total > self._seen_unreachable:
-            self._unreachable.inc(total - self._seen_unreachable)
-            self._seen_unreachable = total
+    def publish_counters(self, counters: Mapping[str, Any]) -> None:
+        """Publish the service's counters, each counted from the start of the run; a counter never falls.
+
+        Args:
+            counters: Some or all of :data:`COUNTERS`, and others, which are left alone.
+        """
+        for name, counter in self._counters.items():
+            total, before = int(counters.get(name, 0)), self._published.get(name, 0)
+            if total > before:
+                counter.inc(total - before)
+                self._published[name] = total

@@ -84,6 +84,17 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Warned:
+    """An alarm that a decision gave: a coefficient does nothing."""
+
+    step: int
+    """Of the decision, as it stands in ``decisions.jsonl``."""
+    kind: str
+    coefficient: str
+    message: str
+
+
+@dataclass(frozen=True)
 class RunRecords:
     """Everything that a results folder says."""
 
@@ -95,6 +106,8 @@ class RunRecords:
     evaluations: Mapping[str, Evaluation]
     reasons: Mapping[str, Mapping[str, int]]
     """Trial → reason → decisions that gave it."""
+    warnings: Mapping[str, tuple[Warned, ...]]
+    """Trial → alarms of its decisions, in order."""
     rows: int
     """Rows on record, those that were superseded included."""
     torn_lines: int
@@ -122,13 +135,15 @@ def read_run(folder: Path) -> RunRecords:
     decisions, torn_decisions = read_lines(folder / "decisions.jsonl")
     lineage, torn_lineage = read_lines(folder / "lineage.jsonl")
     evaluations, torn_evaluations = read_lines(folder / "evaluations.jsonl")
+    latest = list({(d["trial"], d.get("segment"), d.get("version")): d for d in decisions}.values())
     return RunRecords(
         folder=folder,
         config=load_config(folder / "config.yaml"),
         points=_points(rows),
         clones=_clones(lineage),
         evaluations={record["trial"]: _evaluation(record) for record in evaluations},
-        reasons=_reasons(decisions),
+        reasons=_reasons(latest),
+        warnings=_warnings(latest),
         rows=len(rows),
         torn_lines=torn_rows + torn_decisions + torn_lineage + torn_evaluations,
     )
@@ -240,8 +255,16 @@ def _evaluation(record: Record) -> Evaluation:
 
 
 def _reasons(decisions: Iterable[Record]) -> dict[str, dict[str, int]]:
-    latest = {(d["trial"], d.get("segment"), d.get("version")): d["reason"] for d in decisions}
     counts: dict[str, Counter[str]] = {}
-    for (trial, _, _), reason in latest.items():
-        counts.setdefault(trial, Counter())[reason] += 1
+    for decision in decisions:
+        counts.setdefault(decision["trial"], Counter())[decision["reason"]] += 1
     return {trial: dict(sorted(count.items())) for trial, count in counts.items()}
+
+
+def _warnings(decisions: Iterable[Record]) -> dict[str, tuple[Warned, ...]]:
+    found: dict[str, list[Warned]] = {}
+    for decision in decisions:
+        for alarm in decision.get("alarms", ()):  # runs of before alarms were recorded have none
+            warned = Warned(decision["step"], alarm["kind"], alarm["coefficient"], alarm["message"])
+            found.setdefault(decision["trial"], []).append(warned)
+    return {trial: tuple(warned) for trial, warned in found.items()}

@@ -16,7 +16,7 @@ from typing import Any
 
 from maxent_ray.records import strict
 from maxent_ray.train.evaluation import HeldOutMetrics, bootstrap_interval, paired_interval
-from maxent_ray.tune.reading import REFERENCES, Clone, Point, RunRecords, mean, read_run
+from maxent_ray.tune.reading import REFERENCES, Clone, Point, RunRecords, Warned, mean, read_run
 
 SCHEMA = 1
 METRICS = ("mean", "pass_rate", "distinct", "coverage")
@@ -88,6 +88,8 @@ class TrialSummary:
     clones_donated: int
     reasons: Mapping[str, int]
     """Reason → decisions that gave it."""
+    warnings: tuple[Warned, ...]
+    """Coefficients that were found to do nothing."""
     settings: Mapping[str, Any]
     held_out: HeldOut | None
 
@@ -124,6 +126,8 @@ class Summary:
 
     name: str
     mode: str
+    when_unreachable: str
+    """What steps without the controller did: hold, local or raise."""
     metric: str
     """What the best trials are chosen by."""
     window: int
@@ -180,6 +184,7 @@ def build_summary(records: RunRecords, wall_seconds: float | None = None) -> Sum
     return Summary(
         name=records.folder.name,
         mode=config.tune.mode,
+        when_unreachable=config.runtime.when_unreachable,
         metric=config.tune.metric,
         window=config.tune.perturbation_interval,
         group_size=config.grpo.group_size,
@@ -235,6 +240,7 @@ def _trial_summary(records: RunRecords, trial: str) -> TrialSummary:
         clones_received=len(received),
         clones_donated=sum(clone.donor == trial for clone in records.clones),
         reasons=records.reasons.get(trial, {}),
+        warnings=records.warnings.get(trial, ()),
         settings=evaluation.settings if evaluation is not None else _last_settings(received),
         held_out=None if evaluation is None else _held_out([evaluation.metrics]),
     )

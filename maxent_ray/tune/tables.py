@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from maxent_ray.tune.health import health_lines
 from maxent_ray.tune.labels import metric_label, objective_label
 from maxent_ray.tune.progress import significant
 from maxent_ray.tune.summary import BASELINE, METRICS, Estimate, HeldOut, ObjectiveSummary, Summary
@@ -167,9 +168,6 @@ def footnotes(summary: Summary) -> list[str]:
         notes.append(f"Unfinished, without a held-out evaluation: {_list(summary.unfinished)}.")
     if summary.torn_lines:
         notes.append(f"{summary.torn_lines} line(s) of the records were cut off and left out.")
-    lost = sum(trial.unreachable_steps or 0 for trial in summary.trials)
-    if lost:
-        notes.append(f"{lost} step(s) were trained while the controller could not be reached.")
     failed = sum(trial.failed_unrolls or 0 for trial in summary.trials)
     if failed:
         notes.append(f"{failed} unroll(s) of truncated backprop ran out of memory; logs say what to choose instead.")
@@ -179,7 +177,7 @@ def footnotes(summary: Summary) -> list[str]:
 
 
 def print_comparison(summary: Summary, console: Console) -> None:
-    """Print all tables, the verdicts and the footnotes."""
+    """Print all tables, the verdicts, what went wrong, and the footnotes."""
     width = console.width
     for table in (
         comparison_table(summary, width),
@@ -192,12 +190,14 @@ def print_comparison(summary: Summary, console: Console) -> None:
     for sentence in verdicts(summary):
         console.print(Text(f"• {sentence}"))
     console.print()
+    for line in health_lines(summary):
+        console.print(Text(f"! {line}", style="yellow"))
     for note in footnotes(summary):
         console.print(Text(note, style="dim"))
 
 
 def comparison_markdown(summary: Summary) -> str:
-    """The same as a page: tables in Markdown, verdicts, footnotes."""
+    """The same as a page: tables in Markdown, verdicts, what went wrong, footnotes."""
     headers = ["", *_metric_headers(summary), "H error", "KL error", "s/step"]
     body = [
         [
@@ -227,6 +227,8 @@ def comparison_markdown(summary: Summary) -> str:
         parts.append(_markdown(["best settings found", *names], settings))
     if sentences := verdicts(summary):
         parts.append("\n".join(f"- {sentence}" for sentence in sentences))
+    if lines := health_lines(summary):
+        parts.append("\n".join(f"- **{line}**" for line in lines))
     parts.append("\n".join(f"- {note}" for note in footnotes(summary)))
     return "\n\n".join(parts) + "\n"
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 import urllib.request
+from dataclasses import replace
 
 import pytest
 import ray
 
+from maxent_ray.core.controller import Controller
+from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.runtime.connecting import connect
+from maxent_ray.runtime.metrics import ControllerMetrics
 from maxent_ray.runtime.options import ClientOptions
 from tests.runtime.support import ANALYTIC, measured
 
@@ -44,3 +48,23 @@ def test_decisions_become_metrics_of_their_run(ray_cluster: None, run_id: str) -
     assert values["ray_maxent_decisions_total"] == 5
     assert values["ray_maxent_entropy"] == measured(0, 4).mean("weight_entropy")
     assert values["ray_maxent_target_kl"] == ANALYTIC.target_kl
+
+
+def test_alarms_and_what_happened_besides_deciding_are_counted(ray_cluster: None, run_id: str) -> None:
+    """β is held at its bound by a KL four times its target: one alarm, after 8 + 11 updates or so."""
+    config = replace(ANALYTIC, target_kl=0.05, beta=0.1, beta_max=1.0, saturation_patience=8)
+    controller, metrics = Controller(config), ControllerMetrics(run_id, "analytic")
+    state = controller.init()
+    for _ in range(40):
+        state, decision = controller.step(state, BatchStatistics(tokens=1, policy_kl_sum=0.2))
+        metrics.publish(decision.to_dict())
+    metrics.publish_counters({"late": 2, "duplicates": 3, "reasons": {"updated": 40}})
+    metrics.publish_counters({"late": 2, "duplicates": 5})
+    metrics.publish_counters({"late": 0, "duplicates": 5})  # a controller that lost its counts: they never fall
+    deadline = time.monotonic() + 60
+    while (values := read_metrics(run_id)).get("ray_maxent_decisions_total") != 40:
+        assert time.monotonic() < deadline, values
+        time.sleep(0.5)
+    assert values["ray_maxent_alarms_total"] == 1
+    assert (values["ray_maxent_late_total"], values["ray_maxent_duplicates_total"]) == (2, 5)
+    assert "ray_maxent_rejected_total" not in values

@@ -161,7 +161,7 @@ def proportional_integral(proportional: float, integral: float, *, space: Space 
     """PI control in velocity form: Δ = −(integral·g + proportional·(g − g_prev)).
 
     At the first update g_prev = g. The sum of the steps is −integral·Σg − proportional·(g − g₁): an integral
-    and a proportional term whose only memory is the coefficient itself. So nothing winds up while `project`
+    and a proportional term whose only memory is the coefficient itself. So no sum winds up while `project`
     holds the value at a bound, and the first error of the other sign moves it away.
 
     Args:
