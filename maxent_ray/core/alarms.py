@@ -83,10 +83,10 @@ def saturated(
 ) -> Alarm:
     """It stands at a bound and is pushed outwards."""
     name, bound = (f"{actuator.name}_max", actuator.high) if upper else (f"{actuator.name}_min", actuator.low)
-    if reach is None:
+    if reach is None or reach.low <= target <= reach.high:
         cause = f"the bound is too tight, or {actuator.symbol} cannot bring a {actuator.signal} there at all"
     else:
-        cause = f"the target is outside what {actuator.symbol} reaches here, {reach.low:.4g} to {reach.high:.4g} nats"
+        cause = f"{actuator.symbol} reaches {reach.low:.4g} to {reach.high:.4g} nats on the last batches, not the target"
     message = (
         f"{actuator.symbol} has been at its {'upper' if upper else 'lower'} bound ({name} = {bound:.4g}) for {updates} "
         f"updates and is pushed outwards still: {actuator.signal} is {measured:.4g} nats, the target {target:.4g}. "
