@@ -95,6 +95,8 @@ class ControllerMetaSettings(Section):
     form: Form = "paired"
     fallback: Literal["analytic"] | None = None
     sensitivity_decay: float = 0.9
+    saturation_patience: int = 20
+    """Updates after which a coefficient that does nothing is reported."""
     kl_bandwidth: float = 0.16
     """ω of the ``decoupled`` form: KL's error decays as e^(−ω) a step."""
     hypergradient_mode: Mode | Literal["auto"] = "reverse"
@@ -221,6 +223,7 @@ class WeightingSettings(Section):
             form=meta.form,
             fallback=meta.fallback,
             sensitivity_decay=meta.sensitivity_decay,
+            saturation_patience=meta.saturation_patience,
             kl_bandwidth=meta.kl_bandwidth,
         )
 

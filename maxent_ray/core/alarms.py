@@ -86,7 +86,7 @@ def saturated(
     if reach is None or reach.low <= target <= reach.high:
         cause = f"the bound is too tight, or {actuator.symbol} cannot bring a {actuator.signal} there at all"
     else:
-        cause = f"{actuator.symbol} reaches {reach.low:.4g} to {reach.high:.4g} nats on the last batches, not the target"
+        cause = f"{actuator.symbol} reaches {reach.low:.4g} to {reach.high:.4g} nats on this batch, not the target"
     message = (
         f"{actuator.symbol} has been at its {'upper' if upper else 'lower'} bound ({name} = {bound:.4g}) for {updates} "
         f"updates and is pushed outwards still: {actuator.signal} is {measured:.4g} nats, the target {target:.4g}. "

@@ -164,7 +164,7 @@ def test_a_target_above_what_any_tau_gives_is_reported_with_the_exact_range() ->
     assert f"above what any τ from 0.01 to 0.5 gives: weight_entropy is {high:.4g} at tau_max" in alarm.message
     later = [alarm for step, alarm in found.items() if step > 19]
     assert [alarm.kind for alarm in later] == [AlarmKind.SATURATED]
-    assert f"τ reaches {low:.4g} to {high:.4g} nats on the last batches, not the target" in later[0].message
+    assert f"τ reaches {low:.4g} to {high:.4g} nats on this batch, not the target" in later[0].message
 
 
 @pytest.mark.parametrize(
