@@ -6,7 +6,7 @@ A plain class. :mod:`maxent_ray.runtime.actor` puts it into a Ray actor; without
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -70,6 +70,7 @@ class ControllerService:
         self.policy = policy
         self._controller = Controller(config)
         self._state = self._controller.init() if state is None else self._controller.adopt(state)
+        self._told = self._state.to_dict()
         self._open = OpenRounds(world_size, policy)
         self._closed: OrderedDict[int, Answer] = OrderedDict()
         self._closed_without: dict[int, list[int]] = {}
@@ -157,7 +158,7 @@ class ControllerService:
             coefficients = self._state.coefficients(step)
         else:
             coefficients = Coefficients(logged["tau"], logged["beta"], logged["version"], step)
-        return Answer(coefficients, self._state.to_dict(), None)
+        return Answer(coefficients, self._told, None)
 
     def load_state(self, load: StateLoad) -> int:
         """Go on from a state: a resumed run, or a clone of another one. What came after it is dropped.
@@ -180,7 +181,7 @@ class ControllerService:
         _check_rank(load.rank, world_size)
         self._begin(max(load.generation, self._generation) + 1, world_size)
         self._loaded = {load.rank}
-        self._state = state
+        self._go_to(state)
         self._decisions = DecisionLog(self._decisions.until(state.version))
         self._remember(load.answered)
         return self._generation
@@ -213,6 +214,10 @@ class ControllerService:
         self._open = OpenRounds(world_size or self.world_size, self.policy)
         self._closed.clear()
 
+    def _go_to(self, state: ControllerState) -> None:
+        self._state = state
+        self._told = state.to_dict()
+
     def _check(self, report: Report, newest: ControllerState) -> None:
         if report.run_id != self.run_id:
             raise InvalidReportError(f"run_id is {shown(report.run_id)}; this controller serves {self.run_id!r}")
@@ -239,13 +244,15 @@ class ControllerService:
 
     def _newer_state(self, report: Report) -> ControllerState | None:
         """A state that knows of more rounds than ours, which was lost or out of reach."""
+        if _is_same(report.state, self._told):  # as in most reports: no need to read it again
+            return None
         state = state_of(report)
         return state if state is not None and state.version > self._state.version else None
 
     def _adopt(self, state: ControllerState, answered: Sequence[Coefficients]) -> None:
         """Go on from a rank's state; open rounds that it has behind it are answered from it."""
         self._counts["adopted"] += 1
-        self._state = self._controller.adopt(state)
+        self._go_to(self._controller.adopt(state))
         self._remember(answered)
         self._open.drop_until(self._state.step)
 
@@ -262,7 +269,8 @@ class ControllerService:
         while self._open.is_complete(self.next_step):
             step = self.next_step
             missing = self._open.missing(step)
-            self._state, decision = self._decide(self._open.reports(step))  # if it raises, the round stays open
+            state, decision = self._decide(self._open.reports(step))  # if it raises, the round stays open
+            self._go_to(state)
             if missing:
                 self._closed_without[step] = missing
                 self._counts["quorum_rounds"] += 1
@@ -270,7 +278,7 @@ class ControllerService:
             logged = decision.to_dict()
             self._decisions.append(logged)
             self._open.drop_until(step)
-            self._close(Answer(self._state.coefficients(step), self._state.to_dict(), logged))
+            self._close(Answer(state.coefficients(step), self._told, logged))
 
     def _decide(self, reports: Sequence[Report]) -> tuple[ControllerState, Decision]:
         merged = merge_reports(reports, self.policy.needed(self.world_size))
@@ -295,10 +303,9 @@ class ControllerService:
 
     def _remember(self, answered: Sequence[Coefficients]) -> None:
         """Keep what rounds before a state decided, for ranks that missed their answers."""
-        state = self._state.to_dict()
         for coefficients in sorted(answered, key=lambda known: known.step):
             if coefficients.step not in self._closed and coefficients.step < self.next_step:
-                self._close(Answer(coefficients, state, None))
+                self._close(Answer(coefficients, self._told, None))
 
     def _close(self, answer: Answer) -> None:
         self._closed[answer.coefficients.step] = answer
@@ -310,3 +317,10 @@ class ControllerService:
 def _check_rank(rank: int, world_size: int) -> None:
     if not 0 <= rank < world_size:
         raise InvalidReportError(f"rank is {rank}; it must be in [0, {world_size}), the world size")
+
+
+def _is_same(found: object, told: Mapping[str, Any]) -> bool:
+    try:
+        return bool(found == told)
+    except (RuntimeError, TypeError, ValueError):  # arrays have no single truth value; reading it will name what is wrong
+        return False
