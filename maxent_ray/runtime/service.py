@@ -322,5 +322,5 @@ def _check_rank(rank: int, world_size: int) -> None:
 def _is_same(found: object, told: Mapping[str, Any]) -> bool:
     try:
         return bool(found == told)
-    except (RuntimeError, TypeError, ValueError):  # arrays have no single truth value; reading it will name what is wrong
+    except (RuntimeError, TypeError, ValueError):  # arrays have no single truth value; reading it names what is wrong
         return False
