@@ -8,6 +8,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+from uuid import uuid4
 
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.controller_config import ControllerConfig
@@ -162,7 +163,7 @@ class ControllerClient:
         entries = [read_dataclass(Coefficients, entry, "client state's answered") for entry in values["answered"]]
         known = [self._within_bounds(state, entry) for entry in entries]
         self._pending.clear()
-        load = StateLoad(self.rank, state.to_dict(), tuple(known), self._generation)
+        load = StateLoad(self.rank, state.to_dict(), tuple(known), self._generation, token=uuid4().hex)
         self._generation = self._load(load, state.step)
         self._state = state
         self._decisions = DecisionLog(self._decisions.until(state.version))

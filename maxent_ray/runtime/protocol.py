@@ -61,3 +61,5 @@ class StateLoad:
     """The generation that the rank knew of."""
     world_size: int | None = None
     """Ranks that report from now on; None: as many as before."""
+    token: str = ""
+    """Tells a rank's second load from the first one sent again because its answer was lost."""

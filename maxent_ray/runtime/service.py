@@ -78,7 +78,7 @@ class ControllerService:
         self._counts: Counter[str] = Counter()
         self._unreachable: dict[int, int] = {}
         self._generation = generation
-        self._loaded: set[int] = set()
+        self._loaded: dict[int, str] = {}  # rank → token, of the ranks that have loaded this generation
 
     @property
     def state(self) -> ControllerState:
@@ -164,7 +164,7 @@ class ControllerService:
         """Go on from a state: a resumed run, or a clone of another one. What came after it is dropped.
 
         Every rank calls it, in any order; the first call of a load takes effect and the others find it done.
-        A rank's second call starts a new load.
+        A rank's second call starts a new load, unless it carries the same token: then it is the first, sent again.
 
         Returns:
             The generation that the rank's reports carry from now on.
@@ -173,14 +173,16 @@ class ControllerService:
             InvalidReportError: the state is malformed. The state of the service is unchanged.
         """
         state = self._controller.adopt(check_load(load))
+        if load.token and self._loaded.get(load.rank) == load.token:
+            return self._generation
         joins = load.rank not in self._loaded and load.world_size in (None, self.world_size)
         if joins and self._loaded and state == self._state:
-            self._loaded.add(load.rank)
+            self._loaded[load.rank] = load.token
             return self._generation
         world_size = self.world_size if load.world_size is None else load.world_size
         _check_rank(load.rank, world_size)
         self._begin(max(load.generation, self._generation) + 1, world_size)
-        self._loaded = {load.rank}
+        self._loaded = {load.rank: load.token}
         self._go_to(state)
         self._decisions = DecisionLog(self._decisions.until(state.version))
         self._remember(load.answered)

@@ -204,6 +204,18 @@ def test_a_second_load_by_the_same_rank_drops_the_open_round() -> None:
     assert service.report(report(0, 2, generation=3)) is None
 
 
+def test_a_load_that_is_sent_again_is_no_second_one() -> None:
+    """Its answer was lost on the way; a rank that has loaded in between must not be thrown out."""
+    state = hand_loop(ANALYTIC, range(2), 2)[-1].to_dict()
+    service = ControllerService("run", ANALYTIC, 2)
+    loads = [StateLoad(rank, state, token=f"token-{rank}") for rank in range(2)]
+    assert [service.load_state(load) for load in (*loads, loads[0])] == [1, 1, 1]
+    service.report(report(1, 2, generation=1))
+    assert service.load_state(loads[0]) == 1  # even then
+    assert service.report(report(0, 2, generation=1)) is not None
+    assert service.load_state(StateLoad(0, state, token="another")) == 2
+
+
 def test_a_report_that_a_load_overtook_is_refused() -> None:
     states = hand_loop(ANALYTIC, range(2), 1)
     service = ControllerService("run", ANALYTIC, 2)
