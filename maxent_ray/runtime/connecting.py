@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.errors import ConfigError
+from maxent_ray.errors import ConfigError, ControllerUnavailableError
 from maxent_ray.runtime.agreement import RankAgreement
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.runtime.options import ClientOptions
+from maxent_ray.runtime.report_check import LONGEST_RUN_ID
 from maxent_ray.runtime.service import ControllerService
 from maxent_ray.runtime.transport import LocalTransport, Transport
 
@@ -43,7 +47,7 @@ def connect(
 
     Raises:
         ConfigError: an argument is out of range, Ray is not running, or the run's actor has other settings.
-        ControllerUnavailableError: the actor did not answer.
+        ControllerUnavailableError: the actor did not answer, after the retries.
     """
     _check_arguments(run_id, rank, world_size, options, local)
 
@@ -52,7 +56,8 @@ def connect(
             return LocalTransport(ControllerService(run_id, config, reporters, policy=options.rounds))
         from maxent_ray.runtime.ray_transport import RayTransport
 
-        return RayTransport(run_id, config, reporters, namespace, options.rounds, options.timeout_s, actor_name)
+        asked = (run_id, config, reporters, namespace, options.rounds, options.timeout_s, actor_name)
+        return _patiently(lambda: RayTransport(*asked), options)
 
     if options.reduction == "collective":
         from maxent_ray.runtime.reduction import CollectiveTransport
@@ -64,9 +69,21 @@ def connect(
     return ControllerClient(run_id, rank, config, transport, options, agreement)
 
 
+def _patiently(call: Callable[[], Transport], options: ClientOptions) -> Transport:
+    """Try again while an actor restarts, as when it dies together with the ranks that now connect anew."""
+    for attempt in range(options.retries):
+        try:
+            return call()
+        except ControllerUnavailableError:
+            time.sleep(options.backoff_s * 2**attempt)
+    return call()
+
+
 def _check_arguments(run_id: str, rank: int, world_size: int, options: ClientOptions, local: bool) -> None:
     if not run_id:
         raise ConfigError("run_id is empty; it must name the run")
+    if len(run_id) > LONGEST_RUN_ID:
+        raise ConfigError(f"run_id has {len(run_id)} characters; it must have at most {LONGEST_RUN_ID}")
     if world_size < 1:
         raise ConfigError(f"world_size is {world_size}; it must be >= 1")
     if not 0 <= rank < world_size:

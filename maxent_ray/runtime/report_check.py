@@ -20,6 +20,7 @@ from maxent_ray.runtime.protocol import Report, StateLoad
 
 MOST_ANSWERED = 16
 """Rounds that a rank may tell the outcome of; it keeps two."""
+LONGEST_RUN_ID = 200
 LONGEST_REASON = 2000
 """Characters of the reason why a report is void."""
 
@@ -32,7 +33,7 @@ def check_report(report: Report) -> None:
     """
     if type(report) is not Report:
         raise InvalidReportError(f"report is {shown(report)}; it must be a Report")
-    _check_text("run_id", report.run_id, 200)
+    _check_text("run_id", report.run_id, LONGEST_RUN_ID)
     _check_count("rank", report.rank)
     _check_count(f"rank {report.rank}: step", report.step)
     where = f"rank {report.rank}, step {report.step}: "

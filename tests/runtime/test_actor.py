@@ -7,13 +7,16 @@ import pickle
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import ray
 
-from maxent_ray.core.controller_state import Coefficients
+from maxent_ray.core.controller import Controller
+from maxent_ray.core.controller_state import Coefficients, ControllerState
+from maxent_ray.core.statistics import merge_all
 from maxent_ray.errors import ConfigError, ControllerUnavailableError, InvalidReportError, RoundTimeoutError
 from maxent_ray.runtime.actor import get_or_create
 from maxent_ray.runtime.client import ControllerClient
@@ -260,6 +263,35 @@ def test_twenty_runs_leave_no_actor_behind(ray_cluster: None, run_id: str) -> No
         client.state_dict()
         client.close()
     wait_until(lambda: not [actor for actor in _controllers() if any(name in actor for name in names)])
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_worker_group_of_another_size_goes_on_from_a_checkpoint(ray_cluster: None, run_id: str, size: int) -> None:
+    """The same controller, which outlived the group: first 2 ranks, then ``size``, then again, after it was killed."""
+    controller = get_or_create(run_id, ANALYTIC, 2, NAMESPACE)
+    checkpoint = _train_group(run_id, 2, range(3), None)
+    _train_group(run_id, 2, range(3, 5), checkpoint)  # goes under; the checkpoint is of before
+    state = ControllerState.from_dict(checkpoint["state"])
+    for _ in range(2):
+        after = _train_group(run_id, size, range(3, 6), checkpoint)["state"]
+        expected = state
+        for step in range(3, 6):
+            shards = [measured(rank, step) for rank in range(size)]
+            expected = Controller(ANALYTIC).step(expected, merge_all(shards))[0]
+        assert ControllerState.from_dict(after) == expected
+        os.kill(_pid(controller), signal.SIGKILL)
+
+
+def _train_group(run_id: str, size: int, steps: range, checkpoint: dict[str, Any] | None) -> dict[str, Any]:
+    """All ranks as threads; the state of rank 0 at the end."""
+    clients = [connect(run_id, rank, size, ANALYTIC, options=PATIENT) for rank in range(size)]
+    if checkpoint is not None:
+        for client in clients:
+            client.load_state_dict(checkpoint)
+    with ThreadPoolExecutor(size) as pool:
+        list(pool.map(lambda client: _train(client, steps), clients, timeout=60))
+        first, *_ = pool.map(lambda client: client.state_dict(), clients, timeout=60)
+    return first
 
 
 def test_an_actor_that_hangs_is_out_of_reach(ray_cluster: None, run_id: str) -> None:

@@ -377,6 +377,7 @@ def test_options_are_checked_at_the_door(options: dict[str, Any], message: str) 
     ("arguments", "message"),
     [
         (("", 0, 1), "run_id is empty"),
+        (("r" * 201, 0, 1), "run_id has 201 characters"),
         (("run", 1, 1), "rank is 1"),
         (("run", 0, 0), "world_size is 0"),
         (("run", 0, 2), "only one rank can report"),
