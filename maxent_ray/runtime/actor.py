@@ -65,6 +65,7 @@ class ControllerActor:
                 return service.time_out(report.step)
             finally:
                 self._spread(service, version)
+                self._metrics.publish_counters(service.counters())
         if self._service is not service or service.generation != report.generation:
             raise ControllerUnavailableError(
                 f"the round of step {report.step} was dropped: another state was loaded"

@@ -18,6 +18,7 @@ from maxent_ray.core.reading import first_problem, read_dataclass
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import ControllerUnavailableError, InvalidReportError, RoundTimeoutError
 from maxent_ray.runtime.agreement import Proposal, RankAgreement
+from maxent_ray.runtime.alarms import announce
 from maxent_ray.runtime.decision_log import DecisionLog
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.runtime.outage import decide_alone
@@ -226,6 +227,8 @@ class ControllerClient:
         self._warn_of_past(step, state.step)
         if answer.decision is not None:
             self._decisions.append(dict(answer.decision))
+            if self.rank == 0:
+                announce(answer.decision, logger)
         self._answered[step] = replace(answer.coefficients, step=step)
         while len(self._answered) > ANSWERED_ROUNDS:
             forgotten, _ = self._answered.popitem(last=False)

@@ -178,6 +178,19 @@ def test_a_quorum_keeps_the_ranks_that_are_left_together() -> None:
     assert clients[0].controller_counters()["round_timeouts"] == 0
 
 
+def test_alarms_are_logged_once_by_one_rank(caplog: pytest.LogCaptureFixture) -> None:
+    """β is at its upper bound, and KL four times its target."""
+    config = replace(ANALYTIC, beta=0.1, beta_max=0.2, saturation_patience=3)
+    transport = LocalTransport(ControllerService("run", config, 2))
+    clients = [ControllerClient("run", rank, config, transport, ClientOptions(lag=0)) for rank in range(2)]
+    far = BatchStatistics(groups=1, tokens=1, weight_entropy_sum=1.5, policy_kl_sum=0.2)
+    with caplog.at_level(logging.WARNING):
+        in_threads([lambda c=c: [(c.coefficients(s), c.report(s, far)) for s in range(60)] for c in clients])
+    assert len(caplog.records) == 1
+    assert "β" in caplog.records[0].getMessage()
+    assert caplog.records[0].getMessage().endswith("[saturated]")
+
+
 def test_a_controller_with_a_past_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
     """A second run of the same name, or an attempt that did not load its checkpoint."""
     transport = LocalTransport(ControllerService("run", ANALYTIC, 1))
