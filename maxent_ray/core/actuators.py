@@ -8,8 +8,8 @@ either. A false alarm is worse than a late one.
 - *unreachable*: exact for weight signals, from the batch itself. D(τ, β) is convex, so H(w) rises with τ at any fixed β
   (dH/dτ = D_ττ ≥ 0: w is a softmax of one vector at temperature κ) and KL(w‖p) falls with β at any fixed τ
   (dKL/dβ = −D_ββ ≤ 0). What lies between the bounds is what the two bounds give, at the *present* other coefficient:
-  while that one moves on by more than a factor of 2 nothing is concluded. A policy signal has no such form; for it the
-  alarm comes from saturation.
+  a block in which it moved on by more than a factor of 2, or brought the target nearer, concludes nothing. A policy
+  signal has no such form; for it the alarm comes from saturation.
 - *no response*: from an earlier block of updates to this one the coefficient moved by a factor of 2 or more the right
   way, e is off zero in both, and even with 3 standard errors added the signal's relative change is below
   LEAST_ELASTICITY of the coefficient's (in logarithms). Where the target is known to be within reach, never: H(w) is
@@ -93,9 +93,9 @@ class Watch:
     in_dead_band: int = 0
     """Updates of the block that the dead band swallowed."""
     outside: Trend = Trend()
-    """How far the target is outside what is reachable (relative; negative: inside), since the other coefficient was
-    where ``other_log`` says."""
+    """How far the target is outside what is reachable (relative; negative: inside)."""
     other_log: LogOfFloat = 0.0
+    """Logarithm of the other coefficient when that began."""
     earlier: Block = Block()
     said: Annotated[Mapping[str, int], Entries(names=tuple(AlarmKind))] = field(default_factory=dict)
     """Alarms that were given → step."""
@@ -136,19 +136,19 @@ def _block(memory: Watch, seen: Sighting) -> Watch:
 
 
 def _outside(memory: Watch, seen: Sighting) -> Watch:
-    """What the batch says of the reachable, as long as the other coefficient stays about where it was."""
+    """What the batch says of the reachable."""
     if seen.reach is None:
         return replace(memory, outside=Trend())
-    moved = abs(_log(seen.other) - memory.other_log) > LEAST_FACTOR
-    if moved or memory.outside.count == 0:
-        memory = replace(memory, outside=Trend(), other_log=_log(seen.other))
+    if memory.outside.count == 0:
+        memory = replace(memory, other_log=_log(seen.other))
     outside = max(seen.target - seen.reach.high, seen.reach.low - seen.target) / seen.target
     return replace(memory, outside=memory.outside.add(outside))
 
 
 def _unreachable(memory: Watch, actuator: Actuator, seen: Sighting) -> list[Alarm]:
     outside = memory.outside
-    if seen.reach is None or not (outside.mean > LEAST_OUTSIDE and outside.is_off_zero):
+    moved_on = abs(_log(seen.other) - memory.other_log) > LEAST_FACTOR
+    if seen.reach is None or moved_on or outside.mean < 0 or not _is_off_target(outside, LEAST_OUTSIDE):
         return []
     mean_end = outside.mean * seen.target
     above = seen.target - seen.reach.high > seen.reach.low - seen.target
@@ -180,6 +180,9 @@ def _saturated(memory: Watch, actuator: Actuator, seen: Sighting) -> list[Alarm]
             measured=seen.target * (1 + memory.errors.mean),
             target=seen.target,
             reach=seen.reach,
+            value=seen.after,
+            other=seen.other,
+            tied_share=seen.tied_share,
         )
     ]
 
@@ -256,7 +259,7 @@ def _same_side(now: Trend, earlier: Block) -> bool:
 
 
 def _is_off_target(errors: Trend, least: float = LEAST_ERROR) -> bool:
-    """Certainly off zero, by more than nothing, and not about to go there by itself."""
+    """Certainly off zero, by more than nothing, and not on the way there."""
     stays = not errors.reaches_zero_within(TIMES_LONGER * errors.count)
     return abs(errors.mean) > least and errors.is_off_zero and stays
 

@@ -79,14 +79,26 @@ class Reach(NamedTuple):
 
 
 def saturated(
-    actuator: Actuator, *, upper: bool, updates: int, measured: float, target: float, reach: Reach | None
+    actuator: Actuator,
+    *,
+    upper: bool,
+    updates: int,
+    measured: float,
+    target: float,
+    reach: Reach | None,
+    value: float,
+    other: float,
+    tied_share: float,
 ) -> Alarm:
     """It stands at a bound and is pushed outwards."""
     name, bound = (f"{actuator.name}_max", actuator.high) if upper else (f"{actuator.name}_min", actuator.low)
-    if reach is None or reach.low <= target <= reach.high:
+    if actuator.signal == "policy_kl" and not upper:
+        cause = "the policy keeps nearer to the reference than that even without a penalty: it learns too slowly for it"
+    elif reach is None or reach.low <= target <= reach.high:
         cause = f"the bound is too tight, or {actuator.symbol} cannot bring a {actuator.signal} there at all"
     else:
-        cause = f"{actuator.symbol} reaches {reach.low:.4g} to {reach.high:.4g} nats on this batch, not the target"
+        why = _why_out_of_reach(actuator, name, target > reach.high, value, other, tied_share)
+        cause = f"{actuator.symbol} reaches {reach.low:.4g} to {reach.high:.4g} nats on this batch; {why}"
     message = (
         f"{actuator.symbol} has been at its {'upper' if upper else 'lower'} bound ({name} = {bound:.4g}) for {updates} "
         f"updates and is pushed outwards still: {actuator.signal} is {measured:.4g} nats, the target {target:.4g}. "
@@ -103,13 +115,7 @@ def unreachable(
     above = target > reach.high
     needs_more = above == actuator.raises_signal
     name = f"{actuator.name}_{'max' if needs_more else 'min'}"
-    share = other / (other + value)
-    if actuator.name == "tau" and not above and tied_share >= 0.5:
-        cause = f"in {tied_share:.0%} of the groups all rewards tie, and τ cannot move their weights"
-    elif actuator.name == "tau" and share > 2 / 3:
-        cause = f"β makes {share:.0%} of κ = τ + β, so the reference decides the weights"
-    else:
-        cause = f"the target does not fit q and the reference, or {name} is too tight"
+    cause = _why_out_of_reach(actuator, name, above, value, other, tied_share)
     end, side = (reach.high, "above") if above else (reach.low, "below")
     message = (
         f"{actuator.target_name} asks for {target:.4g} nats, {side} what any {actuator.symbol} from "
@@ -183,6 +189,17 @@ def stuck(
     return Alarm(AlarmKind.STUCK, actuator.name, message, figures)
 
 
+
+
+def _why_out_of_reach(
+    actuator: Actuator, bound: str, above: bool, value: float, other: float, tied_share: float
+) -> str:
+    share = other / (other + value)
+    if actuator.name == "tau" and not above and tied_share >= 0.5:
+        return f"in {tied_share:.0%} of the groups all rewards tie, and τ cannot move their weights"
+    if actuator.name == "tau" and share > 2 / 3:
+        return f"β makes {share:.0%} of κ = τ + β, so the reference decides the weights"
+    return f"the target does not fit q and the reference, or {bound} is too tight"
 
 
 def _widen(bound: str, upper: bool) -> str:
