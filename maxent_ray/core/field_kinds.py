@@ -200,18 +200,16 @@ class Record:
 
     def problem(self, value: Any, path: str) -> Problem | None:
         """Neither a mapping with the right keys nor an instance, or a wrong field."""
-        if isinstance(value, self.cls):
-            get = vars(value).__getitem__
-        elif isinstance(value, Mapping):
-            wrong = self._wrong_keys(value)
-            if wrong:
-                return Problem(path, value, f"a mapping with the keys {sorted(self.kinds)} ({wrong})")
-            get = value.__getitem__
-        else:
+        given = vars(value) if isinstance(value, self.cls) else value  # another version's instance may lack fields
+        if not isinstance(given, Mapping):
             return Problem(path, value, "a mapping")
+        wrong = self._wrong_keys(given)
+        if wrong:
+            valid = "a mapping with the keys" if given is value else f"a {self.cls.__name__} with the fields"
+            return Problem(path, value, f"{valid} {sorted(self.kinds)} ({wrong})")
         prefix = f"{path}." if path else ""
         for name, kind in self.kinds.items():
-            problem = kind.problem(get(name), prefix + name)
+            problem = kind.problem(given[name], prefix + name)
             if problem is not None:
                 return problem
         return None

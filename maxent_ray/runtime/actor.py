@@ -10,10 +10,10 @@ from typing import Any
 import ray
 
 from maxent_ray.core.controller_config import ControllerConfig
+from maxent_ray.core.field_kinds import shown
 from maxent_ray.errors import ConfigError, ControllerUnavailableError
 from maxent_ray.runtime.metrics import ControllerMetrics
 from maxent_ray.runtime.protocol import Answer, Report, StateLoad
-from maxent_ray.runtime.report_check import check_report
 from maxent_ray.runtime.rounds import RoundPolicy
 from maxent_ray.runtime.service import ControllerService
 
@@ -41,12 +41,12 @@ class ControllerActor:
 
     async def report(self, report: Report) -> Answer:
         """Take one rank's report and wait for its round."""
-        check_report(report)
-        if report.run_id != self._service.run_id:
-            raise ControllerUnavailableError(
-                f"run {report.run_id!r}: the actor serves run {self._service.run_id!r} at present"
-            )
         service, version = self._service, self._service.state.version
+        other = _another_run(report, service.run_id)
+        if other is not None:
+            raise ControllerUnavailableError(
+                f"run {shown(other)}: the actor serves run {service.run_id!r} at present"
+            )
         answer = service.report(report)
         self._spread(service, version)
         deadline = time.monotonic() + service.policy.timeout_s
@@ -122,6 +122,12 @@ class ControllerActor:
         """Wake everyone who waits now; later waiters get a new event."""
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _another_run(report: Report, served: str) -> str | None:
+    """The run that a report is meant for, if that is another one. What is malformed is left to the service."""
+    run_id = vars(report).get("run_id") if type(report) is Report else None
+    return run_id if type(run_id) is str and run_id != served else None
 
 
 def get_or_create(

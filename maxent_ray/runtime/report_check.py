@@ -7,6 +7,7 @@ the field and its value (shortened), before anything of the service has changed.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from maxent_ray.core.controller_config import ControllerConfig
@@ -31,8 +32,7 @@ def check_report(report: Report) -> None:
     Raises:
         InvalidReportError: names the rank, the step, the field and its value.
     """
-    if type(report) is not Report:
-        raise InvalidReportError(f"report is {shown(report)}; it must be a Report")
+    _check_complete("report", report, Report)
     _check_text("run_id", report.run_id, LONGEST_RUN_ID)
     _check_count("rank", report.rank)
     _check_count(f"rank {report.rank}: step", report.step)
@@ -55,8 +55,7 @@ def check_load(load: StateLoad) -> ControllerState:
     Raises:
         InvalidReportError: names the field and its value.
     """
-    if type(load) is not StateLoad:
-        raise InvalidReportError(f"load is {shown(load)}; it must be a StateLoad")
+    _check_complete("load", load, StateLoad)
     _check_count("rank", load.rank)
     _check_count(f"rank {load.rank}: generation", load.generation)
     if load.world_size is not None:
@@ -115,6 +114,15 @@ def state_of(report: Report) -> ControllerState | None:
         InvalidReportError: it is malformed.
     """
     return None if report.state is None else ControllerState.from_dict(report.state)
+
+
+def _check_complete(path: str, value: Any, cls: type[Any]) -> None:
+    """An instance with every field: one that another version of the package sent may lack some."""
+    if type(value) is not cls:
+        raise InvalidReportError(f"{path} is {shown(value)}; it must be a {cls.__name__}")
+    missing = [field.name for field in fields(cls) if field.name not in vars(value)]
+    if missing:
+        raise InvalidReportError(f"{path} lacks {', '.join(missing)}; all ranks must run one version of maxent_ray")
 
 
 def _check_record(path: str, value: Any, cls: type[Any]) -> None:
