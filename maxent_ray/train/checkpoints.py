@@ -15,10 +15,11 @@ import ray
 from maxent_ray.errors import ResumeError
 from maxent_ray.runtime.atomic import PARTIAL, remove, sync_folder, write_atomic
 from maxent_ray.runtime.checkpoint import read_block
+from maxent_ray.train.recording import ROWS
 from maxent_ray.train.run_folder import CHECKPOINTS
 
 STATE, SNAPSHOT = "state.safetensors", "checkpoint_manager_snapshot.json"
-_FOLDERS = "checkpoint_*"
+_PREFIX = "checkpoint_"
 _LEFTOVERS = (f"*{PARTIAL}", "*.part")
 
 
@@ -31,7 +32,7 @@ def write_checkpoint(run_folder: Path, step: int, block: bytes) -> Path:
     Raises:
         RecordingError: there is no room; older checkpoints are whole.
     """
-    folder = run_folder / CHECKPOINTS / f"checkpoint_{step:08d}"
+    folder = run_folder / CHECKPOINTS / f"{_PREFIX}{step:08d}"
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / STATE, block)
     sync_folder(folder.parent)
@@ -61,9 +62,10 @@ def remove_leftovers(run_folder: Path) -> None:
 def prepare_checkpoints(run_folder: Path) -> Path | None:
     """Bring Ray's list in line with what there is, and check the newest checkpoint.
 
-    Checkpoints that are listed but were removed by hand are struck off the list; folders that never got onto it were
-    half-written, or about to be removed, when their writer died. If the list itself was cut off, the checkpoints
-    that are whole make a new one.
+    Checkpoints that are listed but were removed by hand are struck off the list. Folders that never got onto it are
+    removed: ranks outlive a killed driver by a second or two and may save once more, but nobody is left to record
+    their rows. If the list itself was cut off, the checkpoints that are whole and whose rows are recorded make a new
+    one.
 
     Returns:
         The folder that the run goes on from; None when it starts from nothing.
@@ -73,14 +75,15 @@ def prepare_checkpoints(run_folder: Path) -> Path | None:
     """
     train = run_folder / CHECKPOINTS
     listed = _listed(train)
-    found = sorted(path.name for path in train.glob(_FOLDERS) if path.is_dir())
+    found = sorted(path.name for path in train.glob(f"{_PREFIX}*") if path.is_dir())
     if listed is None:
-        kept = [name for name in found if _is_whole(train / name)]
+        recorded = _recorded_steps(run_folder)
+        kept = [name for name in found if _is_ours(name) and _steps(name) <= recorded and _is_whole(train / name)]
     else:
         kept = [name for name in listed if name in found]
     if kept != listed:
         _list_only(train, kept)
-    remove(train / name for name in found if name not in kept)
+    remove(train / name for name in found if _is_ours(name) and name not in kept)
     if not kept:
         return None
     read_checkpoint(train / kept[-1])
@@ -94,6 +97,23 @@ def _listed(train: Path) -> list[str] | None:
         return [result["checkpoint_dir_name"] for result in snapshot["checkpoint_results"]]
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # never written, or cut off in the middle
         return None
+
+
+def _is_ours(name: str) -> bool:
+    """Whether :func:`write_checkpoint` made the folder; others stay."""
+    return name.removeprefix(_PREFIX).isdecimal()
+
+
+def _steps(name: str) -> int:
+    """Steps that were done at a checkpoint."""
+    return int(name.removeprefix(_PREFIX))
+
+
+def _recorded_steps(run_folder: Path) -> int:
+    """Steps whose rows are recorded."""
+    rows = run_folder / ROWS
+    lines = rows.read_text().splitlines() if rows.is_file() else []
+    return max((json.loads(line)["step"] + 1 for line in lines), default=0)
 
 
 def _is_whole(folder: Path) -> bool:

@@ -77,6 +77,8 @@ def run_training(
     check_resources(config.train)
     folder = (results / name).resolve()
     open_run_folder(folder, config, resume=resume)
+    for file in FILES:
+        mend(folder / file)
     if resume:
         remove_leftovers(folder)
         prepare_checkpoints(folder)
@@ -92,8 +94,6 @@ def run_training(
 
 def _run(job: TrainJob, listeners: Sequence[Listener]) -> None:
     """The controller and the training, and listeners beside them."""
-    for file in FILES:
-        mend(job.folder / file)
     config = job.config
     reporters = 1 if config.runtime.reduction == "collective" else config.train.num_workers
     # Held here, so that the controller outlives every restart of the workers.

@@ -20,9 +20,11 @@ from ray.tune.tune_config import ResumeConfig
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config_loading import apply_overrides, dump_config, load_config
 from maxent_ray.errors import MaxentRayError, ResumeError
+from maxent_ray.train.checkpoints import remove_leftovers
 from maxent_ray.train.resources import ask_for_gpus, check_resources
 from maxent_ray.train.run_folder import CONFIG, RunInterrupted, check_is_new
 from maxent_ray.tune.recording import ROWS, Recorder, read_rows
+from maxent_ray.tune.saved_state import KeepState, mend_state
 from maxent_ray.tune.trainable import PopulationTrial
 from maxent_ray.tune.trial_spec import TrialSpec
 
@@ -71,7 +73,8 @@ def open_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> bool
         raise ResumeError(f"cannot resume {folder}: it has no {CONFIG}")
     if load_config(folder / CONFIG) != config:
         raise ResumeError(f"cannot resume {folder} with another configuration than its {CONFIG}")
-    return any((folder / TUNE_FOLDER).glob("experiment_state-*.json"))
+    remove_leftovers(folder)
+    return mend_state(folder / TUNE_FOLDER)
 
 
 def run_trials(
@@ -104,7 +107,7 @@ def run_trials(
                 name=TUNE_FOLDER,
                 storage_path=str(folder.resolve()),
                 scheduler=scheduler,
-                callbacks=[recorder],
+                callbacks=[recorder, KeepState(folder / TUNE_FOLDER)],
                 reuse_actors=True,
                 checkpoint_config=tune.CheckpointConfig(
                     num_to_keep=_checkpoints_to_keep(config), checkpoint_frequency=1
@@ -190,7 +193,11 @@ def _tune_environment() -> Iterator[None]:
                 os.environ[name] = value
 
 
-_ENVIRONMENT = {"RAY_CHDIR_TO_TRIAL_DIR": "0", "RAY_AIR_NEW_OUTPUT": "0"}
+_ENVIRONMENT = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "2",  # of training that is done again after a kill; by default 10 or more
+}
 _CHATTY = (
     "analysis.experiment_analysis",
     "execution.experiment_state",

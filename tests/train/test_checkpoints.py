@@ -97,6 +97,17 @@ def test_with_every_checkpoint_removed_a_run_begins_anew(run_folder: Path) -> No
     assert manager(run_folder).latest_checkpoint_result is None
 
 
+def write_rows(folder: Path, steps: int) -> None:
+    (folder / "rows.jsonl").write_text("".join(json.dumps({"step": step}) + "\n" for step in range(steps)))
+
+
+def test_a_checkpoint_that_ranks_wrote_after_their_drivers_death_is_none(run_folder: Path) -> None:
+    """Whole, but the rows of its steps were never recorded: to go on from it would lose them."""
+    orphan = write_checkpoint(run_folder, 6, block(6))
+    assert prepare_checkpoints(run_folder) == checkpoint(run_folder, 4)
+    assert not orphan.exists()
+
+
 @pytest.mark.parametrize("left", ["", '{"ray_version": "2.6', '{"checkpoint_results": 3}', None])
 def test_a_list_that_was_cut_off_is_made_anew_from_whole_checkpoints(left: str | None, run_folder: Path) -> None:
     """Ray writes its list in place; the folder that was being filled meanwhile is no checkpoint."""
@@ -105,10 +116,12 @@ def test_a_list_that_was_cut_off_is_made_anew_from_whole_checkpoints(left: str |
         snapshot.unlink()
     else:
         snapshot.write_text(left)
+    write_rows(run_folder, steps=6)
     half = write_checkpoint(run_folder, 6, block(6)[:-5])
+    unrecorded = write_checkpoint(run_folder, 8, block(8))
     assert prepare_checkpoints(run_folder) == checkpoint(run_folder, 4)
     assert newest(run_folder) == 4
-    assert not half.exists()
+    assert not half.exists() and not unrecorded.exists()
     assert len(json.loads(snapshot.read_text())["checkpoint_results"]) == 2
 
 
@@ -122,13 +135,21 @@ def test_what_a_dead_process_was_writing_is_removed_and_nothing_else(run_folder:
     (run_folder / "config.yaml.7.partial").touch()
     kept = [run_folder / "rows.jsonl", run_folder / "policy" / "config.json", checkpoint(run_folder, 2) / STATE]
     kept[1].parent.mkdir()
+    copied = run_folder / CHECKPOINTS / "checkpoint_00000004-copy"
+    copied.mkdir()
     for path in kept[:2]:
         path.touch()
     remove_leftovers(run_folder)
     prepare_checkpoints(run_folder)
     assert not [*run_folder.rglob("*.part*")]
     assert not unlisted.exists()
-    assert all(path.exists() for path in kept)
+    assert all(path.exists() for path in [*kept, copied])
+
+
+def test_a_run_of_an_older_version_is_refused_not_begun_anew(run_folder: Path) -> None:
+    (checkpoint(run_folder, 4) / STATE).rename(checkpoint(run_folder, 4) / "state.pt")
+    with pytest.raises(ResumeError, match=r"state\.safetensors is missing"):
+        prepare_checkpoints(run_folder)
 
 
 # --- a worker's state ---

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -21,7 +26,9 @@ from maxent_ray.tune.comparison import run_comparison
 from maxent_ray.tune.execution import RunResult
 from maxent_ray.tune.recording import read_rows
 from maxent_ray.tune.sweep import run_sweep
-from maxent_ray.tune.trainable import PopulationTrial
+from maxent_ray.tune.trainable import PROGRESS, STATE, PopulationTrial
+from tests.conftest import ROOT
+from tests.train.faults import wait_until
 from tests.tune.toy import FragileTrial, OtherWork, ToyTrial
 
 STEPS, INTERVAL = 12, 4
@@ -158,6 +165,58 @@ def test_interrupted_and_resumed_with_fewer_processors_it_makes_the_same_decisio
     assert listener.steps == 8 * STEPS  # those of the first part were replayed
     assert clones(folder) == clones(undisturbed)
     assert in_order(read_rows(folder / "rows.jsonl")) == in_order(read_rows(undisturbed / "rows.jsonl"))
+
+
+@pytest.mark.ray
+def test_a_killed_driver_loses_nothing_and_doubles_nothing(undisturbed: Path, tmp_path: Path) -> None:
+    """SIGKILL after a clone of the second round: rows, clones and evaluations are those of the undisturbed run."""
+    folder = tmp_path / "toy"
+    cluster = ray.get_runtime_context().gcs_address
+    program = [sys.executable, "-m", "tests.tune.compare_main", cluster, str(tmp_path), *SMALL]
+    driver = subprocess.Popen(program, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    wait_until(lambda: (folder / "lineage.jsonl").exists() and len(clones(folder)) > 2, "a clone of the second round")
+    assert driver.poll() is None
+    driver.kill()
+    driver.wait()
+    wait_until(lambda: ray.available_resources().get("CPU") == ray.cluster_resources()["CPU"], "the end of its trials")
+    recorded = len(read_rows(folder / "rows.jsonl"))
+    assert STEPS < recorded < 8 * STEPS
+
+    listener = Listener()
+    result = compare(small(), tmp_path, resume=True, listeners=[listener])
+    assert len(result.finished) == 9 and not result.failed
+    assert listener.steps == 8 * STEPS
+    assert clones(folder) == clones(undisturbed)
+    assert in_order(read_rows(folder / "rows.jsonl")) == in_order(read_rows(undisturbed / "rows.jsonl"))
+    ends = [{line["trial"]: line for line in records(run, "evaluations.jsonl")} for run in (folder, undisturbed)]
+    assert ends[0] == ends[1]
+    assert len(records(folder, "rows.jsonl")) < recorded + 8 * STEPS  # it went on from its checkpoints
+
+
+@pytest.mark.ray
+def test_the_advice_for_a_damaged_checkpoint_of_a_trial_works(ray_cluster: None, tmp_path: Path) -> None:
+    config = small("tune.trials_per_objective=1", "tune.references=false", "train.max_failures=0", ONE_AT_A_TIME)
+    with pytest.raises(RunInterrupted):
+        compare(config, tmp_path, listeners=[Listener(interrupt_after=STEPS - 2)])
+    trial = tmp_path / "toy" / "tune" / "analytic-0"
+    oldest, *newer = sorted(trial.glob("checkpoint_*"))
+    for checkpoint in newer:
+        (checkpoint / STATE).write_bytes((checkpoint / STATE).read_bytes()[:-1])
+    result = compare(config, tmp_path, resume=True)
+    assert result.finished == ("truncated_backprop-0",)
+    advice = rf"(\S+)/{STATE} is damaged.*copy the files of an earlier checkpoint in {trial} into (\S+), and --resume"
+    told = re.search(advice, result.failed["analytic-0"])
+    assert told is not None, result.failed
+    assert told[1] == told[2] and Path(told[1]) in newer
+    for file in (STATE, PROGRESS):
+        shutil.copy(oldest / file, Path(told[2]) / file)
+    result = compare(config, tmp_path, resume=True)
+    assert len(result.finished) == 2 and not result.failed
+    rows = read_rows(tmp_path / "toy" / "rows.jsonl")
+    assert len(rows) == 2 * STEPS
+    own = [row for row in in_order(rows) if row["trial"] == "analytic-0"]
+    for before, after in pairwise(own):
+        assert after["beta"] - before["beta"] == pytest.approx(after["coverage"])
 
 
 @pytest.mark.ray
