@@ -236,7 +236,8 @@ class RuntimeSettings(Section):
     reduction: Literal["actor", "collective"] = "actor"
     timeout_s: Positive = 30.0
     """Seconds within which a controller that is there answers."""
-    retries: Annotated[int, Field(ge=0)] = 3
+    retries: Annotated[int, Field(ge=0)] = 6
+    """Half a minute in all with this backoff: Ray takes a quarter of one to notice that a node is gone."""
     backoff_s: NonNegative = 0.5
     """Seconds before the first retry; doubles with each further one."""
     when_unreachable: Literal["hold", "local", "raise"] = "hold"

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.errors import ConfigError
+from maxent_ray.runtime.atomic import write_atomic
 
 _OTHER_FORM = {
     "weighting.tau_target_entropy": "weighting.tau_target_entropy_fraction",
@@ -78,8 +79,9 @@ def apply_overrides(config: ExperimentConfig, overrides: Mapping[str, Any]) -> E
 
 
 def dump_config(config: ExperimentConfig, path: Path) -> None:
-    """Write the whole configuration, defaults included, as YAML that :func:`load_config` reads."""
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    """Write the whole configuration, defaults included, as YAML that :func:`load_config` reads; whole or not at all."""
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    write_atomic(path, text.encode())
 
 
 def _read(path: Path) -> dict[str, Any]:

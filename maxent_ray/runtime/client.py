@@ -60,6 +60,7 @@ class ControllerClient:
 
     Example:
         >>> config = ControllerConfig(group_size=8, target_entropy=1.9, target_kl=0.05)
+        >>> from maxent_ray.runtime.connecting import connect
         >>> client = connect("run", 0, 1, config, options=ClientOptions(lag=0), local=True)
         >>> client.coefficients(0).tau
         0.3

@@ -30,7 +30,8 @@ class ClientOptions:
     """What becomes of a round that a rank is missing from."""
     timeout_s: float = 30.0
     """Seconds within which a controller that is there answers; waiting for other ranks does not count."""
-    retries: int = 3
+    retries: int = 6
+    """Half a minute in all with this backoff: Ray takes a quarter of one to notice that the actor's node is gone."""
     backoff_s: float = 0.5
     """Seconds before the first retry; doubles with each further one."""
     when_unreachable: WhenUnreachable = "hold"

@@ -47,7 +47,7 @@ from tests.train.faults import (
 )
 from tests.train.nodes_main import NAME as NODES
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]  # starts drivers, clusters and workers anew
 
 COMMAND = [sys.executable, "-c", "from maxent_ray.cli import main; main()", "train"]
 
