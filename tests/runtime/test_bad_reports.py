@@ -171,6 +171,27 @@ def test_bad_loads_change_nothing(name: str) -> None:
     assert everything(service) == before
 
 
+AT_THE_CLIENT = [place for place in PLACES if place.startswith(("statistics", "gradients"))]
+
+
+@pytest.mark.parametrize("place", AT_THE_CLIENT)
+def test_a_client_sends_nothing_bad_and_goes_on(place: str) -> None:
+    """What its caller measured is refused there by name; the round passes over, and the next one is as ever."""
+    passed_over = replace(Controller(ANALYTIC).init(), step=0, version=1)
+    expected = Controller(ANALYTIC).step(passed_over, measured(0, 1))[0]
+    for recipe in every_weird_value(place):
+        if recipe == Recipe("statistics", Weird("gone")):
+            continue  # an argument cannot be left out
+        client = connect("run", 0, 1, ANALYTIC, options=ClientOptions(lag=0), local=True)
+        bad = recipe.spoil(Report("run", 0, 0, measured(0, 0)))
+        refuse(lambda report, to=client: to.report(0, report.statistics, report.gradients), recipe, bad)
+        held = client.coefficients(1)
+        assert (held.tau, held.beta, held.version) == (passed_over.tau, passed_over.beta, 1)
+        assert client.last_decision is not None and client.last_decision["reason"] == "non_finite"
+        client.report(1, measured(0, 1))
+        assert client.coefficients(2) == expected.coefficients(2)
+
+
 @pytest.mark.ray
 def test_bad_reports_through_the_actor_change_nothing(ray_cluster: None, run_id: str) -> None:
     """All that can be sent: refused across processes, and the actor goes on to decide the same."""
