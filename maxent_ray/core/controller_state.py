@@ -12,7 +12,7 @@ from maxent_ray.core.alarms import Alarm
 from maxent_ray.core.decoupling import Decoupling
 from maxent_ray.core.field_kinds import Entries, LastStep, NonNegative, Within
 from maxent_ray.core.meta_gradient import SensitivityTrack
-from maxent_ray.core.reading import read_dataclass
+from maxent_ray.core.reading import read_dataclass, to_plain
 from maxent_ray.core.statistics import BatchStatistics
 
 
@@ -85,7 +85,7 @@ class ControllerState:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers and strings, ready for JSON; about two kilobytes."""
-        return asdict(self)
+        return to_plain(self)
 
     @classmethod
     def from_dict(cls, values: object) -> ControllerState:

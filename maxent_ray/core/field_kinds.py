@@ -79,6 +79,9 @@ class Kind(Protocol):
     def build(self, value: Any) -> Any:
         """The field's value, from plain values that have no problem."""
 
+    def plain(self, value: Any) -> Any:
+        """Inverse of :meth:`build`."""
+
 
 @dataclass(frozen=True)
 class Number:
@@ -87,6 +90,8 @@ class Number:
     whole: bool
     least: float
     most: float
+    usual: type[Any]
+    """The type that its values nearly always have."""
 
     def problem(self, value: Any, path: str) -> Problem | None:
         """Wrong type, not finite, or out of range."""
@@ -99,6 +104,10 @@ class Number:
     def build(self, value: Any) -> Any:
         """A float where one was declared, also from a whole number."""
         return value if self.whole else float(value)
+
+    def plain(self, value: Any) -> Any:
+        """The same."""
+        return value
 
     def _is_number(self, value: object) -> bool:
         """Subclasses too, such as numpy's float64."""
@@ -127,6 +136,10 @@ class Plain:
         """The same."""
         return value
 
+    def plain(self, value: Any) -> Any:
+        """The same."""
+        return value
+
 
 @dataclass(frozen=True)
 class Optional:
@@ -141,6 +154,10 @@ class Optional:
     def build(self, value: Any) -> Any:
         """None, or what the kind inside builds."""
         return None if value is None else self.inner.build(value)
+
+    def plain(self, value: Any) -> Any:
+        """None, or the plain value of what is there."""
+        return None if value is None else self.inner.plain(value)
 
 
 @dataclass(frozen=True)
@@ -159,6 +176,10 @@ class Items:
     def build(self, value: Any) -> Any:
         """A tuple."""
         return tuple(map(self.inner.build, value))
+
+    def plain(self, value: Any) -> Any:
+        """A list."""
+        return [self.inner.plain(entry) for entry in value]
 
 
 @dataclass(frozen=True)
@@ -190,6 +211,10 @@ class Table:
         """A dictionary."""
         return {key: self.inner.build(entry) for key, entry in value.items()}
 
+    def plain(self, value: Any) -> Any:
+        """A dictionary."""
+        return {key: self.inner.plain(entry) for key, entry in value.items()}
+
 
 @dataclass(frozen=True)
 class Record:
@@ -209,7 +234,10 @@ class Record:
             return Problem(path, value, f"{valid} {sorted(self.kinds)} ({wrong})")
         prefix = f"{path}." if path else ""
         for name, kind in self.kinds.items():
-            problem = kind.problem(given[name], prefix + name)
+            held = given[name]
+            if isinstance(kind, Number) and type(held) is kind.usual and kind.least <= held <= kind.most:
+                continue  # by far the most
+            problem = kind.problem(held, prefix + name)
             if problem is not None:
                 return problem
         return None
@@ -218,7 +246,14 @@ class Record:
         """An instance of the dataclass."""
         if isinstance(value, self.cls):
             return value
-        return self.cls(**{name: kind.build(value[name]) for name, kind in self.kinds.items()})
+        kinds = self.kinds.items()  # a float is what it is wherever it is valid
+        return self.cls(**{n: held if type(held := value[n]) is float else kind.build(held) for n, kind in kinds})
+
+    def plain(self, value: Any) -> Any:
+        """A dictionary of plain values."""
+        held = vars(value)
+        kinds = self.kinds.items()
+        return {name: held[name] if isinstance(kind, Number) else kind.plain(held[name]) for name, kind in kinds}
 
     def _wrong_keys(self, value: Mapping[Any, Any]) -> str:
         if value.keys() == self.kinds.keys():

@@ -63,6 +63,12 @@ def read_dataclass(cls: type[T], values: object, path: str) -> T:
     return built
 
 
+def to_plain(instance: Any) -> dict[str, Any]:
+    """What :func:`read_dataclass` builds the same instance from: plain values, ready for JSON."""
+    plain: dict[str, Any] = _record(type(instance)).plain(instance)  # type: ignore[arg-type]  # classes are hashable
+    return plain
+
+
 def check_fields(instance: Any, path: str) -> None:
     """Check what a dataclass instance holds, with the same strictness.
 
@@ -108,4 +114,4 @@ def _kind(declared: Any, extra: Any = None) -> Kind:
 
 def _number(whole: bool, within: Within | None) -> Number:
     least, most = within or Within(0.0 if whole else -LARGEST)
-    return Number(whole, least, min(most, LARGEST_COUNT) if whole else most)
+    return Number(whole, least, min(most, LARGEST_COUNT) if whole else most, int if whole else float)

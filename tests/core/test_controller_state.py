@@ -6,15 +6,18 @@ import copy
 import json
 import math
 import re
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
+from maxent_ray.core.actuators import Block, Watch
 from maxent_ray.core.controller_state import Coefficients, ControllerState, Decision, Reason
 from maxent_ray.core.decoupling import Authority, Decoupling
 from maxent_ray.core.kl_filter import KlFilter
 from maxent_ray.core.meta_gradient import RunningSensitivity, SensitivityTrack
 from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.trend import Trend
 from maxent_ray.errors import InvalidReportError
 
 STATE = ControllerState(
@@ -28,6 +31,14 @@ STATE = ControllerState(
     decoupling=Decoupling(Authority(-3.2, -2.1, 7), KlFilter(level=0.05, push=1 / 3, measurements=11), step=11),
     window=BatchStatistics(groups=24, tokens=1234, policy_kl_sum=61.7, kl_beta_sum=-2.5),
     saturated=4,
+    tau_watch=Watch(
+        settings=2**32 - 1,
+        errors=Trend(7, -1 / 3, 2 / 3, 1 / 7),
+        pushed=-1,
+        first_log=-690.7,
+        earlier=Block(20, 0.25, 1e-4, -1.2),
+        said={"saturated": 31, "stuck": 19},
+    ),
     reasons={"updated": 8, "interval": 4},
 )
 
@@ -46,7 +57,14 @@ def with_value(path: str, value: object) -> dict[str, Any]:
 def test_a_state_survives_json_to_the_last_bit() -> None:
     text = json.dumps(STATE.to_dict(), allow_nan=False)
     assert ControllerState.from_dict(json.loads(text)) == STATE
-    assert len(text) < 2000  # it travels with every answer
+    assert len(text) < 2500  # it travels with every answer
+
+
+def test_the_dictionary_is_the_whole_state_and_shares_nothing_with_it() -> None:
+    values = STATE.to_dict()
+    assert values == asdict(STATE)
+    values["tau_rule"]["ema.mean"] = 1.0
+    assert STATE.tau_rule["ema.mean"] == -1e-17
 
 
 def test_a_fresh_state_survives_json() -> None:
