@@ -11,6 +11,7 @@ a table, writes JSON and a plot, and exits with 1 if anything was lost.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -20,9 +21,10 @@ import statistics
 import sys
 import time
 from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -46,11 +48,38 @@ POLL_S = 0.02
 def main() -> int:
     """Soak, judge, report."""
     arguments = _arguments()
+    with redirect_stdout(_WithoutObituaries(sys.stdout)), redirect_stderr(_WithoutObituaries(sys.stderr)):
+        return _soak(arguments)
+
+
+class _WithoutObituaries(io.TextIOBase):
+    """Ray prints a paragraph for every worker that dies, and here they die on purpose."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._drops_newline = False
+
+    def write(self, text: str) -> int:
+        """Pass on what is no obituary, nor the end of its line."""
+        drops = "(raylet)" in text or (self._drops_newline and text == "\n")
+        self._drops_newline = "(raylet)" in text
+        return len(text) if drops else self._stream.write(text)
+
+    def flush(self) -> None:
+        """As the stream."""
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        """As the stream."""
+        return self._stream.isatty()
+
+
+def _soak(arguments: argparse.Namespace) -> int:
     ray.init(
         address="local",
         include_dashboard=False,
         log_to_driver=False,
-        logging_level=logging.CRITICAL,  # Ray reports every worker that dies, and here they die on purpose
+        logging_level=logging.WARNING,
         object_store_memory=100_000_000,
     )
     run_id = f"chaos-{arguments.seed}"
@@ -69,6 +98,7 @@ def main() -> int:
     _report(arguments, verdict, costs, logs, seconds)
     draw(logs[0], kills, arguments.output / "chaos.png")
     ray.kill(controller)
+    ray.shutdown()
     return 0 if verdict.holds and verdict.rounds == arguments.rounds else 1
 
 

@@ -19,7 +19,7 @@ from maxent_ray.runtime.protocol import Answer, Report, StateLoad
 from maxent_ray.runtime.ray_transport import RayTransport
 from maxent_ray.runtime.transport import Transport
 
-CONFIG = ControllerConfig(group_size=8, target_entropy=1.5, target_kl=0.05, ema_decay=0.3)
+CONFIG = ControllerConfig(group_size=8, target_entropy=1.5, target_kl=0.05, tau=2.0, beta=0.02, ema_decay=0.3)
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,19 @@ class Weather:
     """An old report, of up to 20 steps ago, is sent once more."""
 
 
-def measured(rank: int, step: int) -> BatchStatistics:
-    """Any numbers that differ between ranks and steps, and repeat."""
+def measured(rank: int, step: int, tau: float, beta: float) -> BatchStatistics:
+    """What a made-up policy answers to τ and β: noisy, different on every rank and step, and the same when repeated.
+
+    H rises with τ towards log G and KL falls with β; whatever a fault did to τ or β would show in all that follows.
+    """
     draw = random.Random(10_000 * step + rank)
     groups, tokens = draw.randint(2, 6), draw.randint(50, 90)
     return BatchStatistics(
         groups=groups,
         completions=8 * groups,
         tokens=tokens,
-        weight_entropy_sum=groups * draw.uniform(0.5, 1.0) * math.log(8),
-        policy_kl_sum=tokens * draw.uniform(0.0, 0.12),
+        weight_entropy_sum=groups * draw.uniform(0.95, 1.0) * math.log(8) * tau / (tau + 0.2),
+        policy_kl_sum=tokens * draw.uniform(0.8, 1.2) * 0.1 / (1 + beta / 0.2),
     )
 
 
@@ -143,7 +146,7 @@ class ChaosRank:
             known = self._client.coefficients(step)
             finished.append(time.monotonic())
             seen.append((known.tau, known.beta, known.version))
-            self._client.report(step, measured(self._client.rank, step))
+            self._client.report(step, measured(self._client.rank, step, known.tau, known.beta))
             if step % 100 == 0:
                 decisions += self._client.decisions(decisions[-1]["version"] if decisions else 0)
         self._client.state_dict()  # the last answers

@@ -37,13 +37,13 @@ def judge(logs: Sequence[RankLog], rounds: int, lag: int) -> Verdict:
     controller = Controller(CONFIG)
     states, wanted = [controller.init()], []
     for step in range(rounds):
-        merged = merge_all(measured(rank, step) for rank in range(len(logs)))
+        trained = states[max(step - lag, 0)]
+        merged = merge_all(measured(rank, step, trained.tau, trained.beta) for rank in range(len(logs)))
         state, decision = controller.step(states[-1], merged)
         states.append(state)
         wanted.append(decision)
     known = {decision["version"]: decision for log in logs for decision in log.decisions}
-    expected = [states[max(step - lag, 0)] for step in range(rounds)]
-    truth = [(state.tau, state.beta, state.version) for state in expected]
+    truth = [(state.tau, state.beta, state.version) for state in (states[max(s - lag, 0)] for s in range(rounds))]
     done = min(len(log.coefficients) for log in logs)
     return Verdict(
         rounds=done,

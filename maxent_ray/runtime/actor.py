@@ -17,6 +17,10 @@ from maxent_ray.runtime.protocol import Answer, Report, StateLoad
 from maxent_ray.runtime.rounds import RoundPolicy
 from maxent_ray.runtime.service import ControllerService
 
+RESENDS = 3
+"""Every method may run twice, so Ray may send a call again to an actor that has restarted: twice as fast as when the
+caller hears of the failure and tries again."""
+
 
 @dataclass(frozen=True)
 class Description:
@@ -156,7 +160,7 @@ def get_or_create(
             get_if_exists=True,
             num_cpus=0,
             max_restarts=-1,
-            max_task_retries=0,
+            max_task_retries=RESENDS,
         )
         .remote(run_id, config, world_size, policy)
     )

