@@ -10,6 +10,8 @@ from maxent_ray.errors import ConfigError
 from maxent_ray.runtime.protocol import Report
 
 PolicyKind = Literal["wait", "quorum"]
+WITHOUT_RANK = "without.rank_"
+"""Event of a decision that a quorum made: followed by the number of a rank that was missing."""
 _EXACT = 1e-9
 """0.7 × 10 ranks are 7, whatever floating point says."""
 

@@ -20,7 +20,7 @@ from maxent_ray.runtime.merging import merge_reports
 from maxent_ray.runtime.outage import pass_over
 from maxent_ray.runtime.protocol import Answer, Report, StateLoad
 from maxent_ray.runtime.report_check import check_load, check_report, check_sensitivity, state_of
-from maxent_ray.runtime.rounds import OpenRounds, RoundPolicy
+from maxent_ray.runtime.rounds import WITHOUT_RANK, OpenRounds, RoundPolicy
 
 HISTORY_ROUNDS = 16
 """Closed rounds whose whole answers are kept; of older ones the decision log knows the coefficients."""
@@ -276,7 +276,7 @@ class ControllerService:
             if missing:
                 self._closed_without[step] = missing
                 self._counts["quorum_rounds"] += 1
-                decision = replace(decision, events=(*decision.events, *(f"without.rank_{rank}" for rank in missing)))
+                decision = replace(decision, events=(*decision.events, *(f"{WITHOUT_RANK}{rank}" for rank in missing)))
             logged = decision.to_dict()
             self._decisions.append(logged)
             self._open.drop_until(step)

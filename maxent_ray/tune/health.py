@@ -24,8 +24,10 @@ def _lines(trial: TrialSummary, when_unreachable: str) -> Sequence[str]:
     if trial.unreachable_steps:
         how = f" ({_WITHOUT[when_unreachable]})" if when_unreachable in _WITHOUT else ""
         lines.append(f"{trial.unreachable_steps} of {trial.steps} steps without the controller{how}")
+    decisions = sum(trial.reasons.values())
+    if trial.quorum_rounds:
+        lines.append(f"{trial.quorum_rounds} of {decisions} decisions were made without some ranks, by a quorum")
     refused = trial.reasons.get("non_finite", 0)
     if refused:
-        decisions = sum(trial.reasons.values())
         lines.append(f"{refused} of {decisions} decisions changed nothing: what was measured was not finite")
     return lines

@@ -19,6 +19,7 @@ from typing import Any
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config_loading import load_config
 from maxent_ray.errors import ConfigError
+from maxent_ray.runtime.rounds import WITHOUT_RANK
 from maxent_ray.train.evaluation import HeldOutMetrics
 
 Record = Mapping[str, Any]
@@ -108,6 +109,8 @@ class RunRecords:
     """Trial → reason → decisions that gave it."""
     warnings: Mapping[str, tuple[Warned, ...]]
     """Trial → alarms of its decisions, in order."""
+    quorum_rounds: Mapping[str, int]
+    """Trial → decisions that were made without some ranks."""
     rows: int
     """Rows on record, those that were superseded included."""
     torn_lines: int
@@ -144,6 +147,7 @@ def read_run(folder: Path) -> RunRecords:
         evaluations={record["trial"]: _evaluation(record) for record in evaluations},
         reasons=_reasons(latest),
         warnings=_warnings(latest),
+        quorum_rounds=Counter(decision["trial"] for decision in latest if _lacks_ranks(decision)),
         rows=len(rows),
         torn_lines=torn_rows + torn_decisions + torn_lineage + torn_evaluations,
     )
@@ -259,6 +263,10 @@ def _reasons(decisions: Iterable[Record]) -> dict[str, dict[str, int]]:
     for decision in decisions:
         counts.setdefault(decision["trial"], Counter())[decision["reason"]] += 1
     return {trial: dict(sorted(count.items())) for trial, count in counts.items()}
+
+
+def _lacks_ranks(decision: Record) -> bool:
+    return any(event.startswith(WITHOUT_RANK) for event in decision.get("events", ()))
 
 
 def _warnings(decisions: Iterable[Record]) -> dict[str, tuple[Warned, ...]]:

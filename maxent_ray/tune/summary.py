@@ -90,6 +90,8 @@ class TrialSummary:
     """Reason → decisions that gave it."""
     warnings: tuple[Warned, ...]
     """Coefficients that were found to do nothing."""
+    quorum_rounds: int
+    """Decisions that were made without some ranks."""
     settings: Mapping[str, Any]
     held_out: HeldOut | None
 
@@ -241,6 +243,7 @@ def _trial_summary(records: RunRecords, trial: str) -> TrialSummary:
         clones_donated=sum(clone.donor == trial for clone in records.clones),
         reasons=records.reasons.get(trial, {}),
         warnings=records.warnings.get(trial, ()),
+        quorum_rounds=records.quorum_rounds.get(trial, 0),
         settings=evaluation.settings if evaluation is not None else _last_settings(received),
         held_out=None if evaluation is None else _held_out([evaluation.metrics]),
     )

@@ -24,9 +24,13 @@ LINE = "analytic-2: warning at step 37: τ has been at its upper bound."
 
 
 def decision(
-    step: int, reason: str = "updated", alarms: tuple[dict[str, Any], ...] = (), segment: int = 0
+    step: int,
+    reason: str = "updated",
+    alarms: tuple[dict[str, Any], ...] = (),
+    segment: int = 0,
+    events: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    values = {"step": step, "version": step + 1, "reason": reason, "alarms": alarms}
+    values = {"step": step, "version": step + 1, "reason": reason, "alarms": alarms, "events": events}
     return {**values, "trial": "analytic-2", "segment": segment}
 
 
@@ -46,11 +50,13 @@ def printed(summary: Summary) -> str:
 
 
 def test_alarms_and_degraded_steps_are_lines_of_the_results(tmp_path: Path) -> None:
-    decisions = [decision(36), decision(37, alarms=(ALARM,)), decision(38, "non_finite"), decision(39)]
+    decisions = [decision(36), decision(37, alarms=(ALARM,)), decision(38, "non_finite")]
+    decisions.append(decision(39, events=("tau.clipped", "without.rank_2", "without.rank_3")))
     summary = summary_of(tmp_path, decisions, unreachable=12)
     lines = [
         LINE,
         "analytic-2: 12 of 120 steps without the controller (held)",
+        "analytic-2: 1 of 4 decisions were made without some ranks, by a quorum",
         "analytic-2: 1 of 4 decisions changed nothing: what was measured was not finite",
     ]
     assert health_lines(summary) == lines
