@@ -7,6 +7,7 @@ the other death takes a rank and no controller.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -17,7 +18,7 @@ import ray
 from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from maxent_ray.runtime.actor import ControllerActor
+from maxent_ray.runtime.actor import RESENDS, ControllerActor
 from maxent_ray.runtime.connecting import NAMESPACE
 from maxent_ray.train import loop
 from maxent_ray.train.loop import run_training
@@ -76,7 +77,8 @@ class Executioner(threading.Thread):
         (controller,) = (each for each in ray.util.list_named_actors(True) if each["namespace"] == NAMESPACE)
         actor = ray.get_actor(**controller)
         assert ray.get(where(actor)) == self._controller_node.node_id
-        self._kill(self._controller_node, CONTROLLER_DIES)
+        pid = ray.get(actor.__ray_call__.remote(lambda self: os.getpid()))
+        self._kill(self._controller_node, CONTROLLER_DIES, pid)
         nodes = self._wait_for_ranks(RANK_DIES)
         victim = next(node for node in self._cluster.worker_nodes if node.node_id in nodes)
         self._kill(victim, RANK_DIES)
@@ -86,8 +88,11 @@ class Executioner(threading.Thread):
         wait_until(lambda: all(mark.exists() and mark.read_text() for mark in marks), f"step {step}")
         return [mark.read_text() for mark in marks]
 
-    def _kill(self, node: Any, step: int) -> None:
+    def _kill(self, node: Any, step: int, outliving: int | None = None) -> None:
+        """End a node's raylet, as a power cut would; an actor's process there would answer for another moment."""
         self._cluster.remove_node(node, allow_graceful=False)
+        if outliving is not None:
+            os.kill(outliving, signal.SIGKILL)
         (self._folder / f"killed-at-{step}").touch()
 
 
@@ -102,9 +107,10 @@ def main(results: Path) -> None:
     place = NodeAffinitySchedulingStrategy(controller_node.node_id, soft=True)
 
     def on_its_own_node(run_id: str, config: Any, world_size: int, namespace: str, policy: Any) -> Any:
-        options = {"namespace": namespace, "num_cpus": 0, "max_restarts": -1, "scheduling_strategy": place}
+        options = {"namespace": namespace, "num_cpus": 0, "max_restarts": -1, "max_task_retries": RESENDS}
         while True:  # Ray takes a soft wish for a node without processors as one among others
-            actor = ray.remote(ControllerActor).options(name=f"maxent-controller-{run_id}", **options)
+            name = f"maxent-controller-{run_id}"
+            actor = ray.remote(ControllerActor).options(name=name, scheduling_strategy=place, **options)
             controller = actor.remote(run_id, config, world_size, policy)
             if ray.get(where(controller)) == controller_node.node_id:
                 return controller
