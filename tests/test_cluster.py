@@ -100,6 +100,13 @@ def test_only_the_user_switches_the_token_off_and_is_warned(tmp_path: Path) -> N
     assert seen == ["disabled 127.0.0.1 1", "200 200 200", "None", "None"]
 
 
+@pytest.fixture
+def no_cluster_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a fresh process: other tests share a cluster that stays for the whole session."""
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+
+
+@pytest.mark.usefixtures("no_cluster_yet")
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "my-host.example"])
 def test_without_a_token_the_dashboard_stays_on_the_loopback_address(
     host: str, monkeypatch: pytest.MonkeyPatch
@@ -113,6 +120,7 @@ def test_without_a_token_the_dashboard_stays_on_the_loopback_address(
     ClusterOptions(dashboard_host="localhost").check()
 
 
+@pytest.mark.usefixtures("no_cluster_yet")
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "203.0.113.9", ""])
 def test_a_host_that_is_not_this_machine_is_refused_at_once(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)

@@ -71,14 +71,18 @@ def prepare_checkpoints(run_folder: Path) -> Path | None:
         The folder that the run goes on from; None when it starts from nothing.
 
     Raises:
-        ResumeError: the newest checkpoint is damaged or of a newer schema; nothing was changed about it.
+        ResumeError: the newest checkpoint is damaged or of a newer schema, or the list is gone and no checkpoint can be
+            read; nothing was changed about it.
     """
     train = run_folder / CHECKPOINTS
     listed = _listed(train)
     found = sorted(path.name for path in train.glob(f"{_PREFIX}*") if path.is_dir())
     if listed is None:
         recorded = _recorded_steps(run_folder)
-        kept = [name for name in found if _is_ours(name) and _steps(name) <= recorded and _is_whole(train / name)]
+        saved = [name for name in found if _is_ours(name) and _steps(name) <= recorded and _holds_state(train / name)]
+        kept = [name for name in saved if _is_whole(train / name)]
+        if saved and not kept:
+            read_checkpoint(train / saved[-1])  # says what is wrong: a run's work is never thrown away unasked
     else:
         kept = [name for name in listed if name in found]
     if kept != listed:
@@ -114,6 +118,11 @@ def _recorded_steps(run_folder: Path) -> int:
     rows = run_folder / ROWS
     lines = rows.read_text().splitlines() if rows.is_file() else []
     return max((json.loads(line)["step"] + 1 for line in lines), default=0)
+
+
+def _holds_state(folder: Path) -> bool:
+    """Whether saving got as far as the file; one that was cut off before is a leftover."""
+    return any(folder.glob("state.*"))
 
 
 def _is_whole(folder: Path) -> bool:
