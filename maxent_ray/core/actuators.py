@@ -10,7 +10,7 @@ either. A false alarm is worse than a late one.
   (dKL/dβ = −D_ββ ≤ 0). What lies between the bounds is what the two bounds give, at the *present* other coefficient:
   a block in which it moved on by more than a factor of 2, or brought the target nearer, concludes nothing. A policy
   signal has no such form; for it the alarm comes from saturation.
-- *no response*: from an earlier block of updates to this one the coefficient moved by a factor of 2 or more the right
+- *no response*: from an earlier block of updates to this one the coefficient moved by a factor of 10 or more the right
   way, e is off zero in both, and even with 3 standard errors added the signal's relative change is below
   LEAST_ELASTICITY of the coefficient's (in logarithms). Where the target is known to be within reach, never: H(w) is
   flat far above it, and a coefficient on its way through a plateau is healthy.
@@ -36,6 +36,8 @@ LEAST_OUTSIDE = 1e-3
 LEAST_ELASTICITY = 0.05
 """d ln signal / d ln coefficient that counts as an answer: a quarter of what β is worth to a policy's KL."""
 LEAST_FACTOR = math.log(2)
+UNANSWERED_FACTOR = math.log(10)
+"""How far a coefficient must have gone without an answer: signals that take a hundred steps to answer are healthy."""
 LEAST_MOVE = 1e-3
 LEAST_BLOCK = 8
 """Updates that standard errors need to mean anything, whatever the patience."""
@@ -218,7 +220,7 @@ def _no_response(memory: Watch, actuator: Actuator, seen: Sighting) -> list[Alar
     needed = -now.mean if actuator.raises_signal else now.mean
     change, noise = _change(now, earlier)
     answered = abs(change) + SURE * noise >= LEAST_ELASTICITY * abs(moved)
-    if abs(moved) < LEAST_FACTOR or moved * needed < 0 or answered:
+    if abs(moved) < UNANSWERED_FACTOR or moved * needed < 0 or answered:
         return []
     signals = [seen.target * (1 + error) for error in (earlier.error, now.mean)]
     return [

@@ -17,6 +17,8 @@ from maxent_ray.runtime.protocol import Answer, Report, StateLoad
 from maxent_ray.runtime.rounds import RoundPolicy
 from maxent_ray.runtime.service import ControllerService
 
+MOST_WAITING = 20_000
+"""Calls that may wait at a time: two reports of every rank, and Ray's default would be a thousand."""
 RESENDS = 3
 """Every method may run twice, so Ray may send a call again to an actor that has restarted: twice as fast as when the
 caller hears of the failure and tries again."""
@@ -87,6 +89,11 @@ class ControllerActor:
 
     async def load_state(self, load: StateLoad) -> int:
         """Go on from a state; whoever waits for a round of the old one is released with an error."""
+        other = _another_run(load, self._service.run_id)
+        if other is not None:
+            raise ControllerUnavailableError(
+                f"run {shown(other)}: the actor serves run {self._service.run_id!r} at present"
+            )
         generation = self._service.load_state(load)
         self._wake()
         return generation
@@ -128,9 +135,9 @@ class ControllerActor:
         self._changed = asyncio.Event()
 
 
-def _another_run(report: Report, served: str) -> str | None:
-    """The run that a report is meant for, if that is another one. What is malformed is left to the service."""
-    run_id = vars(report).get("run_id") if type(report) is Report else None
+def _another_run(sent: Report | StateLoad, served: str) -> str | None:
+    """The run that something is meant for, if that is another one. What is malformed is left to the service."""
+    run_id = vars(sent).get("run_id") if type(sent) in (Report, StateLoad) else None
     return run_id if type(run_id) is str and run_id != served else None
 
 
@@ -160,6 +167,7 @@ def get_or_create(
             get_if_exists=True,
             num_cpus=0,
             max_restarts=-1,
+            max_concurrency=MOST_WAITING,
             max_task_retries=RESENDS,
         )
         .remote(run_id, config, world_size, policy)

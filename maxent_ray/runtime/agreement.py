@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +11,8 @@ import torch.distributed as dist
 
 from maxent_ray.runtime.process_group import check_group, cpu_group
 from maxent_ray.runtime.protocol import Answer
+
+POLL_S, REMIND_S = 0.0002, 1.0
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,26 @@ class RankAgreement:
         self._world_size = world_size
         self._group = cpu_group()
 
-    def settle(self, own: Proposal) -> Answer:
-        """The answer that all ranks train with: ``own.answer`` itself where this rank has it already."""
+    def settle(self, own: Proposal, while_waiting: Callable[[], None]) -> Answer:
+        """The answer that all ranks train with: ``own.answer`` itself where this rank has it already.
+
+        Args:
+            own: What this rank would train with.
+            while_waiting: Called about once a second while other ranks have not come yet: they may be waiting for
+                something of this rank that was lost on its way.
+        """
         known = own.answer.coefficients
         row = torch.tensor([known.tau, known.beta, float(known.version), float(own.alone)], dtype=torch.float64)
         table = [torch.empty_like(row) for _ in range(self._world_size)]
-        dist.all_gather(table, row, group=self._group)
-        if all(torch.equal(entry[:3], row[:3]) for entry in table):
+        gathering = dist.all_gather(table, row, group=self._group, async_op=True)
+        asked = time.monotonic()
+        while not gathering.is_completed():
+            time.sleep(POLL_S)
+            if time.monotonic() - asked > REMIND_S:
+                while_waiting()
+                asked = time.monotonic()
+        gathering.wait()
+        if all(torch.equal(entry, row) for entry in table):
             return own.answer
         taken = min(range(self._world_size), key=lambda rank: (float(table[rank][3]), -float(table[rank][2]), rank))
         box = [own.answer]

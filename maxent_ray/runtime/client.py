@@ -84,7 +84,7 @@ class ControllerClient:
         self._controller = Controller(config)
         self._transport = transport
         self._agreement = agreement
-        self._decided_alone: set[int] = set()
+        self._decided_alone: dict[int, Report] = {}
         self._pending: OrderedDict[int, _Pending] = OrderedDict()
         self._decisions = DecisionLog()
         self._counts: Counter[str] = Counter()
@@ -115,7 +115,6 @@ class ControllerClient:
                 f"rank {self.rank}: step {step} trains with the outcome of round {needed}, which this client "
                 f"has not reported or no longer remembers; it knows rounds {sorted(self._answered)}"
             )
-        self._agree(needed)
         return replace(self._answered[needed], step=step)
 
     def report(self, step: int, statistics: BatchStatistics, gradients: ControllerGradients | None = None) -> None:
@@ -165,6 +164,8 @@ class ControllerClient:
         entries = [read_dataclass(Coefficients, entry, "client state's answered") for entry in values["answered"]]
         known = [self._within_bounds(state, entry) for entry in entries]
         self._pending.clear()
+        self._decided_alone.clear()
+        self._in_outage = False
         load = StateLoad(self.rank, state.to_dict(), tuple(known), self._generation, token=uuid4().hex)
         self._generation = self._load(load, state.step)
         self._state = state
@@ -220,6 +221,7 @@ class ControllerClient:
                 answer = self._decide_alone(self._pending[step].report)
             del self._pending[step]
             self._take(step, answer)
+            self._agree(step)
 
     def _take(self, step: int, answer: Answer) -> None:
         state = ControllerState.from_dict(answer.state)
@@ -233,7 +235,7 @@ class ControllerClient:
         self._answered[step] = replace(answer.coefficients, step=step)
         while len(self._answered) > ANSWERED_ROUNDS:
             forgotten, _ = self._answered.popitem(last=False)
-            self._decided_alone.discard(forgotten)
+            self._decided_alone.pop(forgotten, None)
 
     def _agree(self, step: int) -> None:
         """Take another rank's outcome of a round where it knows better."""
@@ -242,16 +244,28 @@ class ControllerClient:
         known = self._answered[step]
         decision = next((d for d in self._decisions.since(known.version - 1) if d["version"] == known.version), None)
         own = Answer(known, self._state.to_dict(), decision)
-        answer = self._agreement.settle(Proposal(own, step in self._decided_alone))
+        answer = self._agreement.settle(Proposal(own, step in self._decided_alone), self._report_what_was_lost)
         if answer is own:
             return
         self._counts["corrected_steps"] += 1
-        self._decided_alone.discard(step)
+        self._decided_alone.pop(step, None)
         self._state = ControllerState.from_dict(answer.state)
         self._answered[step] = answer.coefficients
         self._decisions = DecisionLog(self._decisions.until(answer.coefficients.version - 1))
         if answer.decision is not None:
             self._decisions.append(answer.decision)
+
+    def _report_what_was_lost(self) -> None:
+        """Other ranks wait in the controller for the rounds that this rank had to decide alone.
+
+        Without this rank's state: it holds what was decided alone, which nobody else has agreed to yet.
+        """
+        for report in self._decided_alone.values():
+            try:
+                self._transport.submit(replace(report, generation=self._generation))
+            except ControllerUnavailableError as error:
+                self._counts["failed_calls"] += 1
+                self._last_error = str(error)
 
     def _warn_of_past(self, reported: int, decided: int) -> None:
         """Once: no rank of a run falls this far behind."""
@@ -280,7 +294,7 @@ class ControllerClient:
                     self._in_outage = False
                     return answer
             except RoundTimeoutError:
-                pending.handle = self._submit(pending.report)  # for a caller that asks again
+                self._submit_again()  # for a caller that asks again
                 raise
             except ControllerUnavailableError as error:
                 self._counts["failed_calls"] += 1
@@ -313,7 +327,7 @@ class ControllerClient:
                 _INSTEAD[kind],
             )
         self._in_outage = True
-        self._decided_alone.add(report.step)
+        self._decided_alone[report.step] = report
         self._counts["held_steps" if kind == "hold" else "local_steps"] += 1
         return decide_alone(self._controller, self._state, report, use_statistics=kind == "local")
 

@@ -42,8 +42,8 @@ def connect(
         local: Keep the controller in this process, without Ray (one rank, or rank 0 of a collective).
         actor_name: Name of an actor that serves one run after the other and was told to serve this one.
         agree_over_ranks: Compare each step's coefficients over torch.distributed before they are used: an outage that
-            only some ranks meet, who then hold or step alone, cannot part them. All ranks must then ask for the
-            coefficients of the same steps. ``reduction="collective"`` agrees without it.
+            only some ranks meet, who then hold or step alone, cannot part them. All ranks must then call
+            ``coefficients``, ``state_dict`` and ``load_state_dict`` alike. ``reduction="collective"`` does without it.
 
     Raises:
         ConfigError: an argument is out of range, Ray is not running, or the run's actor has other settings.

@@ -10,6 +10,9 @@ from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.statistics import BatchStatistics, merge_all
 from maxent_ray.runtime.protocol import Report
 
+REASONS_SHOWN, LONGEST_REASON = 3, 500
+"""Why a round is void: ranks and characters of each that are told."""
+
 
 @dataclass(frozen=True)
 class MergedRound:
@@ -39,11 +42,17 @@ def merge_reports(reports: Sequence[Report], needed: int | None = None) -> Merge
     """
     usable = [report for report in reports if not report.void]
     if len(usable) < (len(reports) if needed is None else needed):
-        void = "; ".join(report.void for report in reports if report.void)
+        void = _shortened([report.void for report in reports if report.void])
         return MergedRound(BatchStatistics(), None, partial=False, void=void)
     statistics = merge_all(report.statistics for report in usable)
     gradients, partial = _merge_gradients(usable)
     return MergedRound(statistics, gradients, partial or any(report.partial_gradients for report in usable))
+
+
+def _shortened(reasons: Sequence[str]) -> str:
+    """The first few, however many ranks there are."""
+    more = f" and of {len(reasons) - REASONS_SHOWN} ranks more" if len(reasons) > REASONS_SHOWN else ""
+    return "; ".join(reason[:LONGEST_REASON] for reason in reasons[:REASONS_SHOWN]) + more
 
 
 def _merge_gradients(reports: Sequence[Report]) -> tuple[ControllerGradients | None, bool]:

@@ -24,9 +24,9 @@ COUNTERS = {
     "late": "Reports of rounds that were closed already",
     "adopted": "States that the controller took over from a rank",
     "partial_gradients": "Rounds whose gradients some ranks lacked, and that went without",
-    "void_rounds": "Rounds in which no rank could measure anything",
+    "void_rounds": "Rounds that too few ranks could measure anything in",
     "quorum_rounds": "Rounds that closed without some ranks",
-    "round_timeouts": "Rounds that ranks were missing from for too long",
+    "round_timeouts": "Times that a rank waited in vain for others",
     "unreachable_steps": "Steps that ranks decided without the controller",
 }
 """Counter of the service → help text; the metric is ``maxent_<counter>``."""

@@ -61,5 +61,7 @@ class StateLoad:
     """The generation that the rank knew of."""
     world_size: int | None = None
     """Ranks that report from now on; None: as many as before."""
+    run_id: str | None = None
+    """The run whose state it is; an actor that serves another one refuses it."""
     token: str = ""
     """Tells a rank's second load from the first one sent again because its answer was lost."""

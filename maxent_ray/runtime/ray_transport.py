@@ -47,8 +47,8 @@ class RayTransport:
         self._namespace = namespace
         self._actor_name = actor_name
         self._timeout_s = timeout_s
-        self._may_serve_another = False
-        """After a failure: a restarted actor begins with the run that it was created for."""
+        self._may_serve_another = actor_name is not None
+        """A restarted actor begins with the run it was created for: to be told at the start and after failures."""
         self._actor: Any = None  # an actor handle, or None
         found: Description = self._get(self._find().describe.remote(), timeout_s)
         check_same(found, self._asked)
@@ -76,9 +76,8 @@ class RayTransport:
 
     def load_state(self, load: StateLoad, timeout_s: float) -> int:
         """Make the actor go on from a state."""
-        generation: int = self._get(
-            self._find().load_state.remote(replace(load, world_size=self._asked.world_size)), timeout_s
-        )
+        addressed = replace(load, run_id=self._asked.run_id, world_size=self._asked.world_size)
+        generation: int = self._get(self._find().load_state.remote(addressed), timeout_s)
         return generation
 
     def counters(self, timeout_s: float) -> dict[str, Any]:

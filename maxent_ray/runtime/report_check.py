@@ -60,6 +60,8 @@ def check_load(load: StateLoad) -> ControllerState:
     _check_count(f"rank {load.rank}: generation", load.generation)
     if load.world_size is not None:
         _check_count(f"rank {load.rank}: world_size", load.world_size, least=1)
+    if load.run_id is not None:
+        _check_text(f"rank {load.rank}: run_id", load.run_id, LONGEST_RUN_ID)
     _check_text(f"rank {load.rank}: token", load.token, 64)
     _check_answered(f"rank {load.rank}: ", load.answered)
     return ControllerState.from_dict(load.state)

@@ -78,6 +78,7 @@ class ControllerService:
         self._counts: Counter[str] = Counter()
         self._unreachable: dict[int, int] = {}
         self._generation = generation
+        self._began_with = self._state
         self._loaded: dict[int, str] = {}  # rank → token, of the ranks that have loaded this generation
 
     @property
@@ -176,13 +177,14 @@ class ControllerService:
         if load.token and self._loaded.get(load.rank) == load.token:
             return self._generation
         joins = load.rank not in self._loaded and load.world_size in (None, self.world_size)
-        if joins and self._loaded and state == self._state:
+        if joins and self._loaded and state == self._began_with:
             self._loaded[load.rank] = load.token
             return self._generation
         world_size = self.world_size if load.world_size is None else load.world_size
         _check_rank(load.rank, world_size)
         self._begin(max(load.generation, self._generation) + 1, world_size)
         self._loaded = {load.rank: load.token}
+        self._began_with = state
         self._go_to(state)
         self._decisions = DecisionLog(self._decisions.until(state.version))
         self._remember(load.answered)
@@ -215,6 +217,7 @@ class ControllerService:
         self._generation = generation
         self._open = OpenRounds(world_size or self.world_size, self.policy)
         self._closed.clear()
+        self._closed_without.clear()
 
     def _go_to(self, state: ControllerState) -> None:
         self._state = state

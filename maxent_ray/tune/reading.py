@@ -238,7 +238,7 @@ def _point(step: int, ranks: list[Record]) -> Point:
         kl=over_ranks("kl"),
         target_kl=over_ranks("target_kl"),
         seconds=over_ranks("seconds"),
-        unreachable_steps=over_ranks("unreachable_steps"),
+        unreachable_steps=max((number(row.get("unreachable_steps")) or 0.0 for row in ranks), default=None),
         failed_unrolls=over_ranks("failed_unrolls"),
     )
 

@@ -230,14 +230,14 @@ def test_statistics_without_ranges_conclude_nothing() -> None:
 
 
 def test_a_coefficient_that_moves_without_effect() -> None:
-    """e = .25 (cut): ln τ falls by .2·.25 a step, a factor of e in 20. The first two blocks need .05·|Δ ln τ| = .05
-    above 3 standard errors of the difference, 3·.02/√20·√2 = .019."""
+    """e = .25 (cut): ln τ falls by .2·.25 a step, a factor of e in 20, and of 10 between the first block and the
+    fourth: .05·|Δ ln τ| = .15 is then above 3 standard errors of the difference, 3·.02/√20·√2 = .019."""
     rng = random.Random(1)
     config = replace(TAU_ONLY, tau=30.0, tau_max=100.0)
-    found = alarms(config, lambda state: entropy_of(2.0 + rng.gauss(0, 0.02)), 60)
-    alarm = found[39]
+    found = alarms(config, lambda state: entropy_of(2.0 + rng.gauss(0, 0.02)), 100)
+    alarm = found[79]
     assert (alarm.kind, alarm.coefficient) == (AlarmKind.NO_RESPONSE, "tau")
-    assert math.log(alarm.figures["value_before"] / alarm.figures["value_after"]) == pytest.approx(1.0, abs=0.05)
+    assert math.log(alarm.figures["value_before"] / alarm.figures["value_after"]) == pytest.approx(3.0, abs=0.05)
     assert alarm.figures["signal_before"] == pytest.approx(2.0, abs=0.02)
     assert alarm.message.startswith("τ went from ")
     assert "policy_entropy does not depend on τ here" in alarm.message

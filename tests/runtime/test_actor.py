@@ -206,6 +206,7 @@ class Mortal:
 def start_mortals(run_id: str, policy: RoundPolicy) -> tuple[Any, list[Any]]:
     controller = get_or_create(run_id, ANALYTIC, 4, NAMESPACE, policy=policy)  # held here: no rank takes it along
     ranks = [ray.remote(Mortal).options(num_cpus=0).remote(run_id, rank, policy) for rank in range(4)]
+    ray.get([rank.pid.remote() for rank in ranks], timeout=120)  # all are up before the first round's time runs
     ray.get([rank.train.remote(0, 3) for rank in ranks], timeout=120)
     return controller, ranks
 
@@ -213,12 +214,13 @@ def start_mortals(run_id: str, policy: RoundPolicy) -> tuple[Any, list[Any]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "hangs"])
 def test_a_quorum_goes_on_together_when_a_rank_is_gone(ray_cluster: None, run_id: str, fault: signal.Signals) -> None:
-    policy = RoundPolicy("quorum", timeout_s=2.0, quorum_fraction=0.75)
+    policy = RoundPolicy("quorum", timeout_s=5.0, quorum_fraction=0.75)
     controller, ranks = start_mortals(run_id, policy)
     victim = ray.get(ranks[2].pid.remote())
     os.kill(victim, fault)
     rest = [ranks[rank] for rank in (0, 1, 3)]
     seen = ray.get([rank.train.remote(3, 20) for rank in rest], timeout=120)
+    ray.get([rank.ask.remote(20) for rank in rest], timeout=120)
     assert seen[0] == seen[1] == seen[2]
     assert len({coefficients.tau for coefficients in seen[0]}) > 10  # the controller moved on
     counters = ray.get(controller.counters.remote())
@@ -237,7 +239,7 @@ def test_a_quorum_goes_on_together_when_a_rank_is_gone(ray_cluster: None, run_id
 def test_waiting_ends_with_the_name_of_the_missing_rank(
     ray_cluster: None, run_id: str, fault: signal.Signals
 ) -> None:
-    controller, ranks = start_mortals(run_id, RoundPolicy(timeout_s=2.0))
+    controller, ranks = start_mortals(run_id, RoundPolicy(timeout_s=5.0))
     victim = ray.get(ranks[1].pid.remote())
     os.kill(victim, fault)
     rest = [ranks[rank] for rank in (0, 2, 3)]

@@ -3,9 +3,11 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from maxent_ray.core.controller_state import Coefficients, ControllerState
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import ConfigError, ControllerUnavailableError, InvalidReportError, RoundTimeoutError
+from maxent_ray.runtime.agreement import Proposal
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.runtime.connecting import connect
 from maxent_ray.runtime.options import ClientOptions
@@ -189,6 +192,49 @@ def test_alarms_are_logged_once_by_one_rank(caplog: pytest.LogCaptureFixture) ->
     assert len(caplog.records) == 1
     assert "β" in caplog.records[0].getMessage()
     assert caplog.records[0].getMessage().endswith("[saturated]")
+
+
+class RanksInThreads:
+    """A process group's stand-in: every rank waits for the others' proposals, and calls back while it does."""
+
+    def __init__(self, ranks: int) -> None:
+        self.table: dict[tuple[int, int], Proposal] = {}
+        self.ranks = ranks
+
+    def of(self, rank: int) -> Any:
+        return SimpleNamespace(settle=lambda own, while_waiting: self.settle(rank, own, while_waiting))
+
+    def settle(self, rank: int, own: Proposal, while_waiting: Callable[[], None]) -> Answer:
+        step = own.answer.coefficients.step
+        self.table[step, rank] = own
+        while len(known := [self.table[step, r] for r in range(self.ranks) if (step, r) in self.table]) < self.ranks:
+            time.sleep(0.01)
+            while_waiting()
+        taken = min(known, key=lambda proposal: proposal.alone)
+        return own.answer if taken.answer.coefficients == own.answer.coefficients else taken.answer
+
+
+def test_a_report_that_was_lost_is_sent_again_while_others_wait_for_it() -> None:
+    """Rank 0 decides step 2 alone and waits for rank 1, who waits in the controller for rank 0's report of it."""
+    transport = LocalTransport(ControllerService("run", ANALYTIC, 2))
+    group, line = RanksInThreads(2), FlakyTransport(ANALYTIC)
+    line.inner = transport
+    options = ClientOptions(lag=0, retries=0)
+    ways = (line, transport)
+    clients = [ControllerClient("run", r, ANALYTIC, ways[r], options, group.of(r)) for r in range(2)]
+    seen: dict[int, list[Coefficients]] = {0: [], 1: []}
+
+    def run(client: ControllerClient) -> None:
+        for step in range(6):
+            seen[client.rank].append(client.coefficients(step))
+            line.failures = 1 if client.rank == 0 and step == 2 else line.failures
+            client.report(step, measured(client.rank, step))
+
+    in_threads([lambda client=client: run(client) for client in clients])
+    states = hand_loop(ANALYTIC, range(2), 6)
+    assert seen[0] == seen[1] == [states[step].coefficients(step) for step in range(6)]
+    assert (clients[0].counters()["held_steps"], clients[0].counters()["corrected_steps"]) == (1, 1)
+    assert all(decision["reason"] != "stale" for decision in clients[0].decisions())
 
 
 def test_a_controller_with_a_past_is_noticed(caplog: pytest.LogCaptureFixture) -> None:

@@ -102,6 +102,16 @@ def test_one_poisoned_rank_of_four_moves_nothing(poisoned_comes: str) -> None:
     assert four.counters()["void_rounds"] == 1
 
 
+def test_the_reasons_of_many_poisoned_ranks_stay_short() -> None:
+    many = service(64)
+    reason = "rank 11, step 0: gradients.sensitivity.entropy_tau is nan; it must be a finite number"
+    for rank in range(64):
+        answer = many.report(report(rank, 0, statistics=BatchStatistics(), void=reason))
+    assert answer is not None and answer.decision is not None
+    (said,) = answer.decision["events"]
+    assert said == f"{reason}; {reason}; {reason} and of 61 ranks more"
+
+
 def test_a_quorum_does_without_a_poisoned_rank() -> None:
     four = service(4, HALF)
     for rank in range(4):

@@ -12,6 +12,7 @@ from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.statistics import BatchStatistics, merge
 from maxent_ray.errors import ConfigError, InvalidReportError
 from maxent_ray.runtime.protocol import Report, StateLoad
+from maxent_ray.runtime.rounds import RoundPolicy
 from maxent_ray.runtime.service import HISTORY_ROUNDS, ControllerService
 from tests.runtime.support import ANALYTIC, TRUNCATED, hand_loop, measured, unrolled
 
@@ -214,6 +215,16 @@ def test_a_load_that_is_sent_again_is_no_second_one() -> None:
     assert service.load_state(loads[0]) == 1  # even then
     assert service.report(report(0, 2, generation=1)) is not None
     assert service.load_state(StateLoad(0, state, token="another")) == 2
+
+
+def test_a_slow_rank_joins_a_load_after_its_round_was_decided() -> None:
+    states = hand_loop(ANALYTIC, [0], 2)
+    service = ControllerService("run", ANALYTIC, 2, policy=RoundPolicy("quorum"))
+    assert service.load_state(StateLoad(0, states[1].to_dict(), token="a")) == 1
+    service.report(report(0, 1, generation=1))
+    service.time_out(1)
+    assert service.load_state(StateLoad(1, states[1].to_dict(), token="b")) == 1
+    assert service.state == states[2]
 
 
 def test_a_report_that_a_load_overtook_is_refused() -> None:
