@@ -48,11 +48,7 @@ class ControllerActor:
     async def report(self, report: Report) -> Answer:
         """Take one rank's report and wait for its round."""
         service, version = self._service, self._service.state.version
-        other = _another_run(report, service.run_id)
-        if other is not None:
-            raise ControllerUnavailableError(
-                f"run {shown(other)}: the actor serves run {service.run_id!r} at present"
-            )
+        _check_run(report, service.run_id)
         answer = service.report(report)
         self._spread(service, version)
         deadline = time.monotonic() + service.policy.timeout_s
@@ -89,11 +85,7 @@ class ControllerActor:
 
     async def load_state(self, load: StateLoad) -> int:
         """Go on from a state; whoever waits for a round of the old one is released with an error."""
-        other = _another_run(load, self._service.run_id)
-        if other is not None:
-            raise ControllerUnavailableError(
-                f"run {shown(other)}: the actor serves run {self._service.run_id!r} at present"
-            )
+        _check_run(load, self._service.run_id)
         generation = self._service.load_state(load)
         self._wake()
         return generation
@@ -135,10 +127,15 @@ class ControllerActor:
         self._changed = asyncio.Event()
 
 
-def _another_run(sent: Report | StateLoad, served: str) -> str | None:
-    """The run that something is meant for, if that is another one. What is malformed is left to the service."""
+def _check_run(sent: Report | StateLoad, served: str) -> None:
+    """Refuse what is meant for another run; what is malformed is left to the service.
+
+    Raises:
+        ControllerUnavailableError: the caller's actor serves another run; asked to, it goes back to the caller's.
+    """
     run_id = vars(sent).get("run_id") if type(sent) in (Report, StateLoad) else None
-    return run_id if type(run_id) is str and run_id != served else None
+    if type(run_id) is str and run_id != served:
+        raise ControllerUnavailableError(f"run {shown(run_id)}: the actor serves run {served!r} at present")
 
 
 def get_or_create(

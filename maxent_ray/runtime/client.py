@@ -129,8 +129,9 @@ class ControllerClient:
         """
         if step in self._pending or step in self._answered:
             return
-        refusal = _refusal(self.rank, step, statistics, gradients)
-        void = str(refusal or _divergence(self.rank, step, gradients))
+        divergence = _divergence(self.rank, step, gradients)
+        refusal = _refusal(self.rank, step, statistics, None if divergence else gradients)
+        void = str(refusal or divergence)
         measured = (BatchStatistics(), None) if void else (statistics, gradients)
         report = Report(self.run_id, self.rank, step, *measured, unreachable_steps=self._unreachable, void=void)
         prepared = self._transport.prepare(report)
@@ -199,19 +200,20 @@ class ControllerClient:
         return self._counts["held_steps"] + self._counts["local_steps"]
 
     def _submit(self, report: Report) -> Any:
-        """Send with the newest state; a failure to send is handled when the answer is needed."""
-        stamped = replace(
-            report,
-            state=self._state.to_dict(),
-            answered=tuple(self._answered.values()),
-            generation=self._generation,
-        )
+        """Send with the newest state."""
+        return self._send(replace(report, state=self._state.to_dict(), answered=tuple(self._answered.values())))
+
+    def _send(self, report: Report) -> Any:
+        """The handle, or None: a failure to send is handled when the answer is needed."""
         try:
-            return self._transport.submit(stamped)
+            return self._transport.submit(replace(report, generation=self._generation))
         except ControllerUnavailableError as error:
-            self._counts["failed_calls"] += 1
-            self._last_error = str(error)
+            self._note_failure(error)
             return None
+
+    def _note_failure(self, error: ControllerUnavailableError) -> None:
+        self._counts["failed_calls"] += 1
+        self._last_error = str(error)
 
     def _settle(self, through: int) -> None:
         """Take the answers of all reports up to a step, in order."""
@@ -261,11 +263,7 @@ class ControllerClient:
         Without this rank's state: it holds what was decided alone, which nobody else has agreed to yet.
         """
         for report in self._decided_alone.values():
-            try:
-                self._transport.submit(replace(report, generation=self._generation))
-            except ControllerUnavailableError as error:
-                self._counts["failed_calls"] += 1
-                self._last_error = str(error)
+            self._send(report)
 
     def _warn_of_past(self, reported: int, decided: int) -> None:
         """Once: no rank of a run falls this far behind."""
@@ -297,8 +295,7 @@ class ControllerClient:
                 self._submit_again()  # for a caller that asks again
                 raise
             except ControllerUnavailableError as error:
-                self._counts["failed_calls"] += 1
-                self._last_error = str(error)
+                self._note_failure(error)
         return None
 
     def _wait_before(self, attempt: int) -> None:
@@ -338,8 +335,7 @@ class ControllerClient:
             try:
                 return self._transport.load_state(load, self.options.timeout_s)
             except ControllerUnavailableError as error:
-                self._counts["failed_calls"] += 1
-                self._last_error = str(error)
+                self._note_failure(error)
         raise ControllerUnavailableError(
             f"rank {self.rank}: the controller did not take the state of step {step} "
             f"after {self.options.retries} retries ({self._last_error})"
@@ -356,8 +352,7 @@ def _refusal(
     """What is wrong with a report of the caller's making."""
     try:
         check_statistics(rank, step, statistics)
-        if not _divergence(rank, step, gradients):
-            check_gradients(rank, step, gradients)
+        check_gradients(rank, step, gradients)
     except InvalidReportError as error:
         return error
     return None

@@ -12,7 +12,7 @@ from maxent_ray.config import ExperimentConfig
 from maxent_ray.runtime.actor import get_or_create
 from maxent_ray.runtime.connecting import NAMESPACE
 from maxent_ray.train.evaluation import HeldOutMetrics
-from maxent_ray.train.rank import RankProcess, RankSpec, round_policy
+from maxent_ray.train.rank import RankProcess, RankSpec, reporters, round_policy
 from maxent_ray.train.resources import ask_for_gpus
 from maxent_ray.train.row import StepRow
 
@@ -47,7 +47,7 @@ class WorkerGroup:
         self._actor_name = run_id  # that of the first run; the actor then serves one run after the other
         # Held here, so that the controller outlives any single rank.
         self._controller: Any = get_or_create(
-            run_id, config.controller_config(), self._reporters(config), NAMESPACE, policy=round_policy(config.runtime)
+            run_id, config.controller_config(), reporters(config), NAMESPACE, policy=round_policy(config.runtime)
         )
         self._setup_ranks(config, run_id)
 
@@ -59,7 +59,7 @@ class WorkerGroup:
             run_id: Names the new run; another than any before.
         """
         ray.get([rank.close.remote() for rank in self._ranks])
-        settings = (config.controller_config(), self._reporters(config), round_policy(config.runtime))
+        settings = (config.controller_config(), reporters(config), round_policy(config.runtime))
         ray.get(self._controller.restart.remote(run_id, *settings))
         self._setup_ranks(config, run_id)
 
@@ -71,9 +71,6 @@ class WorkerGroup:
             for rank in range(world_size)
         ]
         ray.get([rank.setup.remote(config, spec) for rank, spec in zip(self._ranks, specs, strict=True)])
-
-    def _reporters(self, config: ExperimentConfig) -> int:
-        return 1 if config.runtime.reduction == "collective" else len(self._ranks)
 
     def run(self, steps: int) -> list[StepRow]:
         """Do ``steps`` policy steps on all ranks; rows of all ranks, ordered by step, then rank."""

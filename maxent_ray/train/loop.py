@@ -21,7 +21,7 @@ from maxent_ray.records import mend
 from maxent_ray.runtime.actor import get_or_create
 from maxent_ray.runtime.connecting import NAMESPACE
 from maxent_ray.train.checkpoints import prepare_checkpoints, remove_leftovers
-from maxent_ray.train.rank import round_policy
+from maxent_ray.train.rank import reporters, round_policy
 from maxent_ray.train.rank_loop import TrainJob, train_rank
 from maxent_ray.train.recording import FILES, ROWS, Follower, Listener, RecordReports
 from maxent_ray.train.resources import ask_for_gpus, check_resources
@@ -95,10 +95,9 @@ def run_training(
 def _run(job: TrainJob, listeners: Sequence[Listener]) -> None:
     """The controller and the training, and listeners beside them."""
     config = job.config
-    reporters = 1 if config.runtime.reduction == "collective" else config.train.num_workers
     # Held here, so that the controller outlives every restart of the workers.
     controller = get_or_create(
-        job.run_id, config.controller_config(), reporters, NAMESPACE, policy=round_policy(config.runtime)
+        job.run_id, config.controller_config(), reporters(config), NAMESPACE, policy=round_policy(config.runtime)
     )
     try:
         with Follower(job.folder / ROWS, listeners), _train_environment():

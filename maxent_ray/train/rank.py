@@ -132,6 +132,11 @@ def round_policy(runtime: RuntimeSettings) -> RoundPolicy:
     return RoundPolicy(runtime.round_policy, runtime.round_timeout_s, runtime.quorum_fraction)
 
 
+def reporters(config: ExperimentConfig) -> int:
+    """Ranks that report to the controller; with a collective reduction rank 0 does for all."""
+    return 1 if config.runtime.reduction == "collective" else config.train.num_workers
+
+
 def client_options(runtime: RuntimeSettings) -> ClientOptions:
     """The client's options from the config's section."""
     own = runtime.model_dump(exclude={"round_policy", "round_timeout_s", "quorum_fraction"})

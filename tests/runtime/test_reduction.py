@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +10,18 @@ import pytest
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.runtime.protocol import Report
 from maxent_ray.runtime.service import ControllerService
+from tests.runtime.gloo import give_back, join, run_ranks
 from tests.runtime.support import ANALYTIC, TRUNCATED, hand_loop, measured, unrolled
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-def main(rank: int, folder: Path, lag: int) -> None:
+def main(rank: int, folder: Path, lag: str) -> None:
     """One rank of the collective, run as a process of its own."""
-    import torch.distributed as dist
-
     from maxent_ray.core.statistics import BatchStatistics
     from maxent_ray.errors import InvalidReportError
     from maxent_ray.runtime import ClientOptions, connect
 
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    client = connect("run", rank, 2, ANALYTIC, options=ClientOptions(lag=lag, reduction="collective"), local=True)
+    join(rank, 2, folder)
+    client = connect("run", rank, 2, ANALYTIC, options=ClientOptions(lag=int(lag), reduction="collective"), local=True)
     seen: list[Any] = []
     for step in range(6):
         seen.append(client.coefficients(step))
@@ -39,26 +32,16 @@ def main(rank: int, folder: Path, lag: int) -> None:
         client.report(6, BatchStatistics(reward_sum=float("nan") if rank == 1 else 0.0))
     except InvalidReportError as error:
         own = str(error)
-    passed = (client.coefficients(7 + lag), client.last_decision)
+    passed = (client.coefficients(7 + int(lag)), client.last_decision)
     client.load_state_dict(checkpoint)
     seen.append(client.coefficients(6))
     counters = client.controller_counters()
-    (folder / f"{rank}.pickle").write_bytes(pickle.dumps((seen, checkpoint, passed, counters, own)))
-    dist.barrier()
-    dist.destroy_process_group()
+    give_back(rank, folder, (seen, checkpoint, passed, counters, own))
 
 
 @pytest.mark.parametrize("lag", [0, 1])
 def test_ranks_agree_and_equal_the_hand_loop(tmp_path: Path, lag: int) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    call = "import sys; from pathlib import Path; from tests.runtime.test_reduction import main; "
-    call += "main(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))"
-    processes = [
-        subprocess.Popen([sys.executable, "-c", call, str(rank), str(tmp_path), str(lag)], env=environment)
-        for rank in range(2)
-    ]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
-    results = [pickle.loads((tmp_path / f"{rank}.pickle").read_bytes()) for rank in range(2)]
+    results = run_ranks(main, 2, tmp_path, lag)
     *first, _ = results[0]
     *second, refused = results[1]
     assert first == second
@@ -73,10 +56,8 @@ def test_ranks_agree_and_equal_the_hand_loop(tmp_path: Path, lag: int) -> None:
     assert counters["partial_gradients"] == 6
 
 
-def report_over_a_collective(rank: int, folder: Path, ranks: int) -> None:
+def report_over_a_collective(rank: int, folder: Path, world_size: str) -> None:
     """One rank that counts the reports it sends itself, of statistics and sensitivities."""
-    import torch.distributed as dist
-
     from maxent_ray.runtime import ClientOptions, ControllerClient, ControllerService, LocalTransport
     from maxent_ray.runtime.reduction import CollectiveTransport
     from maxent_ray.runtime.rounds import RoundPolicy
@@ -88,7 +69,8 @@ def report_over_a_collective(rank: int, folder: Path, ranks: int) -> None:
             self.sent += 1
             return super().submit(report)
 
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=ranks)
+    ranks = int(world_size)
+    join(rank, ranks, folder)
     line = Counting(ControllerService("run", TRUNCATED, 1))
     client = ControllerClient(
         "run", rank, TRUNCATED, CollectiveTransport(rank, ranks, RoundPolicy(), lambda: line), ClientOptions(lag=0)
@@ -97,9 +79,7 @@ def report_over_a_collective(rank: int, folder: Path, ranks: int) -> None:
         client.coefficients(step)
         client.report(step, measured(rank, step), unrolled(rank, step))
     decisions = client.decisions() if client.state_dict() else []
-    (folder / f"{rank}.pickle").write_bytes(pickle.dumps((line.sent, decisions)))
-    dist.barrier()
-    dist.destroy_process_group()
+    give_back(rank, folder, (line.sent, decisions))
 
 
 STEPS = 12
@@ -107,15 +87,7 @@ STEPS = 12
 
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_a_collective_sends_one_report_a_step_and_decides_as_the_actor_does(tmp_path: Path, ranks: int) -> None:
-    call = "import sys; from pathlib import Path; from tests.runtime.test_reduction import report_over_a_collective; "
-    call += "report_over_a_collective(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen([sys.executable, "-c", call, str(rank), str(tmp_path), str(ranks)], env=environment)
-        for rank in range(ranks)
-    ]
-    assert [process.wait(timeout=120) for process in processes] == [0] * ranks
-    results = [pickle.loads((tmp_path / f"{rank}.pickle").read_bytes()) for rank in range(ranks)]
+    results = run_ranks(report_over_a_collective, ranks, tmp_path, ranks)
     assert [sent for sent, _ in results] == [STEPS] + [0] * (ranks - 1)  # whatever the world size
     service = ControllerService("run", TRUNCATED, ranks)
     for step in range(STEPS):
