@@ -112,9 +112,7 @@ class StratifiedPBT(PopulationBasedTraining):
             self._checkpoint_or_exploit(trial, tune_controller, upper, lower)
         for trial in stratum:
             trial.set_config({**trial.config, "round": first + 1})
-            # A paused trial is not written to Tune's state again until it runs; without this an interruption
-            # in between would undo the exploit.
-            tune_controller._tune_controller._mark_trial_to_checkpoint(trial)
+            _save_as_it_is(tune_controller, trial)
 
     def _quantiles(self) -> Quantiles:
         """Recipients and donors of all strata."""
@@ -150,6 +148,7 @@ class StratifiedPBT(PopulationBasedTraining):
         state, donor_state = self._trial_state[trial], self._trial_state[trial_to_clone]
         step, score = int(state.last_train_time), state.last_score
         super()._exploit(tune_controller, trial, trial_to_clone)
+        _save_as_it_is(tune_controller, trial)
         clone = _spec(trial)
         self._on_exploit(
             Exploit(
@@ -209,3 +208,13 @@ class StratifiedPBT(PopulationBasedTraining):
 
 def _spec(trial: Trial) -> TrialSpec:
     return TrialSpec.from_config(trial.config)
+
+
+def _save_as_it_is(tune_controller: Any, trial: Trial) -> None:
+    """Have Tune write all of the trial into its state the next time that it saves.
+
+    Left to itself it writes a paused trial again only once that runs, and an exploited one from what it cached before:
+    the donor's settings with the recipient's own checkpoint. An interruption would undo the exploit, or half of it.
+    """
+    trial.run_metadata.invalidate_cache()
+    tune_controller._tune_controller._mark_trial_to_checkpoint(trial)

@@ -28,7 +28,7 @@ class FakeTrial:
     def __post_init__(self) -> None:
         self.trial_id = self.config["trial"]
         manager = SimpleNamespace(checkpoint_config=SimpleNamespace(num_to_keep=4), _latest_checkpoint_result=None)
-        self.run_metadata = SimpleNamespace(checkpoint_manager=manager)
+        self.run_metadata = SimpleNamespace(checkpoint_manager=manager, invalidate_cache=lambda: None)
         self.temporary_state = SimpleNamespace(saving_to=None)
 
     def is_finished(self) -> bool:

@@ -22,6 +22,7 @@ from maxent_ray.config import ExperimentConfig
 from maxent_ray.config_loading import load_config
 from maxent_ray.errors import ConfigError, MaxentRayError, RecordingError, ResourceError, ResumeError
 from maxent_ray.train.run_folder import RunInterrupted
+from maxent_ray.tune import execution
 from maxent_ray.tune.comparison import run_comparison
 from maxent_ray.tune.execution import RunResult
 from maxent_ray.tune.recording import read_rows
@@ -167,6 +168,36 @@ def test_interrupted_and_resumed_with_fewer_processors_it_makes_the_same_decisio
     assert in_order(read_rows(folder / "rows.jsonl")) == in_order(read_rows(undisturbed / "rows.jsonl"))
 
 
+class InterruptAfterClones(Listener):
+    """Presses Ctrl-C at the first result after so many clones, of which the last ones have not run yet."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        super().__init__()
+        self._folder, self._count = folder, count
+
+    def advance(self, steps: int) -> None:
+        super().advance(steps)
+        if len(clones(self._folder)) >= self._count:
+            self._count = sys.maxsize
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_clone_that_waited_over_an_interruption_goes_on_from_its_donors_state(
+    count: int, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune caches what it saves of a trial: here it has saved each trial as it paused, before it became a clone."""
+    folder = tmp_path / "toy"
+    monkeypatch.setitem(execution._ENVIRONMENT, "TUNE_GLOBAL_CHECKPOINT_S", "0")
+    with half_of_the_cluster(), pytest.raises(RunInterrupted):
+        compare(small(), tmp_path, listeners=[InterruptAfterClones(folder, count)])
+    assert count <= len(clones(folder)) < len(clones(undisturbed))
+    assert len(compare(small(), tmp_path, resume=True).finished) == 9
+    assert clones(folder) == clones(undisturbed)
+    assert in_order(read_rows(folder / "rows.jsonl")) == in_order(read_rows(undisturbed / "rows.jsonl"))
+
+
 @pytest.mark.ray
 def test_a_killed_driver_loses_nothing_and_doubles_nothing(undisturbed: Path, tmp_path: Path) -> None:
     """SIGKILL after a clone of the second round: rows, clones and evaluations are those of the undisturbed run."""
@@ -232,8 +263,19 @@ def test_an_asynchronous_population_stays_in_its_strata(ray_cluster: None, tmp_p
     config = small("tune.synchronous=false", "tune.references=false")
     result = compare(config, tmp_path)
     assert len(result.finished) == 6
-    for record in records(result.folder, "lineage.jsonl"):
+    lineage = records(result.folder, "lineage.jsonl")
+    lines = records(result.folder, "rows.jsonl")
+    assert lineage
+    for record in lineage:
         assert record["recipient_objective"] == record["donor_objective"] == record["new_objective"]
+    for recipient in {record["recipient"] for record in lineage}:
+        received = [record for record in lineage if record["recipient"] == recipient]
+        for segment, record in enumerate(received, start=1):
+            own = [line for line in lines if (line["trial"], line["segment"]) == (recipient, segment)]
+            if own:  # a clone may be cloned over before it has run
+                before = own[0]["step"] - 1, record["donor"]
+                sums = {line["beta"] for line in lines if (line["step"], line["trial"]) == before}
+                assert any(own[0]["beta"] == pytest.approx(s + record["new"]["weighting.kl_target"]) for s in sums)
 
 
 @pytest.mark.ray
