@@ -75,6 +75,11 @@ class ControllerState:
     reasons: ReasonCounts = field(default_factory=dict)
     """How often each reason was given."""
 
+    @property
+    def decided(self) -> int:
+        """Rounds that moved the state or might have: all but those that were held while the controller was away."""
+        return self.version - self.reasons.get(Reason.STALE, 0)
+
     def count(self, reason: Reason) -> ControllerState:
         """The same state with one more decision of ``reason`` on record."""
         return replace(self, reasons={**self.reasons, reason.value: self.reasons.get(reason.value, 0) + 1})

@@ -19,12 +19,12 @@ from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import ControllerUnavailableError, InvalidReportError, RoundTimeoutError
 from maxent_ray.runtime.agreement import Proposal, RankAgreement
 from maxent_ray.runtime.alarms import announce
+from maxent_ray.runtime.closed_rounds import HISTORY_ROUNDS
 from maxent_ray.runtime.decision_log import DecisionLog
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.runtime.outage import decide_alone
 from maxent_ray.runtime.protocol import Answer, Report, StateLoad
 from maxent_ray.runtime.report_check import check_gradients, check_statistics
-from maxent_ray.runtime.service import HISTORY_ROUNDS
 from maxent_ray.runtime.transport import Transport
 
 ANSWERED_ROUNDS = 2
@@ -227,7 +227,7 @@ class ControllerClient:
 
     def _take(self, step: int, answer: Answer) -> None:
         state = ControllerState.from_dict(answer.state)
-        if state.version >= self._state.version:
+        if (state.decided, state.version) >= (self._state.decided, self._state.version):
             self._state = state
         self._warn_of_past(step, state.step)
         if answer.decision is not None:

@@ -26,6 +26,7 @@ COUNTERS = {
     "partial_gradients": "Rounds whose gradients some ranks lacked, and that went without",
     "void_rounds": "Rounds that too few ranks could measure anything in",
     "quorum_rounds": "Rounds that closed without some ranks",
+    "lost_rounds": "Rounds that were not decided because a rank went on without them",
     "round_timeouts": "Times that a rank waited in vain for others",
     "unreachable_steps": "Steps that ranks decided without the controller",
 }

@@ -24,12 +24,10 @@ def decide_alone(controller: Controller, state: ControllerState, report: Report,
     """
     if state.step >= report.step:  # a newer state has come along already: nothing is left to decide
         return Answer(state.coefficients(report.step), state.to_dict(), None)
-    if report.void:
-        state, decision = pass_over(state, Reason.NON_FINITE, report.void)
-    elif use_statistics:
+    if use_statistics and not report.void:
         state, decision = controller.step(state, report.statistics, report.gradients)
     else:
-        state, decision = pass_over(state, Reason.STALE)
+        state, decision = pass_over(state, Reason.STALE, *([report.void] if report.void else []))
     return Answer(state.coefficients(report.step), state.to_dict(), decision.to_dict())
 
 

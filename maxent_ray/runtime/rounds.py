@@ -12,6 +12,8 @@ from maxent_ray.runtime.protocol import Report
 PolicyKind = Literal["wait", "quorum"]
 WITHOUT_RANK = "without.rank_"
 """Event of a decision that a quorum made: followed by the number of a rank that was missing."""
+WENT_ON = "went_on.rank_"
+"""Event of a round that was not decided, because this rank went on without the controller before it was."""
 _EXACT = 1e-9
 """0.7 × 10 ranks are 7, whatever floating point says."""
 
@@ -75,6 +77,8 @@ class OpenRounds:
         self.policy = policy
         self._reports: dict[int, dict[int, Report]] = {}
         self._absent: set[int] = set()
+        self._gone_on: dict[int, int] = {}
+        """Rank → the last step that it decided alone: what it has not reported until there it never will."""
 
     def add(self, report: Report) -> bool:
         """Take a report; False if its rank had reported this step before."""
@@ -97,10 +101,22 @@ class OpenRounds:
         """Ranks that have not reported."""
         return [rank for rank in range(self.world_size) if rank not in self._reports.get(step, {})]
 
+    def went_on(self, rank: int, step: int) -> None:
+        """A rank goes on behind ``step``, having decided alone what it has not reported."""
+        self._gone_on[rank] = max(step, self._gone_on.get(rank, step))
+
+    def gone_on(self, step: int) -> list[int]:
+        """Ranks whose reports of a round will not come."""
+        return [rank for rank in self.missing(step) if self._gone_on.get(rank, -1) >= step]
+
     def is_complete(self, step: int) -> bool:
         """Nobody is waited for, and there are reports enough to decide."""
-        reported = len(self._reports.get(step, {}))
-        return self._absent.issuperset(self.missing(step)) and reported >= self.policy.needed(self.world_size)
+        waited_for = set(self.missing(step)) - self._absent - set(self.gone_on(step))
+        return not waited_for and len(self._reports.get(step, {})) >= self.policy.needed(self.world_size)
+
+    def is_lost(self, step: int) -> bool:
+        """There will never be reports enough to decide."""
+        return self.world_size - len(self.gone_on(step)) < self.policy.needed(self.world_size)
 
     def do_without_missing(self, step: int) -> bool:
         """Stop waiting for the ranks that this round lacks, where the policy allows it; whether it does."""

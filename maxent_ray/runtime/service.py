@@ -5,27 +5,22 @@ A plain class. :mod:`maxent_ray.runtime.actor` puts it into a Ray actor; without
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.core.controller_state import Coefficients, ControllerState, Decision, Reason
-from maxent_ray.core.field_kinds import shown
+from maxent_ray.core.controller_state import ControllerState, Decision, Reason
 from maxent_ray.errors import ConfigError, InvalidReportError, RoundTimeoutError
-from maxent_ray.runtime.decision_log import DecisionLog
+from maxent_ray.runtime.admission import MOST_ALONE, Place, check_place, check_rank
+from maxent_ray.runtime.closed_rounds import ClosedRounds
 from maxent_ray.runtime.merging import merge_reports
 from maxent_ray.runtime.outage import pass_over
 from maxent_ray.runtime.protocol import Answer, Report, StateLoad
 from maxent_ray.runtime.report_check import check_load, check_report, check_sensitivity, state_of
-from maxent_ray.runtime.rounds import WITHOUT_RANK, OpenRounds, RoundPolicy
-
-HISTORY_ROUNDS = 16
-"""Closed rounds whose whole answers are kept; of older ones the decision log knows the coefficients."""
-ROUNDS_AHEAD = 2
-"""How far a rank may run ahead of the oldest open round."""
+from maxent_ray.runtime.rounds import WENT_ON, WITHOUT_RANK, OpenRounds, RoundPolicy
 
 
 class ControllerService:
@@ -72,9 +67,7 @@ class ControllerService:
         self._state = self._controller.init() if state is None else self._controller.adopt(state)
         self._told = self._state.to_dict()
         self._open = OpenRounds(world_size, policy)
-        self._closed: OrderedDict[int, Answer] = OrderedDict()
-        self._closed_without: dict[int, list[int]] = {}
-        self._decisions = DecisionLog()
+        self._closed = ClosedRounds()
         self._counts: Counter[str] = Counter()
         self._unreachable: dict[int, int] = {}
         self._generation = generation
@@ -116,21 +109,20 @@ class ControllerService:
         """
         try:
             check_report(report)
-            newer = self._newer_state(report)
-            self._check(report, newer or self._state)
+            carried = self._carried_state(report)
+            self._admit(report, carried)
         except InvalidReportError:
             self._counts["rejected"] += 1
             raise
-        if report.generation > self._generation:  # this service is a restarted one
-            self._begin(report.generation, report.world_size)
+        if report.generation > self._generation:
+            self._take_over(report, carried)
         self._unreachable[report.rank] = report.unreachable_steps
-        if newer is not None:
-            self._adopt(newer, report.answered)
+        self._catch_up(report, carried)
         if report.step < self.next_step:
             return self._answer_closed(report)
         if not self._open.add(report):
             self._counts["duplicates"] += 1
-        self._close_complete()
+        self._close_finished()
         return self.answer(report.step)
 
     def time_out(self, step: int) -> Answer:
@@ -141,7 +133,7 @@ class ControllerService:
                 open, and is decided as ever when they report.
         """
         while self.next_step <= step and self._open.do_without_missing(self.next_step):
-            self._close_complete()
+            self._close_finished()
         answer = self.answer(step)
         if answer is None:
             self._counts["round_timeouts"] += 1
@@ -149,17 +141,21 @@ class ControllerService:
         return answer
 
     def answer(self, step: int) -> Answer | None:
-        """The answer of a round: None while it is open, the newest state once nothing remembers it."""
-        if step in self._closed:
-            return self._closed[step]
+        """The answer of a round, None while it is open.
+
+        Raises:
+            InvalidReportError: the round is closed, and nothing remembers what it decided.
+        """
         if step >= self.next_step:
             return None
-        logged = self._decisions.of_step(step)
-        if logged is None:
-            coefficients = self._state.coefficients(step)
-        else:
-            coefficients = Coefficients(logged["tau"], logged["beta"], logged["version"], step)
-        return Answer(coefficients, self._told, None)
+        answer = self._closed.answer(step, self._told)
+        if answer is None:
+            raise InvalidReportError(
+                f"run {self.run_id!r}: nobody remembers what the round of step {step} decided; the controller was "
+                f"restarted since, and decided through step {self._state.step}. Load the controller's state to go on "
+                f"from step {self.next_step}"
+            )
+        return answer
 
     def load_state(self, load: StateLoad) -> int:
         """Go on from a state: a resumed run, or a clone of another one. What came after it is dropped.
@@ -181,18 +177,18 @@ class ControllerService:
             self._loaded[load.rank] = load.token
             return self._generation
         world_size = self.world_size if load.world_size is None else load.world_size
-        _check_rank(load.rank, world_size)
+        check_rank(load.rank, world_size)
         self._begin(max(load.generation, self._generation) + 1, world_size)
         self._loaded = {load.rank: load.token}
         self._began_with = state
         self._go_to(state)
-        self._decisions = DecisionLog(self._decisions.until(state.version))
-        self._remember(load.answered)
+        self._closed.back_to(state.version)
+        self._closed.remember(load.answered, self.next_step)
         return self._generation
 
     def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
         """The last decisions, oldest first: those that led to a version above ``since_version``."""
-        return self._decisions.since(since_version)
+        return self._closed.decisions.since(since_version)
 
     def counters(self) -> dict[str, Any]:
         """What happened besides deciding, and how often each reason was given."""
@@ -204,6 +200,7 @@ class ControllerService:
             "partial_gradients",
             "void_rounds",
             "quorum_rounds",
+            "lost_rounds",
             "round_timeouts",
         )
         return {
@@ -216,74 +213,76 @@ class ControllerService:
         """Start a generation, with as many ranks as the first of them says; all open rounds are dropped."""
         self._generation = generation
         self._open = OpenRounds(world_size or self.world_size, self.policy)
-        self._closed.clear()
-        self._closed_without.clear()
+        self._closed.forget_answers()
+
+    def _take_over(self, report: Report, carried: ControllerState) -> None:
+        """This service is a restarted one, and the report knows of loads that it does not.
+
+        A rank that has still to take part in the last of them joins it.
+        """
+        self._begin(report.generation, report.world_size)
+        self._loaded = {report.rank: ""}
+        self._began_with = max(self._controller.adopt(carried), self._state, key=lambda state: state.decided)
 
     def _go_to(self, state: ControllerState) -> None:
         self._state = state
         self._told = state.to_dict()
 
-    def _check(self, report: Report, newest: ControllerState) -> None:
-        if report.run_id != self.run_id:
-            raise InvalidReportError(f"run_id is {shown(report.run_id)}; this controller serves {self.run_id!r}")
-        is_newer = report.generation > self._generation
-        world_size = report.world_size if is_newer and report.world_size is not None else self.world_size
-        if report.world_size not in (None, world_size):
-            raise InvalidReportError(
-                f"rank {report.rank}, step {report.step}: world_size is {report.world_size}; this controller gathers "
-                f"{world_size} reports a round. After a change of the world size every rank must load a state"
-            )
-        _check_rank(report.rank, world_size)
-        if report.generation < self._generation:
-            raise InvalidReportError(
-                f"rank {report.rank}, step {report.step}: another state was loaded since (generation is "
-                f"{report.generation}, {self._generation} is valid); every rank must load it"
-            )
+    def _admit(self, report: Report, carried: ControllerState) -> None:
+        check_place(report, carried, Place(self.run_id, self.world_size, self._generation, self._state))
         check_sensitivity(report, self.config)
-        expected = newest.step + 1
-        if report.step > expected + ROUNDS_AHEAD:
-            raise InvalidReportError(
-                f"rank {report.rank}: step is {report.step}, but step {expected} was expected; "
-                "load the controller's state to go on from a later step"
-            )
 
-    def _newer_state(self, report: Report) -> ControllerState | None:
-        """A state that knows of more rounds than ours, which was lost or out of reach."""
+    def _carried_state(self, report: Report) -> ControllerState:
+        """The newest state that the report's rank has seen; ours where it does not say."""
         if _is_same(report.state, self._told):  # as in most reports: no need to read it again
-            return None
-        state = state_of(report)
-        return state if state is not None and state.version > self._state.version else None
+            return self._state
+        return state_of(report) or self._state
 
-    def _adopt(self, state: ControllerState, answered: Sequence[Coefficients]) -> None:
-        """Go on from a rank's state; open rounds that it has behind it are answered from it."""
-        self._counts["adopted"] += 1
-        self._go_to(self._controller.adopt(state))
-        self._remember(answered)
-        self._open.drop_until(self._state.step)
+    def _catch_up(self, report: Report, carried: ControllerState) -> None:
+        """Learn what a rank's state shows: rounds that this service has lost, or that the rank went on without.
+
+        What a rank held does not outrank what was decided, however many rounds it held.
+        """
+        ahead = carried.step - self._state.step
+        if carried.decided > self._state.decided or ahead > MOST_ALONE:
+            self._counts["adopted"] += 1
+            self._go_to(self._controller.adopt(carried))
+            self._closed.remember(report.answered, self.next_step)
+            self._open.drop_until(self._state.step)
+        elif ahead > 0:
+            self._open.went_on(report.rank, carried.step)
+            self._close_finished()
 
     def _answer_closed(self, report: Report) -> Answer | None:
         self._open.heard_from(report.rank)
-        known = self._closed.get(report.step)
-        decided_here = known is not None and known.decision is not None
-        decided_here = decided_here and report.rank not in self._closed_without.get(report.step, ())
-        self._counts["duplicates" if decided_here else "late"] += 1
+        self._counts["duplicates" if self._closed.was_decided_with(report.rank, report.step) else "late"] += 1
         return self.answer(report.step)
 
-    def _close_complete(self) -> None:
+    def _close_finished(self) -> None:
         """Close rounds in order of step; a later one that is complete waits for the earlier one."""
-        while self._open.is_complete(self.next_step):
+        while True:
             step = self.next_step
-            missing = self._open.missing(step)
-            state, decision = self._decide(self._open.reports(step))  # if it raises, the round stays open
+            if self._open.is_lost(step):
+                self._counts["lost_rounds"] += 1
+                without = self._open.gone_on(step)
+                outcome = pass_over(self._state, Reason.STALE, *(f"{WENT_ON}{rank}" for rank in without))
+            elif self._open.is_complete(step):
+                without = self._open.missing(step)
+                outcome = self._decide_without(without, step)
+            else:
+                return
+            state, decision = outcome
             self._go_to(state)
-            if missing:
-                self._closed_without[step] = missing
-                self._counts["quorum_rounds"] += 1
-                decision = replace(decision, events=(*decision.events, *(f"{WITHOUT_RANK}{rank}" for rank in missing)))
-            logged = decision.to_dict()
-            self._decisions.append(logged)
             self._open.drop_until(step)
-            self._close(Answer(state.coefficients(step), self._told, logged))
+            self._closed.close(Answer(state.coefficients(step), self._told, decision.to_dict()), without)
+
+    def _decide_without(self, missing: Sequence[int], step: int) -> tuple[ControllerState, Decision]:
+        """Decide a round; the decision says which ranks it lacked. If this raises, the round stays open."""
+        state, decision = self._decide(self._open.reports(step))
+        if missing:
+            self._counts["quorum_rounds"] += 1
+            decision = replace(decision, events=(*decision.events, *(f"{WITHOUT_RANK}{rank}" for rank in missing)))
+        return state, decision
 
     def _decide(self, reports: Sequence[Report]) -> tuple[ControllerState, Decision]:
         merged = merge_reports(reports, self.policy.needed(self.world_size))
@@ -305,23 +304,6 @@ class ControllerService:
             f"{', '.join(map(str, missing))} of {total} in {self.policy.timeout_s:g} s, and the policy needs {rule}. "
             "They died or hang, or a step takes longer than runtime.round_timeout_s"
         )
-
-    def _remember(self, answered: Sequence[Coefficients]) -> None:
-        """Keep what rounds before a state decided, for ranks that missed their answers."""
-        for coefficients in sorted(answered, key=lambda known: known.step):
-            if coefficients.step not in self._closed and coefficients.step < self.next_step:
-                self._close(Answer(coefficients, self._told, None))
-
-    def _close(self, answer: Answer) -> None:
-        self._closed[answer.coefficients.step] = answer
-        while len(self._closed) > HISTORY_ROUNDS:
-            forgotten, _ = self._closed.popitem(last=False)
-            self._closed_without.pop(forgotten, None)
-
-
-def _check_rank(rank: int, world_size: int) -> None:
-    if not 0 <= rank < world_size:
-        raise InvalidReportError(f"rank is {rank}; it must be in [0, {world_size}), the world size")
 
 
 def _is_same(found: object, told: Mapping[str, Any]) -> bool:

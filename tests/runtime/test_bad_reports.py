@@ -74,8 +74,9 @@ def everything(service: ControllerService) -> tuple[Any, ...]:
     """All that a bad report must leave as it is, inner parts included."""
     counters = {name: count for name, count in service.counters().items() if name != "rejected"}
     open_rounds = {step: service._open.reports(step) for step in range(STEPS + 8)}
-    closed = dict(service._closed)
-    inner = (set(service._open._absent), set(service._loaded), dict(service._unreachable), service.generation)
+    closed = (dict(service._closed._answers), dict(service._closed._without))
+    waiting = (set(service._open._absent), dict(service._open._gone_on))
+    inner = (waiting, set(service._loaded), dict(service._unreachable), service.generation)
     return service.state, counters, open_rounds, closed, service.decisions(), service.world_size, inner
 
 

@@ -237,6 +237,31 @@ def test_a_report_that_was_lost_is_sent_again_while_others_wait_for_it() -> None
     assert all(decision["reason"] != "stale" for decision in clients[0].decisions())
 
 
+def test_a_rank_that_lost_an_answer_and_held_takes_back_nothing() -> None:
+    """Without an agreement over ranks: rank 1 loses the answer of round 2 and its report of round 3."""
+    transport = LocalTransport(ControllerService("run", ANALYTIC, 2))
+    line = FlakyTransport(ANALYTIC)
+    line.inner = transport
+    options = ClientOptions(lag=0, retries=0)
+    clients = [ControllerClient("run", rank, ANALYTIC, way, options) for rank, way in enumerate((transport, line))]
+    seen: dict[int, list[Coefficients]] = {0: [], 1: []}
+
+    def run(client: ControllerClient) -> None:
+        for step in range(7):
+            seen[client.rank].append(client.coefficients(step))
+            client.report(step, measured(client.rank, step))
+            if client.rank == 1 and step == 2:
+                line.failures = 2  # this answer, and the next report
+
+    in_threads([lambda client=client: run(client) for client in clients])
+    states = hand_loop(ANALYTIC, range(2), 3)
+    taus = [[known.tau for known in seen[rank]] for rank in range(2)]
+    assert taus[0][:5] == [*(state.tau for state in states), states[3].tau]  # round 2 as decided, round 3 held
+    assert taus[1][:5] == [*(state.tau for state in states[:3]), states[2].tau, states[2].tau]
+    assert taus[0][5:] == taus[1][5:] and taus[0][5] != states[3].tau
+    assert clients[0].controller_counters()["lost_rounds"] == 1
+
+
 def test_a_controller_with_a_past_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
     """A second run of the same name, or an attempt that did not load its checkpoint."""
     transport = LocalTransport(ControllerService("run", ANALYTIC, 1))

@@ -3,17 +3,20 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 
 from maxent_ray.core.controller import Controller
-from maxent_ray.core.controller_state import ControllerState
+from maxent_ray.core.controller_state import ControllerState, Reason
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.statistics import BatchStatistics, merge
 from maxent_ray.errors import ConfigError, InvalidReportError
+from maxent_ray.runtime.closed_rounds import HISTORY_ROUNDS
+from maxent_ray.runtime.outage import pass_over
 from maxent_ray.runtime.protocol import Report, StateLoad
 from maxent_ray.runtime.rounds import RoundPolicy
-from maxent_ray.runtime.service import HISTORY_ROUNDS, ControllerService
+from maxent_ray.runtime.service import ControllerService
 from tests.runtime.support import ANALYTIC, TRUNCATED, hand_loop, measured, unrolled
 
 
@@ -64,7 +67,7 @@ def test_a_duplicate_changes_nothing_and_gets_the_same_answer() -> None:
     assert service.counters()["late"] == 0
 
 
-def test_late_reports_get_their_round_while_it_is_remembered_and_the_newest_after() -> None:
+def test_late_reports_get_what_their_round_decided_or_an_error_but_never_something_else() -> None:
     service = ControllerService("run", ANALYTIC, 1)
     states = hand_loop(ANALYTIC, [0], HISTORY_ROUNDS + 2)
     run_rounds(service, range(HISTORY_ROUNDS + 2))
@@ -72,7 +75,10 @@ def test_late_reports_get_their_round_while_it_is_remembered_and_the_newest_afte
     assert service.report(report(0, 1)).coefficients == states[2].coefficients(1)  # by the log
     assert service.state == states[-1]
     restarted = ControllerService("run", ANALYTIC, 1, state=states[-1])  # remembers nothing of it
-    assert restarted.report(report(0, 1)).coefficients == states[-1].coefficients(1)
+    message = r"nobody remembers what the round of step 1 decided.*through step 17\. Load .* to go on from step 18"
+    with pytest.raises(InvalidReportError, match=message):
+        restarted.report(report(0, 1))
+    assert restarted.state == states[-1]
     assert (service.counters()["late"], restarted.counters()["late"]) == (1, 1)
 
 
@@ -174,6 +180,79 @@ def test_a_rank_two_answers_behind_gets_each_round_as_it_was_decided() -> None:
     assert restarted.counters()["late"] == 2
 
 
+def alone(state: ControllerState, rounds: int) -> ControllerState:
+    """What a rank holds that went on without the controller for so many rounds."""
+    for _ in range(rounds):
+        state, _ = pass_over(state, Reason.STALE)
+    return state
+
+
+def test_what_one_rank_held_does_not_outrank_what_was_decided() -> None:
+    """Rank 1 lost the answer of round 3, and its report of round 4: it is two rounds further, and knows less."""
+    states = hand_loop(ANALYTIC, range(2), 4)
+    service = ControllerService("run", ANALYTIC, 2)
+    run_rounds(service, range(4))
+    assert service.report(report(0, 4)) is None
+    held = alone(states[3], 2)
+    assert service.report(report(1, 5, state=held.to_dict(), answered=(held.coefficients(4),))) is None
+    answer = service.answer(4)
+    assert answer.coefficients == replace(states[4].coefficients(4), version=5)  # as round 3 decided
+    assert (answer.decision["reason"], answer.decision["events"]) == ("stale", ("went_on.rank_1",))
+    assert service.report(report(0, 5)).coefficients.version == 6  # and from here on both go on together
+    passed, _ = pass_over(states[4], Reason.STALE)
+    merged = merge(measured(0, 5), measured(1, 5))
+    assert service.state == Controller(ANALYTIC).step(passed, merged)[0]
+    assert (service.counters()["adopted"], service.counters()["lost_rounds"]) == (0, 1)
+
+
+def test_a_round_is_waited_for_that_its_rank_has_reported_before_it_went_on() -> None:
+    states = hand_loop(ANALYTIC, range(2), 6)
+    service = ControllerService("run", ANALYTIC, 2)
+    run_rounds(service, range(4))
+    service.report(report(1, 4))
+    service.report(report(1, 5, state=alone(states[4], 1).to_dict()))
+    assert service.report(report(0, 4)).coefficients == states[5].coefficients(4)
+    assert service.report(report(0, 5)).coefficients == states[6].coefficients(5)
+    assert service.counters()["lost_rounds"] == 0
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_restarted_service_takes_the_decided_state_whoever_comes_first(first: int) -> None:
+    """Rank 0 has the answer of round 3; rank 1 lost it and held. Both have seen four rounds."""
+    states = hand_loop(ANALYTIC, range(2), 5)
+    restarted = ControllerService("run", ANALYTIC, 2)
+    known = {0: states[4], 1: alone(states[3], 1)}
+    for rank in (first, 1 - first):
+        restarted.report(report(rank, 4, state=known[rank].to_dict()))
+    assert restarted.state == states[5]
+
+
+def test_a_long_time_alone_costs_no_decided_round_and_cannot_stop_the_service() -> None:
+    states = hand_loop(ANALYTIC, range(2), 4)
+    service = ControllerService("run", ANALYTIC, 2)
+    run_rounds(service, range(4))
+    away = alone(states[4], 50)
+    service.report(report(1, 54, state=away.to_dict()))
+    for step in range(4, 54):  # rank 0 comes after: nothing was decided, and nothing is unknown
+        assert service.report(report(0, step)).coefficients.tau == states[4].tau
+    service.report(report(0, 54))
+    assert service.state == Controller(ANALYTIC).step(away, merge(measured(0, 54), measured(1, 54)))[0]
+    endless = replace(away, step=10**9, version=10**9, reasons={"stale": 10**9})
+    with pytest.raises(InvalidReportError, match=r"step 1000000001: state\.step is 1000000000, 999999946 rounds that"):
+        service.report(report(1, 10**9 + 1, state=endless.to_dict()))
+
+
+def test_under_a_quorum_a_rank_that_went_on_is_done_without() -> None:
+    states = hand_loop(ANALYTIC, range(3), 4)
+    service = ControllerService("run", ANALYTIC, 3, policy=RoundPolicy("quorum"))
+    run_rounds(service, range(4))
+    for rank in (0, 1):
+        service.report(report(rank, 4))
+    service.report(report(2, 5, state=alone(states[4], 1).to_dict()))
+    answer = service.answer(4)  # at once: nobody waits for what will not come
+    assert (answer.decision["reason"], answer.decision["events"]) == ("updated", ("without.rank_2",))
+
+
 def test_an_older_state_is_ignored() -> None:
     service = ControllerService("run", ANALYTIC, 1)
     run_rounds(service, range(4))
@@ -246,6 +325,18 @@ def test_a_restarted_service_takes_over_the_generation() -> None:
     service.report(report(1, 0, generation=3))
     assert service.state == states[1]
     assert service.load_state(StateLoad(0, states[0].to_dict(), generation=3)) == 4
+
+
+def test_a_crash_between_two_ranks_loads_throws_neither_out() -> None:
+    """Rank 0 loads and the service dies; rank 0 reports to the new one before rank 1 has loaded."""
+    states = hand_loop(ANALYTIC, range(2), 4)
+    loaded = states[3].to_dict()
+    assert ControllerService("run", ANALYTIC, 2, generation=6).load_state(StateLoad(0, loaded, generation=6)) == 7
+    restarted = ControllerService("run", ANALYTIC, 2)
+    assert restarted.report(report(0, 3, generation=7, state=loaded)) is None
+    assert restarted.load_state(StateLoad(1, loaded, generation=6, token="b")) == 7
+    assert restarted.report(report(1, 3, generation=7)).coefficients == states[4].coefficients(3)
+    assert restarted.load_state(StateLoad(0, loaded, generation=7, token="a")) == 8  # a load of its own
 
 
 def test_gradients_are_a_token_weighted_mean_over_all_ranks() -> None:
