@@ -17,6 +17,7 @@ from maxent_ray.runtime.atomic import PARTIAL, remove, sync_folder, write_atomic
 from maxent_ray.runtime.checkpoint import read_block
 from maxent_ray.train.recording import ROWS
 from maxent_ray.train.run_folder import CHECKPOINTS
+from maxent_ray.write_errors import writing
 
 STATE, SNAPSHOT = "state.safetensors", "checkpoint_manager_snapshot.json"
 _PREFIX = "checkpoint_"
@@ -30,10 +31,11 @@ def write_checkpoint(run_folder: Path, step: int, block: bytes) -> Path:
         Its folder.
 
     Raises:
-        RecordingError: there is no room; older checkpoints are whole.
+        RecordingError: there is no room, or the storage refuses for another reason; older checkpoints are whole.
     """
     folder = run_folder / CHECKPOINTS / f"{_PREFIX}{step:08d}"
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder, "Older checkpoints are whole"):
+        folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / STATE, block)
     sync_folder(folder.parent)
     return folder
