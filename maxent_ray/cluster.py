@@ -210,8 +210,8 @@ def join(address: str) -> str | None:
         return ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING).dashboard_url
     except (OSError, ValueError) as error:
         raise ResourceError(
-            f"no Ray cluster at {address!r} ({error}); unset RAY_ADDRESS, or let it be {LOCAL}, to start one, or give the address "
-            "that `ray start --head` printed, as 127.0.0.1:6379"
+            f"no Ray cluster at {address!r} ({error}); unset RAY_ADDRESS, or let it be {LOCAL}, to start one, or give "
+            "the address that `ray start --head` printed, as 127.0.0.1:6379"
         ) from None
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 from maxent_ray.write_errors import writing
 
+Record = Mapping[str, Any]
 
-def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+
+def append(path: Path, records: Iterable[Record]) -> None:
     """Add one line for each record, all in one write.
 
     Raises:
@@ -52,6 +54,26 @@ def mend(path: Path) -> None:
         content = path.read_bytes()
         if not content.endswith(b"\n"):
             os.truncate(path, content.rfind(b"\n") + 1)
+
+
+def read_lines(path: Path) -> tuple[list[Record], int]:
+    """The JSON objects of a file, one a line, and how many lines were none. A missing file has no lines."""
+    if not path.is_file():
+        return [], 0
+    records: list[Record] = []
+    torn = 0
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            record = None
+        if isinstance(record, dict):
+            records.append(record)
+        else:
+            torn += 1
+    return records, torn
 
 
 def strict(value: Any) -> Any:

@@ -7,7 +7,6 @@ because the policy descends from it.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -19,10 +18,9 @@ from typing import Any
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config_loading import load_config
 from maxent_ray.errors import ConfigError
+from maxent_ray.records import Record, read_lines
 from maxent_ray.runtime.rounds import WITHOUT_RANK
 from maxent_ray.train.evaluation import HeldOutMetrics
-
-Record = Mapping[str, Any]
 
 REFERENCES = ("warm_start", "grpo", "fixed")
 """Objectives that are not compared but compared with."""
@@ -151,26 +149,6 @@ def read_run(folder: Path) -> RunRecords:
         rows=len(rows),
         torn_lines=torn_rows + torn_decisions + torn_lineage + torn_evaluations,
     )
-
-
-def read_lines(path: Path) -> tuple[list[Record], int]:
-    """The JSON objects of a file, one a line, and how many lines were none. A missing file has no lines."""
-    if not path.is_file():
-        return [], 0
-    records: list[Record] = []
-    torn = 0
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            record = None
-        if isinstance(record, dict):
-            records.append(record)
-        else:
-            torn += 1
-    return records, torn
 
 
 def number(value: object) -> float | None:
