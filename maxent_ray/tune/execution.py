@@ -58,11 +58,11 @@ def open_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> bool
     """Make ``results/<name>``, or check that it can be gone on with.
 
     Returns:
-        Whether there is a run to go on with; one that was interrupted before Tune saved anything starts anew.
+        Whether there is a run to go on with; one that was interrupted before anything was recorded starts anew.
 
     Raises:
         ResumeError: the folder exists and ``resume`` was not asked for, it does not exist and ``resume`` was,
-            or it was made with another configuration.
+            it was made with another configuration, or it has rows and no whole state of Tune.
     """
     if not resume:
         check_is_new(folder)
@@ -74,7 +74,7 @@ def open_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> bool
     if load_config(folder / CONFIG) != config:
         raise ResumeError(f"cannot resume {folder} with another configuration than its {CONFIG}")
     remove_leftovers(folder)
-    return mend_state(folder / TUNE_FOLDER)
+    return mend_state(folder / TUNE_FOLDER, recorded=bool(read_rows(folder / ROWS)))
 
 
 def run_trials(
