@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from maxent_ray.config_loading import load_config
 from maxent_ray.errors import ResumeError
+from maxent_ray.tune.execution import TUNE_FOLDER, open_folder
 from maxent_ray.tune.saved_state import KEPT, KeepState, mend_state
 
 TRIALS, SEARCH = "experiment_state-2026-01-0{}.json", "basic-variant-state-2026-01-0{}.json"
@@ -19,6 +21,7 @@ def trials_file(progress: int) -> str:
 
 
 def write(folder: Path, session: int, progress: int) -> None:
+    folder.mkdir(exist_ok=True)
     (folder / TRIALS.format(session)).write_text(trials_file(progress))
     (folder / SEARCH.format(session)).write_bytes(pickle.dumps({"progress": progress}))
 
@@ -125,3 +128,16 @@ def test_what_is_no_pickle_is_neither_kept_nor_taken(tmp_path: Path) -> None:
     KeepState(tmp_path).on_step_end(0, [])
     assert not (tmp_path / KEPT).exists()
     assert not mend_state(tmp_path, recorded=False)
+
+
+def test_a_run_begins_anew_only_while_it_has_no_rows(tmp_path: Path) -> None:
+    """Half a row was being written: none is recorded yet."""
+    config = load_config()
+    open_folder(tmp_path, config, resume=False)
+    (tmp_path / "rows.jsonl").write_text('{"trial": "analytic-0", "st')
+    assert not open_folder(tmp_path, config, resume=True)
+    (tmp_path / "rows.jsonl").write_text('{"trial": "analytic-0", "step": 0, "rank": 0}\n')
+    with pytest.raises(ResumeError, match=rf"cannot resume {tmp_path}: it has recorded rows"):
+        open_folder(tmp_path, config, resume=True)
+    write(tmp_path / TUNE_FOLDER, 1, progress=1)
+    assert open_folder(tmp_path, config, resume=True)
