@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,9 @@ from maxent_ray.train.loop import TrainingResult, run_training
 from maxent_ray.train.rank import RankProcess
 from maxent_ray.train.rank_loop import TrainJob, train_rank
 from maxent_ray.tune.recording import read_rows
+from tests.train.faults import wait_until
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]  # each restart takes a while
 
 SMOKE = Path(__file__).parents[2] / "experiments" / "configs" / "smoke.yaml"
 RANKS, STEPS, CHECKPOINT = 2, 8, 6
@@ -134,8 +134,7 @@ def dying_rank(settings: dict[str, TrainJob]) -> None:
         if process.worker.placement.rank == 1 and place in (5, CHECKPOINT) and not marker.exists():
             marker.touch()
             heard = folder / ("rows.jsonl" if place < CHECKPOINT else "train/checkpoint_manager_snapshot.json")
-            while not heard.exists():  # until Ray Train has heard of the last report
-                time.sleep(0.05)
+            wait_until(heard.exists, "Ray Train's word that it has heard of the last report")
             os.kill(os.getpid(), signal.SIGKILL)
         return run(process, steps)
 
