@@ -85,7 +85,8 @@ RayAddress = Annotated[
         panel=MACHINE,
         metavar="ADDRESS",
         envvar="RAY_ADDRESS",
-        help="Cluster to join; 'auto': the one on this machine. Left out: a local one is started.",
+        help="Cluster to join; 'auto': the one on this machine. Left out, or 'local': one is started, and ends with "
+        "the command.",
     ),
 ]
 DashboardHost = Annotated[
@@ -93,7 +94,7 @@ DashboardHost = Annotated[
     option(
         panel=MACHINE,
         metavar="HOST",
-        help="Where the dashboard of a local cluster listens. Left out: 127.0.0.1, for this machine alone.",
+        help="Where the dashboard of a cluster that is started listens. Left out: 127.0.0.1, for this machine alone.",
     ),
 ]
 Name = Annotated[

@@ -18,7 +18,7 @@ from maxent_ray.errors import ConfigError, ResourceError
 OBJECT_STORE_BYTES = 200 * 2**20
 """Rows and checkpoints of small policies pass through it; Ray's default would be a third of the memory."""
 CONNECT_TIMEOUT_S = 5.0
-LOOPBACK = "127.0.0.1"
+LOOPBACK, LOCAL = "127.0.0.1", "local"
 AUTH_MODE = "RAY_AUTH_MODE"
 """Ray's own switch. Ray sets it to ``token`` for a cluster that it starts, unless the user chose; we never touch it."""
 _TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
@@ -32,9 +32,20 @@ class ClusterOptions:
 
     address: str | None = None
     """Of a cluster to join, as in ``RAY_ADDRESS`` (which ``ray job submit`` sets; ``auto`` finds one on this machine).
-    None starts a local one. Where this process uses Ray already, that is used, and stays."""
+    None or ``local``, Ray's own word for it, starts one. Where this process uses Ray already, that is used, and stays.
+    """
     dashboard_host: str | None = None
     """Where the dashboard of a cluster that is started listens; None is the loopback address: this machine alone."""
+
+    @property
+    def joined(self) -> str | None:
+        """The address of the cluster to join; None where one is started.
+
+        Example:
+            >>> ClusterOptions("auto").joined, ClusterOptions("local").joined, ClusterOptions().joined
+            ('auto', None, None)
+        """
+        return None if self.address == LOCAL else self.address
 
     def check(self) -> None:
         """See that the dashboard may listen where it is asked to, before anything starts.
@@ -45,11 +56,11 @@ class ClusterOptions:
         host = self.dashboard_host
         if host is None:
             return
-        if self.address is not None or ray.is_initialized():
-            joined = f"the cluster at {self.address!r}" if self.address else "the cluster that this process uses"
+        if self.joined is not None or ray.is_initialized():
+            there = f"the cluster at {self.joined!r}" if self.joined else "the cluster that this process uses"
             raise ConfigError(
-                f"--dashboard-host is {host!r}, but {joined} has its dashboard already; leave it out, or leave out "
-                "--ray-address (RAY_ADDRESS) to start a cluster"
+                f"--dashboard-host is {host!r}, but {there} has its dashboard already; leave it out, or leave out "
+                f"--ray-address (RAY_ADDRESS), or let it be {LOCAL}, to start a cluster"
             )
         if not is_loopback(host) and not token_required():
             raise ConfigError(
@@ -151,7 +162,7 @@ def ray_cluster(options: ClusterOptions | None = None) -> Iterator[Cluster]:
 
     Raises:
         ConfigError: the dashboard must not, or cannot, listen where ``options`` says.
-        ResourceError: there is no cluster at ``options.address``.
+        ResourceError: there is no cluster at ``options.joined``.
     """
     options = options or ClusterOptions()
     options.check()
@@ -161,9 +172,9 @@ def ray_cluster(options: ClusterOptions | None = None) -> Iterator[Cluster]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.getLogger(_TOKEN_LOGGER).setLevel(logging.ERROR)  # our own lines say it
     host = options.dashboard_host or LOOPBACK
-    dashboard = _start(host) if options.address is None else join(options.address)
+    dashboard = _start(host) if options.joined is None else join(options.joined)
     try:
-        yield _describe(started=options.address is None, dashboard=dashboard, dashboard_host=host)
+        yield _describe(started=options.joined is None, dashboard=dashboard, dashboard_host=host)
     finally:
         ray.shutdown()
 
@@ -171,7 +182,7 @@ def ray_cluster(options: ClusterOptions | None = None) -> Iterator[Cluster]:
 def _start(dashboard_host: str) -> str | None:
     # Workers' chatter would break the live table; it is in the session's logs.
     dashboard = ray.init(
-        address="local",
+        address=LOCAL,
         dashboard_host=dashboard_host,
         object_store_memory=OBJECT_STORE_BYTES,
         log_to_driver=False,
@@ -199,8 +210,8 @@ def join(address: str) -> str | None:
         return ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING).dashboard_url
     except (OSError, ValueError) as error:
         raise ResourceError(
-            f"no Ray cluster at {address!r} ({error}); unset RAY_ADDRESS to start a local one, or give the address "
-            "that `ray start --head` printed, as 127.0.0.1:6379"
+            f"no Ray cluster at {address!r} ({error}); unset RAY_ADDRESS, or let it be {LOCAL}, to start one, or give "
+            "the address that `ray start --head` printed, as 127.0.0.1:6379"
         ) from None
 
 

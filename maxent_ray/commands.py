@@ -18,9 +18,8 @@ from maxent_ray.cluster import ClusterOptions, ray_cluster
 from maxent_ray.command_tables import held_out_table, points_table
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config_loading import load_config
-from maxent_ray.errors import ResumeError
 from maxent_ray.tasks import build_task
-from maxent_ray.train.run_folder import CONFIG, check_is_new
+from maxent_ray.train.run_folder import CONFIG, check_has_run, check_is_new, own_folder
 from maxent_ray.tune.comparison import run_comparison
 from maxent_ray.tune.execution import RunResult
 from maxent_ray.tune.plots import plot_all, plot_coefficients, plot_diversity, plot_held_out, plot_tracking
@@ -70,13 +69,16 @@ class Place:
         return self.results / self.name
 
     def check_free(self) -> None:
-        """Make sure that a new run does not write into the folder of another; before anything starts.
+        """Make sure that no other run, and no other driver of this one, writes there; before anything starts.
 
         Raises:
-            ResumeError: the folder exists.
+            ResumeError: the folder of a new run exists; the one to go on with holds no run, or is in use.
         """
         if not self.resume:
             check_is_new(self.folder)
+            return
+        with own_folder(self.folder, resume=True):
+            pass  # the run itself takes it again, and keeps it
 
 
 def default_name(command: str) -> str:
@@ -96,9 +98,8 @@ def settings(
         TaskError: the task is empty or too small.
     """
     if place.resume and file is None:
+        check_has_run(place.folder)
         file = place.folder / CONFIG
-        if not file.is_file():
-            raise ResumeError(f"cannot resume {place.folder}: it has no {CONFIG}; give the folder of a result")
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
     config = load_config(file, [*given, *(overrides or ())])
     check_inputs(config)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from maxent_ray.errors import RecordingError
+from maxent_ray.write_errors import writing
+
+Record = Mapping[str, Any]
 
 
-def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+def append(path: Path, records: Iterable[Record]) -> None:
     """Add one line for each record, all in one write.
 
     Raises:
-        RecordingError: the disk is full, or the file cannot be written.
+        RecordingError: the disk is full, or the file's folder is gone or cannot be written to.
 
     Example:
         >>> import tempfile
@@ -29,17 +32,14 @@ def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     text = "".join(json.dumps(strict(record), allow_nan=False) + "\n" for record in records)
     if not text:
         return
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise RecordingError(
-            f"cannot write {path}: {error.strerror}. Training so far is kept; make room and go on with --resume."
-        ) from None
+    with writing(path, "Training so far is kept"), path.open("a", encoding="utf-8") as file:
+        file.write(text)
 
 
 def mend(path: Path) -> None:
     r"""Cut off half a line that a killed run left at the end of a file; a missing file is left missing.
+
+    Nothing before the cut is written again, so that being killed here costs nothing.
 
     Example:
         >>> import tempfile
@@ -53,7 +53,27 @@ def mend(path: Path) -> None:
     if path.is_file():
         content = path.read_bytes()
         if not content.endswith(b"\n"):
-            path.write_bytes(content[: content.rfind(b"\n") + 1])
+            os.truncate(path, content.rfind(b"\n") + 1)
+
+
+def read_lines(path: Path) -> tuple[list[Record], int]:
+    """The JSON objects of a file, one a line, and how many lines were none. A missing file has no lines."""
+    if not path.is_file():
+        return [], 0
+    records: list[Record] = []
+    torn = 0
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            record = None
+        if isinstance(record, dict):
+            records.append(record)
+        else:
+            torn += 1
+    return records, torn
 
 
 def strict(value: Any) -> Any:

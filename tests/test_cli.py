@@ -130,12 +130,13 @@ def test_bad_input_ends_in_one_line_that_names_it(
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize("address", [(), ("--ray-address", "local")], ids=["no address", "local"])
 @pytest.mark.parametrize("command", RUNNING)
 def test_an_open_dashboard_without_a_token_is_refused(
-    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    command: str, address: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    result = run(command, "--dashboard-host", "0.0.0.0", "--results", str(tmp_path))
+    result = run(command, *address, "--dashboard-host", "0.0.0.0", "--results", str(tmp_path))
     assert result.exit_code == 2
     assert result.output.startswith("error: --dashboard-host is '0.0.0.0'")
     assert list(tmp_path.iterdir()) == []

@@ -39,8 +39,8 @@ def listening(port):
     ]
 
 host = sys.argv[1] if sys.argv[1:] else None
-with ray_cluster(ClusterOptions(dashboard_host=host)) as cluster:
-    assert cluster.started and cluster.cpus >= 1
+with ray_cluster(ClusterOptions(os.environ.get("RAY_ADDRESS"), host)) as cluster:
+    assert cluster.started and cluster.cpus >= 1 and "started a local cluster" in cluster.describe()[0]
     print(os.environ["RAY_AUTH_MODE"], *listening(int(cluster.dashboard.rpartition(":")[2])), len(cluster.warnings()))
     token = Path("~/.ray/auth_token").expanduser()
     url = f"{cluster.dashboard}/api/jobs/"
@@ -82,6 +82,14 @@ def own_cluster(folder: Path, *host: str, **environment: str) -> list[str]:
 def test_a_cluster_of_its_own_asks_for_a_token_and_shows_its_dashboard_to_this_machine_alone(tmp_path: Path) -> None:
     """Without, with a wrong and with the right token; the socket is the one that the kernel knows."""
     assert own_cluster(tmp_path) == ["token 127.0.0.1 0", "401 403 200", "cat ~/.ray/auth_token", "0o600"]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_address_local_starts_one_like_no_address_at_all(tmp_path: Path) -> None:
+    """The way in which ``RAY_ADDRESS=local`` comes from the command line; with a host for the dashboard, even so."""
+    seen = own_cluster(tmp_path, "localhost", RAY_ADDRESS="local")
+    assert seen[:4] == ["token 127.0.0.1 0", "401 403 200", "cat ~/.ray/auth_token", "0o600"]
 
 
 @pytest.mark.ray
@@ -151,8 +159,9 @@ def test_a_cluster_that_this_process_uses_is_used_and_stays(ray_cluster: None) -
         assert cluster.cpus == 4
         assert cluster.describe() == ["Ray: joined a cluster with 4 CPUs and 0 GPUs"]
     assert ray.is_initialized()
-    with pytest.raises(ConfigError, match="the cluster that this process uses has its dashboard"):
-        ClusterOptions(dashboard_host="127.0.0.1").check()
+    for address in (None, "local"):
+        with pytest.raises(ConfigError, match="the cluster that this process uses has its dashboard"):
+            ClusterOptions(address, "127.0.0.1").check()
 
 
 @pytest.mark.parametrize(("address", "said"), [("127.0.0.1:1", "refused"), ("http://127.0.0.1:8265", "dashboard")])

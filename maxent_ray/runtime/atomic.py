@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from maxent_ray.errors import RecordingError
+from maxent_ray.write_errors import writing
 
 PARTIAL = ".partial"
 """How the names of files and folders end that are still being written."""
@@ -23,7 +24,7 @@ def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:
         content: All of the file.
 
     Raises:
-        RecordingError: the disk is full, or the folder cannot be written to; what was there before is whole.
+        RecordingError: the disk is full, or the folder is gone or cannot be written to; what was there before is whole.
 
     Example:
         >>> import tempfile
@@ -35,16 +36,13 @@ def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:
     target = Path(path)
     partial = target.with_name(f"{target.name}.{os.getpid()}{PARTIAL}")
     try:
-        _write_through(partial, content)
-        partial.replace(target)
-        sync_folder(target.parent)
-    except OSError as error:
-        raise RecordingError(
-            f"cannot write {target}: {error.strerror}. What was there before is whole; make room, then go on with "
-            "--resume."
-        ) from None
+        with writing(target, "What was there before is whole"):
+            _write_through(partial, content)
+            partial.replace(target)
+            sync_folder(target.parent)
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # the storage has said already what is wrong with it
+            partial.unlink()
 
 
 def _write_through(path: Path, content: bytes) -> None:

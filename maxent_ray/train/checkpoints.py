@@ -12,11 +12,12 @@ from typing import Any
 
 import ray
 
-from maxent_ray.errors import ResumeError
+from maxent_ray.records import read_lines
 from maxent_ray.runtime.atomic import PARTIAL, remove, sync_folder, write_atomic
 from maxent_ray.runtime.checkpoint import read_block
-from maxent_ray.train.recording import ROWS
+from maxent_ray.train.recording import DECISIONS, ROWS
 from maxent_ray.train.run_folder import CHECKPOINTS
+from maxent_ray.write_errors import writing
 
 STATE, SNAPSHOT = "state.safetensors", "checkpoint_manager_snapshot.json"
 _PREFIX = "checkpoint_"
@@ -30,10 +31,11 @@ def write_checkpoint(run_folder: Path, step: int, block: bytes) -> Path:
         Its folder.
 
     Raises:
-        RecordingError: there is no room; older checkpoints are whole.
+        RecordingError: there is no room, or the storage refuses for another reason; older checkpoints are whole.
     """
     folder = run_folder / CHECKPOINTS / f"{_PREFIX}{step:08d}"
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder, "Older checkpoints are whole"):
+        folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / STATE, block)
     sync_folder(folder.parent)
     return folder
@@ -60,47 +62,44 @@ def remove_leftovers(run_folder: Path) -> None:
 
 
 def prepare_checkpoints(run_folder: Path) -> Path | None:
-    """Bring Ray's list in line with what there is, and check the newest checkpoint.
+    """Check the newest checkpoint, then bring Ray's list in line with what there is.
 
-    Checkpoints that are listed but were removed by hand are struck off the list. Folders that never got onto it are
-    removed: ranks outlive a killed driver by a second or two and may save once more, but nobody is left to record
-    their rows. If the list itself was cut off, the checkpoints that are whole and whose rows are recorded make a new
-    one.
+    What counts is what Ray's list names, or, where the list is gone or cut off, every folder with something in it whose
+    steps are recorded. The newest that counts must be whole. Listed ones that were removed by hand are struck off. A
+    folder that does not count is a leftover and is removed: ranks outlive a killed driver by a second or two and may
+    save once more, but nobody is left to record their rows.
 
     Returns:
         The folder that the run goes on from; None when it starts from nothing.
 
     Raises:
-        ResumeError: the newest checkpoint is damaged or of a newer schema, or the list is gone and no checkpoint can be
-            read; nothing was changed about it.
+        ResumeError: the newest checkpoint is damaged or of a newer schema; nothing was changed.
     """
     train = run_folder / CHECKPOINTS
     listed = _listed(train)
     found = sorted(path.name for path in train.glob(f"{_PREFIX}*") if path.is_dir())
-    if listed is None:
-        recorded = _recorded_steps(run_folder)
-        saved = [name for name in found if _is_ours(name) and _steps(name) <= recorded and _holds_state(train / name)]
-        kept = [name for name in saved if _is_whole(train / name)]
-        if saved and not kept:
-            read_checkpoint(train / saved[-1])  # says what is wrong: a run's work is never thrown away unasked
-    else:
-        kept = [name for name in listed if name in found]
-    if kept != listed:
-        _list_only(train, kept)
-    remove(train / name for name in found if _is_ours(name) and name not in kept)
-    if not kept:
-        return None
-    read_checkpoint(train / kept[-1])
-    return train / kept[-1]
+    counted = _recorded(run_folder, found) if listed is None else [name for name in listed if name in found]
+    if counted:
+        read_checkpoint(train / counted[-1])
+    if counted != listed:
+        _list_only(train, counted)
+    remove(train / name for name in found if _is_ours(name) and name not in counted)
+    return train / counted[-1] if counted else None
 
 
 def _listed(train: Path) -> list[str] | None:
-    """The checkpoints that Ray's list names, oldest first; None where it cannot be read."""
+    """The checkpoints that Ray's list names, oldest first; None where it cannot be read or names none."""
     try:
         snapshot = json.loads((train / SNAPSHOT).read_bytes())
-        return [result["checkpoint_dir_name"] for result in snapshot["checkpoint_results"]]
+        return [result["checkpoint_dir_name"] for result in snapshot["checkpoint_results"]] or None
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # never written, or cut off in the middle
         return None
+
+
+def _recorded(run_folder: Path, found: list[str]) -> list[str]:
+    """The checkpoints of recorded steps, oldest first, but for folders that hold nothing: they were being filled."""
+    steps, train = _recorded_steps(run_folder), run_folder / CHECKPOINTS
+    return [name for name in found if _is_ours(name) and _steps(name) <= steps and not _is_empty(train / name)]
 
 
 def _is_ours(name: str) -> bool:
@@ -114,23 +113,14 @@ def _steps(name: str) -> int:
 
 
 def _recorded_steps(run_folder: Path) -> int:
-    """Steps whose rows are recorded."""
-    rows = run_folder / ROWS
-    lines = rows.read_text().splitlines() if rows.is_file() else []
-    return max((json.loads(line)["step"] + 1 for line in lines), default=0)
+    """Steps whose rows are recorded; or else their decisions, which are written after them."""
+    records = [record for name in (ROWS, DECISIONS) for record in read_lines(run_folder / name)[0]]
+    return max((record["step"] + 1 for record in records), default=0)
 
 
-def _holds_state(folder: Path) -> bool:
-    """Whether saving got as far as the file; one that was cut off before is a leftover."""
-    return any(folder.glob("state.*"))
-
-
-def _is_whole(folder: Path) -> bool:
-    try:
-        read_checkpoint(folder)
-    except ResumeError:
-        return False
-    return True
+def _is_empty(folder: Path) -> bool:
+    """Whether nothing is in a folder that was ever finished."""
+    return all(path.name.endswith(PARTIAL) for path in folder.iterdir())
 
 
 def _list_only(train: Path, names: list[str]) -> None:

@@ -25,7 +25,7 @@ from maxent_ray.train.rank import reporters, round_policy
 from maxent_ray.train.rank_loop import TrainJob, train_rank
 from maxent_ray.train.recording import FILES, ROWS, Follower, Listener, RecordReports
 from maxent_ray.train.resources import ask_for_gpus, check_resources
-from maxent_ray.train.run_folder import CHECKPOINTS, POLICY, RunInterrupted, open_run_folder
+from maxent_ray.train.run_folder import CHECKPOINTS, POLICY, RunInterrupted, open_run_folder, own_folder
 
 CHECKPOINTS_TO_KEEP = 2
 _POLL_INTERVAL = ("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
@@ -70,23 +70,24 @@ def run_training(
     Raises:
         ResourceError: the run does not fit into the cluster; nothing was started.
         ResumeError: the folder exists (without ``resume``) or cannot be gone on with (with it), as when its newest
-            checkpoint is damaged.
+            checkpoint is damaged or another driver is at work in it.
         RunInterrupted: Ctrl-C.
         MaxentRayError: training failed more often than ``train.max_failures`` allows.
     """
     check_resources(config.train)
     folder = (results / name).resolve()
-    open_run_folder(folder, config, resume=resume)
-    for file in FILES:
-        mend(folder / file)
-    if resume:
-        remove_leftovers(folder)
-        prepare_checkpoints(folder)
-    try:
-        job = TrainJob(config, f"{name}-{uuid.uuid4().hex[:12]}", name, folder, ask_for_gpus(config.train))
-        _run(job, listeners)
-    except (KeyboardInterrupt, SystemExit):  # Ray Train answers Ctrl-C with an exit
-        raise RunInterrupted(f"interrupted. Go on with --resume {results / name}") from None
+    with own_folder(folder, resume=resume):
+        open_run_folder(folder, config, resume=resume)
+        for file in FILES:
+            mend(folder / file)
+        if resume:
+            remove_leftovers(folder)
+            prepare_checkpoints(folder)
+        try:
+            job = TrainJob(config, f"{name}-{uuid.uuid4().hex[:12]}", name, folder, ask_for_gpus(config.train))
+            _run(job, listeners)
+        except (KeyboardInterrupt, SystemExit):  # Ray Train answers Ctrl-C with an exit
+            raise RunInterrupted(f"interrupted. Go on with --resume {results / name}") from None
     for listener in listeners:
         listener.state(name, "done")
     return TrainingResult(folder, name)

@@ -47,9 +47,9 @@ class StepRow:
     reason: str
     """Reason of the newest decision that this rank knows of."""
     failed_unrolls: int
-    """Unrolls so far that ran out of memory; their steps sent no controller gradients."""
+    """Unrolls since the worker's process started that ran out of memory; their steps sent no controller gradients."""
     unreachable_steps: int
-    """Steps so far that the controller could not be reached for."""
+    """Steps since the worker's process started that the controller could not be reached for."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: a number that is not finite becomes None."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from maxent_ray.config import ExperimentConfig, Section
 from maxent_ray.config_loading import dump_config, load_config
 from maxent_ray.errors import ResumeError
+from maxent_ray.runtime.driver_lock import driver_lock
+from maxent_ray.write_errors import writing
 
 CONFIG, CHECKPOINTS, POLICY = "config.yaml", "train", "policy"
 
@@ -25,28 +29,50 @@ def check_is_new(folder: Path) -> None:
         raise ResumeError(f"{folder} exists: go on with it (--resume {folder}) or choose another --name")
 
 
+def check_has_run(folder: Path) -> None:
+    """Make sure that there is a run to go on with.
+
+    Raises:
+        ResumeError: the folder holds none.
+    """
+    if not (folder / CONFIG).is_file():
+        raise ResumeError(f"cannot resume {folder}: it has no {CONFIG}; give the folder of a result")
+
+
+@contextmanager
+def own_folder(folder: Path, *, resume: bool) -> Iterator[None]:
+    """A run's folder for this driver alone, made new or gone on with; nothing else in it is touched.
+
+    Raises:
+        ResumeError: the folder exists and ``resume`` was not asked for, it holds no run and ``resume`` was, or another
+            driver is at work in it.
+        RecordingError: it cannot be made or written to.
+    """
+    if resume:
+        check_has_run(folder)
+    else:
+        check_is_new(folder)
+        with writing(folder, "Nothing was started"):
+            folder.mkdir(parents=True)
+    with driver_lock(folder):
+        yield
+
+
 def open_run_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> None:
-    """Make the folder with its ``config.yaml``, or check that a run can go on in it.
+    """Write the ``config.yaml`` of a new run, or check that a run can go on with the settings.
 
     A run may go on for longer or with other workers, so its ``train`` section may change; nothing else may.
 
     Raises:
-        ResumeError: the folder exists and ``resume`` was not asked for; it holds no run of this kind and
-            ``resume`` was; or its settings differ.
+        ResumeError: the folder holds no run of this kind, or its settings differ.
     """
-    if not resume:
-        check_is_new(folder)
-        folder.mkdir(parents=True)
-        dump_config(config, folder / CONFIG)
-        return
-    if not (folder / CONFIG).is_file():
-        raise ResumeError(f"cannot resume {folder}: it has no {CONFIG}; give the folder of a result")
-    if (folder / "tune").exists():
-        raise ResumeError(f"cannot resume {folder} with train: it holds a comparison or a sweep")
-    changed = differences(load_config(folder / CONFIG), config)
-    fixed = [line for line in changed if not line.startswith("train.") or line.startswith("train.seed ")]
-    if fixed:
-        raise ResumeError(f"cannot resume {folder} with other settings: {'; '.join(fixed)}")
+    if resume:
+        if (folder / "tune").exists():
+            raise ResumeError(f"cannot resume {folder} with train: it holds a comparison or a sweep")
+        changed = differences(load_config(folder / CONFIG), config)
+        fixed = [line for line in changed if not line.startswith("train.") or line.startswith("train.seed ")]
+        if fixed:
+            raise ResumeError(f"cannot resume {folder} with other settings: {'; '.join(fixed)}")
     dump_config(config, folder / CONFIG)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maxent_ray.config import ExperimentConfig
+from maxent_ray.train.run_folder import own_folder
 from maxent_ray.tune.execution import RunResult, ensure_resources, open_folder, run_trials
 from maxent_ray.tune.recording import Listener, Recorder
 from maxent_ray.tune.schedulers import StratifiedPBT
@@ -42,7 +43,8 @@ def run_comparison(
     Raises:
         ConfigError: the search space, an objective or a combination of settings is invalid.
         ResourceError: one trial does not fit into the cluster.
-        ResumeError: the folder exists (without ``resume``) or cannot be gone on with (with it).
+        ResumeError: the folder exists (without ``resume``) or cannot be gone on with (with it), as when another driver
+            is at work in it.
         RunInterrupted: Ctrl-C; the message says how to go on.
     """
     space = build_search_space(config)
@@ -50,15 +52,16 @@ def run_comparison(
     placed = ensure_resources(config)
     specs = population(placed, space) + (references(placed, space) if config.tune.references else [])
     folder = results / name
-    has_state = open_folder(folder, config, resume=resume)
-    recorder = Recorder(folder, listeners)
-    scheduler = StratifiedPBT(config.tune, space, seed=config.train.seed, on_exploit=recorder.on_exploit)
-    return run_trials(
-        specs,
-        folder,
-        config=config,
-        scheduler=scheduler,
-        recorder=recorder,
-        resume=has_state,
-        trainable=trainable,
-    )
+    with own_folder(folder, resume=resume):
+        has_state = open_folder(folder, config, resume=resume)
+        recorder = Recorder(folder, listeners)
+        scheduler = StratifiedPBT(config.tune, space, seed=config.train.seed, on_exploit=recorder.on_exploit)
+        return run_trials(
+            specs,
+            folder,
+            config=config,
+            scheduler=scheduler,
+            recorder=recorder,
+            resume=has_state,
+            trainable=trainable,
+        )

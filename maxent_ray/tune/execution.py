@@ -22,7 +22,7 @@ from maxent_ray.config_loading import apply_overrides, dump_config, load_config
 from maxent_ray.errors import MaxentRayError, ResumeError
 from maxent_ray.train.checkpoints import remove_leftovers
 from maxent_ray.train.resources import ask_for_gpus, check_resources
-from maxent_ray.train.run_folder import CONFIG, RunInterrupted, check_is_new
+from maxent_ray.train.run_folder import CONFIG, RunInterrupted
 from maxent_ray.tune.recording import ROWS, Recorder, read_rows
 from maxent_ray.tune.saved_state import KeepState, mend_state
 from maxent_ray.tune.trainable import PopulationTrial
@@ -55,26 +55,21 @@ def ensure_resources(config: ExperimentConfig) -> ExperimentConfig:
 
 
 def open_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> bool:
-    """Make ``results/<name>``, or check that it can be gone on with.
+    """Write the ``config.yaml`` of a new run, or check that a run can be gone on with.
 
     Returns:
-        Whether there is a run to go on with; one that was interrupted before Tune saved anything starts anew.
+        Whether there is a run to go on with; one that was interrupted before anything was recorded starts anew.
 
     Raises:
-        ResumeError: the folder exists and ``resume`` was not asked for, it does not exist and ``resume`` was,
-            or it was made with another configuration.
+        ResumeError: it was made with another configuration, or it has rows and no whole state of Tune.
     """
     if not resume:
-        check_is_new(folder)
-        folder.mkdir(parents=True)
         dump_config(config, folder / CONFIG)
         return False
-    if not (folder / CONFIG).is_file():
-        raise ResumeError(f"cannot resume {folder}: it has no {CONFIG}")
     if load_config(folder / CONFIG) != config:
         raise ResumeError(f"cannot resume {folder} with another configuration than its {CONFIG}")
     remove_leftovers(folder)
-    return mend_state(folder / TUNE_FOLDER)
+    return mend_state(folder / TUNE_FOLDER, recorded=bool(read_rows(folder / ROWS)))
 
 
 def run_trials(

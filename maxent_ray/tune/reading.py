@@ -7,7 +7,6 @@ because the policy descends from it.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -19,10 +18,10 @@ from typing import Any
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config_loading import load_config
 from maxent_ray.errors import ConfigError
+from maxent_ray.records import Record, read_lines
 from maxent_ray.runtime.rounds import WITHOUT_RANK
 from maxent_ray.train.evaluation import HeldOutMetrics
-
-Record = Mapping[str, Any]
+from maxent_ray.tune.running_counts import running_totals
 
 REFERENCES = ("warm_start", "grpo", "fixed")
 """Objectives that are not compared but compared with."""
@@ -48,8 +47,6 @@ class Point:
     kl: float | None
     target_kl: float | None
     seconds: float | None
-    unreachable_steps: float | None
-    failed_unrolls: float | None
 
     @property
     def entropy_deviation(self) -> float | None:
@@ -111,6 +108,10 @@ class RunRecords:
     """Trial → alarms of its decisions, in order."""
     quorum_rounds: Mapping[str, int]
     """Trial → decisions that were made without some ranks."""
+    unreachable_steps: Mapping[str, int]
+    """Trial → steps without the controller, over all attempts, repeated steps included."""
+    failed_unrolls: Mapping[str, int]
+    """Trial → unrolls that ran out of memory, counted likewise."""
     rows: int
     """Rows on record, those that were superseded included."""
     torn_lines: int
@@ -148,29 +149,11 @@ def read_run(folder: Path) -> RunRecords:
         reasons=_reasons(latest),
         warnings=_warnings(latest),
         quorum_rounds=Counter(decision["trial"] for decision in latest if _lacks_ranks(decision)),
+        unreachable_steps=running_totals(rows, "unreachable_steps"),
+        failed_unrolls=running_totals(rows, "failed_unrolls"),
         rows=len(rows),
         torn_lines=torn_rows + torn_decisions + torn_lineage + torn_evaluations,
     )
-
-
-def read_lines(path: Path) -> tuple[list[Record], int]:
-    """The JSON objects of a file, one a line, and how many lines were none. A missing file has no lines."""
-    if not path.is_file():
-        return [], 0
-    records: list[Record] = []
-    torn = 0
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            record = None
-        if isinstance(record, dict):
-            records.append(record)
-        else:
-            torn += 1
-    return records, torn
 
 
 def number(value: object) -> float | None:
@@ -238,8 +221,6 @@ def _point(step: int, ranks: list[Record]) -> Point:
         kl=over_ranks("kl"),
         target_kl=over_ranks("target_kl"),
         seconds=over_ranks("seconds"),
-        unreachable_steps=max((number(row.get("unreachable_steps")) or 0.0 for row in ranks), default=None),
-        failed_unrolls=over_ranks("failed_unrolls"),
     )
 
 

@@ -15,8 +15,7 @@ from typing import Any, Protocol
 from ray import tune
 
 from maxent_ray.errors import RecordingError
-from maxent_ray.records import append, mend
-from maxent_ray.tune.reading import read_lines
+from maxent_ray.records import append, mend, read_lines
 from maxent_ray.tune.trial_spec import TrialSpec
 
 ROWS, DECISIONS, LINEAGE, EVALUATIONS = "rows.jsonl", "decisions.jsonl", "lineage.jsonl", "evaluations.jsonl"

@@ -1,22 +1,26 @@
 """Ray Tune's own state of a comparison, kept whole: Tune copies it into the results in place, and a kill may cut it.
 
 ``tune/`` has two files a session: what the trials have done (JSON), and how far the search is (Ray's own pickle, which
-is never opened here). A second copy of each is kept whenever both are whole.
+is never opened here). A second copy of each is kept whenever both are whole: the trials' file an object with what Tune
+restores from (``trial_data``, a pair of texts for each trial, and ``runner_data``, an object), the search's beginning
+and ending as a pickle does.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
+from maxent_ray.errors import ResumeError
 from maxent_ray.runtime.atomic import remove, write_atomic
 
 TRIALS, SEARCH = "experiment_state-*.json", "basic-variant-state-*.json"
 KEPT = "kept"
-_END_OF_PICKLE = b"."
+_PICKLE_BEGINS, _PICKLE_ENDS = b"\x80", b"."
 
 
 class KeepState(tune.Callback):
@@ -34,34 +38,46 @@ class KeepState(tune.Callback):
         """Look whether there is something new."""
         newest = _newest(self._folder)
         stamps = [(path.name, path.stat().st_mtime_ns) for path in newest]
-        if stamps == self._seen or not _are_whole(newest):
+        state = None if stamps == self._seen else _read_whole(newest)
+        if state is None:
             return
         self._seen = stamps
-        (self._folder / KEPT).mkdir(exist_ok=True)
-        for path in newest:
-            write_atomic(self._folder / KEPT / path.name, path.read_bytes())
-        kept = {path.name for path in newest}
-        remove(path for path in (self._folder / KEPT).iterdir() if path.name not in kept)
+        kept = self._folder / KEPT
+        kept.mkdir(exist_ok=True)
+        _put(state, kept, list(kept.iterdir()))
 
 
-def mend_state(folder: Path) -> bool:
+def mend_state(folder: Path, *, recorded: bool) -> bool:
     """Put the copy in the place of a state that was cut off.
 
     Args:
         folder: Tune's.
+        recorded: Whether the run has recorded rows, which a run that began anew would write over.
 
     Returns:
         Whether there is a state to go on from.
+
+    Raises:
+        ResumeError: neither state nor copy is whole, and rows are recorded; nothing was changed.
     """
-    if _are_whole(_newest(folder)):
+    if _read_whole(_newest(folder)) is not None:
         return True
-    kept = _newest(folder / KEPT)
-    remove([*folder.glob(TRIALS), *folder.glob(SEARCH)])
-    if not _are_whole(kept):
-        return False
-    for path in kept:
-        write_atomic(folder / path.name, path.read_bytes())
-    return True
+    state = _read_whole(_newest(folder / KEPT))
+    if state is None and recorded:
+        raise ResumeError(
+            f"cannot resume {folder.parent}: it has recorded rows, but the state of its trials in {folder} is gone or "
+            f"damaged, and so is the copy in {folder / KEPT}. Copy {TRIALS} and {SEARCH} back into either, or start "
+            "anew with another --name"
+        )
+    _put(state or {}, folder, [*folder.glob(TRIALS), *folder.glob(SEARCH)])
+    return state is not None
+
+
+def _put(state: Mapping[str, bytes], folder: Path, old: Iterable[Path]) -> None:
+    """Write a state, then remove what was there before it."""
+    for name, content in state.items():
+        write_atomic(folder / name, content)
+    remove(path for path in old if path.name not in state)
 
 
 def _newest(folder: Path) -> list[Path]:
@@ -69,13 +85,22 @@ def _newest(folder: Path) -> list[Path]:
     return [max(found) for pattern in (TRIALS, SEARCH) if (found := list(folder.glob(pattern)))]
 
 
-def _are_whole(paths: list[Path]) -> bool:
-    return len(paths) == 2 and _parses(paths[0]) and paths[1].read_bytes().endswith(_END_OF_PICKLE)
+def _read_whole(paths: Sequence[Path]) -> dict[str, bytes] | None:
+    """The two files, each read once; None where one is missing or was cut off."""
+    if len(paths) < 2:
+        return None
+    trials, search = (path.read_bytes() for path in paths)
+    if not (_is_state(trials) and search.startswith(_PICKLE_BEGINS) and search.endswith(_PICKLE_ENDS)):
+        return None
+    return {path.name: content for path, content in zip(paths, (trials, search), strict=True)}
 
 
-def _parses(path: Path) -> bool:
+def _is_state(content: bytes) -> bool:
     try:
-        json.loads(path.read_bytes())
+        state = json.loads(content)
     except ValueError:
         return False
-    return True
+    match state:
+        case {"trial_data": [_, *_] as trials, "runner_data": dict()}:
+            return all(isinstance(trial, list) and list(map(type, trial)) == [str, str] for trial in trials)
+    return False

@@ -81,9 +81,9 @@ class TrialSummary:
     seconds_per_step: float | None
     """Median."""
     unreachable_steps: int | None
-    """Steps that the controller could not be reached for."""
+    """Steps that the controller could not be reached for, over all attempts."""
     failed_unrolls: int | None
-    """Unrolls of truncated backprop that ran out of memory."""
+    """Unrolls of truncated backprop that ran out of memory, over all attempts."""
     clones_received: int
     clones_donated: int
     reasons: Mapping[str, int]
@@ -237,8 +237,8 @@ def _trial_summary(records: RunRecords, trial: str) -> TrialSummary:
         entropy_error=tracking_error([point.entropy_deviation for point in points]),
         kl_error=tracking_error([point.kl_deviation for point in points]),
         seconds_per_step=_median(points),
-        unreachable_steps=_total(points, lambda point: point.unreachable_steps),
-        failed_unrolls=_total(points, lambda point: point.failed_unrolls),
+        unreachable_steps=records.unreachable_steps.get(trial),
+        failed_unrolls=records.failed_unrolls.get(trial),
         clones_received=len(received),
         clones_donated=sum(clone.donor == trial for clone in records.clones),
         reasons=records.reasons.get(trial, {}),
@@ -323,16 +323,6 @@ def _per_prompt(run: HeldOutMetrics, metric: str) -> tuple[float, ...]:
 def _median(points: Sequence[Point]) -> float | None:
     seconds = [point.seconds for point in points if point.seconds is not None]
     return median(seconds) if seconds else None
-
-
-def _total(points: Sequence[Point], counter: Callable[[Point], float | None]) -> int | None:
-    """Of a running count. Every segment counts from zero, so its largest count is its total."""
-    totals: dict[int, float] = {}
-    for point in points:
-        count = counter(point)
-        if count is not None:
-            totals[point.segment] = max(totals.get(point.segment, 0.0), count)
-    return round(sum(totals.values())) if totals else None
 
 
 def _last_settings(received: Sequence[Clone]) -> Mapping[str, Any]:

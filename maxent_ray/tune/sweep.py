@@ -10,6 +10,7 @@ from ray.tune.schedulers import FIFOScheduler
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.errors import ConfigError
+from maxent_ray.train.run_folder import own_folder
 from maxent_ray.tune.execution import RunResult, ensure_resources, open_folder, run_trials
 from maxent_ray.tune.recording import Listener, Recorder
 from maxent_ray.tune.search_space import SearchSpace, build_search_space
@@ -49,7 +50,8 @@ def run_sweep(
     Raises:
         ConfigError: as :func:`~maxent_ray.tune.comparison.run_comparison`; or nothing is searched over.
         ResourceError: one trial does not fit into the cluster.
-        ResumeError: the folder exists (without ``resume``) or cannot be gone on with (with it).
+        ResumeError: the folder exists (without ``resume``) or cannot be gone on with (with it), as when another driver
+            is at work in it.
         RunInterrupted: Ctrl-C.
     """
     space = build_search_space(config)
@@ -59,16 +61,17 @@ def run_sweep(
     placed = ensure_resources(config)
     specs = variants(placed, search_points) + (references(placed, space) if config.tune.references else [])
     folder = results / name
-    has_state = open_folder(folder, config, resume=resume)
-    return run_trials(
-        specs,
-        folder,
-        config=config,
-        scheduler=FIFOScheduler(),
-        recorder=Recorder(folder, listeners),
-        resume=has_state,
-        trainable=trainable,
-    )
+    with own_folder(folder, resume=resume):
+        has_state = open_folder(folder, config, resume=resume)
+        return run_trials(
+            specs,
+            folder,
+            config=config,
+            scheduler=FIFOScheduler(),
+            recorder=Recorder(folder, listeners),
+            resume=has_state,
+            trainable=trainable,
+        )
 
 
 def sweep_points(config: ExperimentConfig, space: SearchSpace, points: int) -> list[dict[str, object]]:

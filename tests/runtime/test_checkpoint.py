@@ -162,7 +162,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole_and_says_so(tmp_path: Path)
     write_atomic(path, encode({"w": torch.zeros(4)}, {"step": 1}))
     with (
         no_file_longer_than(1000),
-        pytest.raises(RecordingError, match=rf"cannot write {path}: File too large\. .*before is whole; make room"),
+        pytest.raises(RecordingError, match=rf"cannot write {path}: File too large\. .*before is whole; that is what"),
     ):
         write_atomic(path, encode({"w": torch.zeros(400)}, {"step": 2}))
     assert decode(read_block(path), path).state == {"step": 1}

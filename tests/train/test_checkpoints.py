@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -108,21 +109,94 @@ def test_a_checkpoint_that_ranks_wrote_after_their_drivers_death_is_none(run_fol
     assert not orphan.exists()
 
 
-@pytest.mark.parametrize("left", ["", '{"ray_version": "2.6', '{"checkpoint_results": 3}', None])
-def test_a_list_that_was_cut_off_is_made_anew_from_whole_checkpoints(left: str | None, run_folder: Path) -> None:
-    """Ray writes its list in place; the folder that was being filled meanwhile is no checkpoint."""
-    snapshot = run_folder / CHECKPOINTS / SNAPSHOT
+LOST = [None, "", '{"ray_version": "2.6', '{"checkpoint_results": 3}', '{"checkpoint_results": []}']
+"""What may be left of Ray's list, which Ray writes in place."""
+
+
+def lose_list(folder: Path, left: str | None = None) -> Path:
+    snapshot = folder / CHECKPOINTS / SNAPSHOT
     if left is None:
         snapshot.unlink()
     else:
         snapshot.write_text(left)
+    return snapshot
+
+
+@pytest.mark.parametrize("left", LOST)
+def test_a_list_that_was_cut_off_is_made_anew_from_checkpoints_of_recorded_steps(
+    left: str | None, run_folder: Path
+) -> None:
+    """Of the others one is whole, one is being filled, and nobody has recorded the steps of either."""
+    snapshot = lose_list(run_folder, left)
     write_rows(run_folder, steps=6)
-    half = write_checkpoint(run_folder, 6, block(6)[:-5])
+    filling = checkpoint(run_folder, 6)
+    filling.mkdir()
+    (filling / f"{STATE}.77.partial").write_bytes(b"half")
     unrecorded = write_checkpoint(run_folder, 8, block(8))
     assert prepare_checkpoints(run_folder) == checkpoint(run_folder, 4)
     assert newest(run_folder) == 4
-    assert not half.exists() and not unrecorded.exists()
+    assert not filling.exists() and not unrecorded.exists()
     assert len(json.loads(snapshot.read_text())["checkpoint_results"]) == 2
+
+
+def content(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "rename"])
+@pytest.mark.parametrize("left", LOST)
+def test_a_damaged_checkpoint_is_refused_without_a_list_as_with_one(
+    left: str | None, damage: str, run_folder: Path
+) -> None:
+    """Nothing is touched: a user may copy a good state back, or remove the folder, and the one before counts."""
+    lose_list(run_folder, left)
+    write_rows(run_folder, steps=5)
+    unrecorded = write_checkpoint(run_folder, 8, block(8))
+    path = checkpoint(run_folder, 4) / STATE
+    good = path.read_bytes()
+    if damage == "rename":
+        path.rename(path.with_suffix(".kept"))
+    else:
+        path.write_bytes({"truncate": good[:-9], "flip": good[:-1] + bytes([good[-1] ^ 1]), "empty": b""}[damage])
+    before = content(run_folder)
+    with pytest.raises(ResumeError, match=rf"{path} .*remove the folder {path.parent}, and --resume goes on from the"):
+        prepare_checkpoints(run_folder)
+    assert content(run_folder) == before and unrecorded.exists()
+    if damage == "flip":
+        path.write_bytes(good)
+        assert prepare_checkpoints(run_folder) == checkpoint(run_folder, 4)
+    else:
+        shutil.rmtree(path.parent)
+        assert prepare_checkpoints(run_folder) == checkpoint(run_folder, 2)
+        assert newest(run_folder) == 2
+
+
+def test_an_older_damaged_checkpoint_stays_with_and_without_a_list(run_folder: Path) -> None:
+    (checkpoint(run_folder, 2) / STATE).write_bytes(b"half")
+    write_rows(run_folder, steps=4)
+    assert prepare_checkpoints(run_folder) == checkpoint(run_folder, 4)
+    lose_list(run_folder)
+    assert prepare_checkpoints(run_folder) == checkpoint(run_folder, 4)
+    assert (checkpoint(run_folder, 2) / STATE).read_bytes() == b"half"
+
+
+def test_without_list_and_rows_decisions_tell_what_was_recorded(run_folder: Path) -> None:
+    """Rows that were lost with the list do not make a leftover of a whole checkpoint."""
+    lose_list(run_folder)
+    lines = [json.dumps({"step": step, "version": step + 1}) for step in range(4)]
+    (run_folder / "decisions.jsonl").write_text("\n".join([*lines, '{"st']))
+    assert prepare_checkpoints(run_folder) == checkpoint(run_folder, 4)
+
+
+def test_a_refused_checkpoint_leaves_its_list_and_everything_else_alone(run_folder: Path) -> None:
+    """With the list, as without: first the check, then the changes."""
+    shutil.rmtree(checkpoint(run_folder, 2))  # struck off only once the run goes on
+    write_checkpoint(run_folder, 6, block(6))
+    (checkpoint(run_folder, 4) / STATE).write_bytes(b"")
+    before = content(run_folder)
+    with pytest.raises(ResumeError, match="is empty"):
+        prepare_checkpoints(run_folder)
+    assert content(run_folder) == before
 
 
 def test_what_a_dead_process_was_writing_is_removed_and_nothing_else(run_folder: Path) -> None:

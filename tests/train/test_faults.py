@@ -23,12 +23,13 @@ from maxent_ray.config import ExperimentConfig
 from maxent_ray.config_loading import dump_config
 from maxent_ray.errors import ResumeError
 from maxent_ray.runtime.connecting import NAMESPACE
+from maxent_ray.runtime.driver_lock import driver_lock
 from maxent_ray.train import loop
 from maxent_ray.train.checkpoints import STATE, prepare_checkpoints
 from maxent_ray.train.loop import run_training
 from maxent_ray.train.rank import RankProcess
 from maxent_ray.train.rank_loop import TrainJob, train_rank
-from maxent_ray.train.run_folder import POLICY
+from maxent_ray.train.run_folder import CHECKPOINTS, POLICY
 from tests.conftest import ROOT
 from tests.train.faults import (
     CHECKPOINT_EVERY,
@@ -49,7 +50,7 @@ from tests.train.nodes_main import NAME as NODES
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]  # starts drivers, clusters and workers anew
 
-COMMAND = [sys.executable, "-c", "from maxent_ray.cli import main; main()", "train"]
+STOPPING = [sys.executable, "-m", "tests.train.stopping_main"]
 
 
 @pytest.fixture(scope="module")
@@ -84,14 +85,18 @@ def own_environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", **more}
 
 
-def start_driver(*arguments: str, address: str | None, log: Path) -> subprocess.Popen[bytes]:
+def start_driver(stop_at: int, *arguments: str, address: str | None, log: Path) -> subprocess.Popen[bytes]:
+    """``maxent-ray train`` whose ranks stop at a step, so that it cannot end before it is killed."""
     environment = own_environment(**({} if address is None else {"RAY_ADDRESS": address}))
+    command = [*STOPPING, str(stop_at), "train", *arguments]
     with log.open("wb") as output:
-        return subprocess.Popen([*COMMAND, *arguments], env=environment, stdout=output, stderr=subprocess.STDOUT)
+        return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
 
 
-def kill_past_a_checkpoint(driver: subprocess.Popen[bytes], folder: Path, step: int, log: Path) -> set[Process]:
-    """SIGKILL, once a checkpoint of that step or later was written and before the run's end.
+def kill_at_a_checkpoint(driver: subprocess.Popen[bytes], folder: Path, step: int, log: Path) -> set[Process]:
+    """SIGKILL as soon as the checkpoint of that step was written, at which the ranks are to stop.
+
+    Until then the folder is the driver's alone.
 
     Returns:
         The processes that it had started, but for Ray's agents, which take a minute to end.
@@ -99,14 +104,15 @@ def kill_past_a_checkpoint(driver: subprocess.Popen[bytes], folder: Path, step: 
 
     def arrived() -> bool:
         assert driver.poll() is None, log.read_text()
-        written = checkpoints(folder)
-        return bool(written) and written[-1].parent.name >= f"checkpoint_{step:08d}"
+        return (folder / CHECKPOINTS / f"checkpoint_{step:08d}" / STATE).exists()
 
-    wait_until(arrived, f"a checkpoint of step {step}")
+    wait_until(arrived, f"the checkpoint of step {step}")
+    with pytest.raises(ResumeError, match=rf"in use by another driver \(process {driver.pid} on"):
+        driver_lock(folder).__enter__()
     started = without_agents(descendants(driver.pid))
-    assert not (folder / POLICY).exists()
     driver.kill()
     driver.wait()
+    assert not (folder / POLICY).exists()
     return started
 
 
@@ -123,16 +129,20 @@ def test_a_killed_driver_leaves_nothing_behind_and_its_run_goes_on(
     folder, log = tmp_path / "killed", tmp_path / "log.txt"
     dump_config(config, tmp_path / "fault.yaml")
     place = ("--config", str(tmp_path / "fault.yaml"), "--name", folder.name, "--results", str(tmp_path))
-    started = kill_past_a_checkpoint(start_driver(*place, address=None, log=log), folder, CHECKPOINT_EVERY, log)
+    first, second = CHECKPOINT_EVERY, 2 * CHECKPOINT_EVERY
+    started = kill_at_a_checkpoint(start_driver(first, *place, address=None, log=log), folder, first, log)
     assert len(started) > RANKS  # the cluster's own, and the ranks
-    wait_until(lambda: not any(map(alive, started)), "the end of what the first driver started")
+    with driver_lock(folder):  # nobody of those has it, whether or not they have ended by now
+        wait_until(lambda: not any(map(alive, started)), "the end of what the first driver started")
 
-    before, processors = controllers(), ray.available_resources()["CPU"]
-    address = ray.get_runtime_context().gcs_address
-    second = start_driver("--resume", str(folder), address=address, log=log)
-    kill_past_a_checkpoint(second, folder, 2 * CHECKPOINT_EVERY, log)
+    before, address = controllers(), ray.get_runtime_context().gcs_address
+    driver = start_driver(second, "--resume", str(folder), address=address, log=log)
+    kill_at_a_checkpoint(driver, folder, second, log)
     wait_until(lambda: controllers() <= before, "the end of the second driver's controller")
-    wait_until(lambda: ray.available_resources().get("CPU", 0) >= processors, "the end of the second driver's ranks")
+    wait_until(
+        lambda: ray.available_resources().get("CPU") == ray.cluster_resources()["CPU"],
+        "the end of the second driver's ranks",
+    )
 
     with refused_for_a_flipped_bit(folder) as newest:
         run_training(config, name=folder.name, results=tmp_path, resume=True)

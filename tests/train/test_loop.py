@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,17 @@ from maxent_ray.config import ExperimentConfig
 from maxent_ray.config_loading import apply_overrides, load_config
 from maxent_ray.errors import ResourceError, ResumeError
 from maxent_ray.policy import load_policy
+from maxent_ray.records import read_lines
 from maxent_ray.train import loop
 from maxent_ray.train.evaluation import HeldOutMetrics
 from maxent_ray.train.held_out import evaluate_policy
 from maxent_ray.train.loop import TrainingResult, run_training
 from maxent_ray.train.rank import RankProcess
 from maxent_ray.train.rank_loop import TrainJob, train_rank
-from maxent_ray.tune.reading import read_lines
 from maxent_ray.tune.recording import read_rows
+from tests.train.faults import wait_until
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]  # each restart takes a while
 
 SMOKE = Path(__file__).parents[2] / "experiments" / "configs" / "smoke.yaml"
 RANKS, STEPS, CHECKPOINT = 2, 8, 6
@@ -134,8 +134,7 @@ def dying_rank(settings: dict[str, TrainJob]) -> None:
         if process.worker.placement.rank == 1 and place in (5, CHECKPOINT) and not marker.exists():
             marker.touch()
             heard = folder / ("rows.jsonl" if place < CHECKPOINT else "train/checkpoint_manager_snapshot.json")
-            while not heard.exists():  # until Ray Train has heard of the last report
-                time.sleep(0.05)
+            wait_until(heard.exists, "Ray Train's word that it has heard of the last report")
             os.kill(os.getpid(), signal.SIGKILL)
         return run(process, steps)
 

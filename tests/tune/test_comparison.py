@@ -21,6 +21,7 @@ import ray
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config_loading import load_config
 from maxent_ray.errors import ConfigError, MaxentRayError, RecordingError, ResourceError, ResumeError
+from maxent_ray.runtime.driver_lock import driver_lock
 from maxent_ray.train.run_folder import RunInterrupted
 from maxent_ray.tune import execution
 from maxent_ray.tune.comparison import run_comparison
@@ -30,7 +31,7 @@ from maxent_ray.tune.sweep import run_sweep
 from maxent_ray.tune.trainable import PROGRESS, STATE, PopulationTrial
 from tests.conftest import ROOT
 from tests.train.faults import wait_until
-from tests.tune.toy import FragileTrial, OtherWork, ToyTrial
+from tests.tune.toy import GATE, FragileTrial, GatedTrial, OtherWork, ToyTrial
 
 STEPS, INTERVAL = 12, 4
 SMALL = (
@@ -41,6 +42,8 @@ SMALL = (
     "train.cpus_per_worker=2",
 )
 ONE_AT_A_TIME = "train.cpus_per_worker=4"
+CHECKPOINTED = b"checkpoint_0".hex()
+"""What Tune's state says of a trial with a checkpoint: that part is a pickle in hexadecimal digits."""
 
 
 class Listener:
@@ -198,23 +201,43 @@ def test_a_clone_that_waited_over_an_interruption_goes_on_from_its_donors_state(
     assert in_order(read_rows(folder / "rows.jsonl")) == in_order(read_rows(undisturbed / "rows.jsonl"))
 
 
-@pytest.mark.ray
-def test_a_killed_driver_loses_nothing_and_doubles_nothing(undisturbed: Path, tmp_path: Path) -> None:
-    """SIGKILL after a clone of the second round: rows, clones and evaluations are those of the undisturbed run."""
-    folder = tmp_path / "toy"
+def kill_at_the_gate(settings: Sequence[str], folder: Path) -> None:
+    """SIGKILL of a driver after a clone of the second round, and not before Tune has saved a checkpoint of a trial.
+
+    Trials of populations wait at the gate for their next round, so that the comparison cannot end before.
+    """
     cluster = ray.get_runtime_context().gcs_address
-    program = [sys.executable, "-m", "tests.tune.compare_main", cluster, str(tmp_path), *SMALL]
+    program = [sys.executable, "-m", "tests.tune.compare_main", cluster, str(folder.parent), *settings]
     driver = subprocess.Popen(program, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    wait_until(lambda: (folder / "lineage.jsonl").exists() and len(clones(folder)) > 2, "a clone of the second round")
-    assert driver.poll() is None
+
+    def arrived() -> bool:
+        assert driver.poll() is None
+        saved = "".join(path.read_text() for path in folder.glob("tune/kept/experiment_state-*.json"))
+        return CHECKPOINTED in saved and len(clones(folder)) > 2
+
+    wait_until(arrived, "a clone of the second round")
+    with pytest.raises(ResumeError, match=rf"in use by another driver \(process {driver.pid} on"):
+        driver_lock(folder).__enter__()
     driver.kill()
     driver.wait()
+    with driver_lock(folder):
+        pass  # its trials, which may live on for a second, do not have the lock
     wait_until(lambda: ray.available_resources().get("CPU") == ray.cluster_resources()["CPU"], "the end of its trials")
-    recorded = len(read_rows(folder / "rows.jsonl"))
-    assert STEPS < recorded < 8 * STEPS
 
+
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+def test_a_killed_driver_loses_nothing_and_doubles_nothing(undisturbed: Path, tmp_path: Path) -> None:
+    """Rows, clones and evaluations are those of the undisturbed run."""
+    folder, gate = tmp_path / "toy", tmp_path / "gate"
+    settings = (*SMALL, f"policy.model={gate}")
+    kill_at_the_gate(settings, folder)
+    recorded = len(read_rows(folder / "rows.jsonl"))
+    assert STEPS < recorded <= 6 * GATE + 2 * STEPS < 8 * STEPS
+
+    gate.touch()
     listener = Listener()
-    result = compare(small(), tmp_path, resume=True, listeners=[listener])
+    result = compare(load_config(overrides=settings), tmp_path, resume=True, listeners=[listener], trainable=GatedTrial)
     assert len(result.finished) == 9 and not result.failed
     assert listener.steps == 8 * STEPS
     assert clones(folder) == clones(undisturbed)

@@ -15,6 +15,8 @@ from maxent_ray.tune.trainable import PopulationTrial, TrialGroup
 
 OFFSET = {"analytic": 0.0, "truncated_backprop": 100.0}
 """Scores of the two objectives, wildly apart."""
+GATE = 8
+"""The step at which a :class:`GatedGroup` waits."""
 
 
 class ToyRecord:
@@ -85,9 +87,24 @@ class FragileGroup(ToyGroup):
         return super().run(steps)
 
 
+class GatedGroup(ToyGroup):
+    """Waits before :data:`GATE` until the file that ``policy.model`` names is there; references pass."""
+
+    def run(self, steps: int) -> Sequence[ToyRecord]:
+        held = self._step >= GATE and self._config.weighting.controller_meta.enabled
+        while held and not Path(self._config.policy.model).exists():
+            time.sleep(0.02)
+        return super().run(steps)
+
+
 class ToyTrial(PopulationTrial):
     def make_group(self, config: ExperimentConfig, run_id: str) -> TrialGroup:
         return ToyGroup(config, run_id)
+
+
+class GatedTrial(PopulationTrial):
+    def make_group(self, config: ExperimentConfig, run_id: str) -> TrialGroup:
+        return GatedGroup(config, run_id)
 
 
 class FragileTrial(PopulationTrial):
