@@ -67,8 +67,6 @@ class ControllerState:
     """What ``decoupled`` remembers."""
     window: BatchStatistics = BatchStatistics()
     """Statistics since the last update."""
-    saturated: int = 0
-    """Updates in a row that a bound held back."""
     tau_watch: Watch = Watch()
     """Whether τ does anything."""
     beta_watch: Watch = Watch()
