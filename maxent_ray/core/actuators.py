@@ -24,16 +24,14 @@ false alarm is worse than a late one.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Annotated, NamedTuple
+from dataclasses import replace
 
 from maxent_ray.core import alarms
-from maxent_ray.core.alarms import Actuator, Alarm, AlarmKind, Reach
-from maxent_ray.core.field_kinds import Entries, LogOfFloat, Within
-from maxent_ray.core.saturation import Standing, is_beyond, log, stand
+from maxent_ray.core.alarms import Actuator, Alarm, Reach
+from maxent_ray.core.saturation import is_beyond, log
 from maxent_ray.core.settling import goes_away, is_off_zero, rests, turns
 from maxent_ray.core.trend import SURE, Trend
+from maxent_ray.core.window import Sighting, Watch, anew, with_reach, with_update
 
 LEAST_ERROR = 0.02
 """Relative errors below are on target."""
@@ -61,45 +59,6 @@ TIMES_LONGER = 10
 """A reach that at its trend has the target within so many times the patience is left to it."""
 
 
-class Sighting(NamedTuple):
-    """One update of one coefficient."""
-
-    step: int
-    after: float
-    pushed: int
-    """−1 when its lower bound held it back, 1 when its upper one did, else 0."""
-    in_dead_band: bool
-    measured: float
-    target: float
-    reach: Reach | None
-    """None: not known, as for policy signals."""
-    other: float
-    tied_share: float
-
-
-@dataclass(frozen=True)
-class Watch:
-    """What is remembered of one coefficient; part of the controller's state."""
-
-    settings: int = 0
-    """Fingerprint of the settings that all of it is about."""
-    errors: Trend = Trend()
-    """Relative errors of this window."""
-    logs: Trend = Trend()
-    """Logarithms of the coefficient after its updates."""
-    in_dead_band: int = 0
-    """Updates of the window that the dead band swallowed."""
-    standing: Standing = Standing()
-    infeasible: Annotated[int, Within(0, 1)] = 0
-    """1 when the target was found to lie beyond the bound that it stands at."""
-    outside: Trend = Trend()
-    """How far the target is outside what is reachable (relative; negative: inside)."""
-    other_log: LogOfFloat = 0.0
-    """Logarithm of the other coefficient when that began."""
-    said: Annotated[Mapping[str, int], Entries(names=tuple(AlarmKind))] = field(default_factory=dict)
-    """Alarms that were given → step."""
-
-
 def watch(memory: Watch, actuator: Actuator, seen: Sighting) -> tuple[Watch, tuple[Alarm, ...]]:
     """Take one update in.
 
@@ -109,7 +68,7 @@ def watch(memory: Watch, actuator: Actuator, seen: Sighting) -> tuple[Watch, tup
     if memory.settings != actuator.fingerprint:
         memory = Watch(settings=actuator.fingerprint)
     patience = max(actuator.patience, LEAST_BLOCK)
-    memory = _outside(_with(memory, actuator, seen, patience), seen)
+    memory = with_reach(with_update(memory, actuator, seen, patience), seen)
     found: list[Alarm] = []
     if memory.outside.count >= patience:
         found += _unreachable(memory, actuator, seen)
@@ -124,21 +83,6 @@ def watch(memory: Watch, actuator: Actuator, seen: Sighting) -> tuple[Watch, tup
     return memory, new
 
 
-def _with(memory: Watch, actuator: Actuator, seen: Sighting, patience: int) -> Watch:
-    """The window with one more update, or a new one."""
-    pushed = seen.pushed if actuator.low < actuator.high else 0
-    standing = stand(memory.standing, pushed, patience)
-    if standing.side != memory.standing.side:
-        memory = replace(_anew(memory), infeasible=0)
-    return replace(
-        memory,
-        standing=standing,
-        errors=memory.errors.add(seen.measured / seen.target - 1),
-        logs=memory.logs.add(log(seen.after)),
-        in_dead_band=memory.in_dead_band + seen.in_dead_band,
-    )
-
-
 def _judge(memory: Watch, actuator: Actuator, seen: Sighting, patience: int) -> tuple[Watch, list[Alarm]]:
     """What the window shows so far, and the window to go on with."""
     errors, horizon = memory.errors, HORIZON * patience
@@ -146,7 +90,7 @@ def _judge(memory: Watch, actuator: Actuator, seen: Sighting, patience: int) -> 
     is_off = is_off_zero(errors, DEAD_BAND_ERROR if swallowed else LEAST_ERROR)
     answers = goes_away(errors, horizon) or turns(errors, horizon)
     if answers or (not is_off and errors.count >= ON_TARGET * patience):
-        return replace(_anew(memory), infeasible=0), []
+        return replace(anew(memory), infeasible=0), []
     found: list[Alarm] = []
     is_at_rest = rests(errors, horizon)
     if is_off and (is_at_rest or errors.count >= horizon):
@@ -157,21 +101,7 @@ def _judge(memory: Watch, actuator: Actuator, seen: Sighting, patience: int) -> 
             found = _stuck(memory, actuator, seen, patience)
             if is_at_rest and not found:
                 found = _no_response(memory, actuator, seen, patience)
-    return (_anew(memory) if errors.count >= horizon else memory), found
-
-
-def _anew(memory: Watch) -> Watch:
-    return replace(memory, errors=Trend(), logs=Trend(), in_dead_band=0)
-
-
-def _outside(memory: Watch, seen: Sighting) -> Watch:
-    """What the batch says of the reachable."""
-    if seen.reach is None:
-        return replace(memory, outside=Trend()) if memory.outside.count else memory
-    if memory.outside.count == 0:
-        memory = replace(memory, other_log=log(seen.other))
-    outside = max(seen.target - seen.reach.high, seen.reach.low - seen.target) / seen.target
-    return replace(memory, outside=memory.outside.add(outside))
+    return (anew(memory) if errors.count >= horizon else memory), found
 
 
 def _unreachable(memory: Watch, actuator: Actuator, seen: Sighting) -> list[Alarm]:

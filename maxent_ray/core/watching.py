@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from maxent_ray.core.actuators import Sighting, Watch, watch
+from maxent_ray.core.actuators import watch
 from maxent_ray.core.alarms import Actuator, Alarm, Reach
 from maxent_ray.core.controller_state import ControllerState, Decision, Reason
 from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.window import Sighting, Watch
 
 
 def watched(

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import torch
 
-from maxent_ray.core.actuators import Sighting, Watch, watch
+from maxent_ray.core.actuators import watch
 from maxent_ray.core.alarms import Alarm, AlarmKind, stuck
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.controller_config import ControllerConfig
 from maxent_ray.core.controller_state import ControllerState, Decision
 from maxent_ray.core.statistics import BatchStatistics, batch_statistics
 from maxent_ray.core.weighting import group_weights, listwise_q, weight_entropy, weight_kl
+from maxent_ray.core.window import Sighting, Watch
 
 BETA_ONLY = ControllerConfig(group_size=8, target_kl=0.05, beta=0.1, beta_min=0.01, beta_max=1.0)
 TAU_ONLY = ControllerConfig(

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from maxent_ray.core.actuators import Watch
 from maxent_ray.core.controller_state import Coefficients, ControllerState, Decision, Reason
 from maxent_ray.core.decoupling import Authority, Decoupling
 from maxent_ray.core.kl_filter import KlFilter
@@ -19,6 +18,7 @@ from maxent_ray.core.meta_gradient import RunningSensitivity, SensitivityTrack
 from maxent_ray.core.saturation import Standing
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.core.trend import Trend
+from maxent_ray.core.window import Watch
 from maxent_ray.errors import InvalidReportError
 
 STATE = ControllerState(

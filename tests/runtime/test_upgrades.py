@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from maxent_ray.core.actuators import Watch
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.controller_config import ControllerConfig
 from maxent_ray.core.controller_state import ControllerState, Reason
 from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.window import Watch
 from maxent_ray.errors import ResumeError
 from maxent_ray.runtime import checkpoint
 from maxent_ray.runtime.connecting import connect
