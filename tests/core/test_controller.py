@@ -186,8 +186,8 @@ OFF = (measured(1.7, 0.07), None)
         ({}, [(replace(OFF[0], tokens=-1), None)], Reason.NON_FINITE),
         ({}, [(OFF[0], ControllerGradients(tau_grad=math.nan))], Reason.NON_FINITE),
         ({"objective": "truncated"}, [(OFF[0], unrolled(kl_tau=math.inf))], Reason.NON_FINITE),
-        ({"tau_min": 0.299, "saturation_patience": 3}, [OFF] * 2, Reason.CLIPPED),
-        ({"tau_min": 0.299, "saturation_patience": 3}, [OFF] * 3, Reason.INFEASIBLE_TARGET),
+        ({"tau_min": 0.299, "saturation_patience": 9}, [OFF] * 8, Reason.CLIPPED),
+        ({"tau_min": 0.299, "saturation_patience": 9}, [OFF] * 9, Reason.INFEASIBLE_TARGET),
     ],
 )
 def test_every_decision_has_its_reason(
@@ -331,8 +331,9 @@ def test_no_error_however_large_leaves_the_bounds(optimizer: str, space: str) ->
 
 
 def test_an_interval_between_updates_at_the_bound_does_not_end_the_count() -> None:
-    rules = controller(tau_max=0.31, saturation_patience=2, update_interval=2)
-    assert reason(rules, *[(measured(1.0), None)] * 4) is Reason.INFEASIBLE_TARGET
+    rules = controller(tau_max=0.31, saturation_patience=9, update_interval=2)
+    assert reason(rules, *[(measured(1.0), None)] * 16) is Reason.CLIPPED
+    assert reason(rules, *[(measured(1.0), None)] * 18) is Reason.INFEASIBLE_TARGET
 
 
 # --- what must not move ---
