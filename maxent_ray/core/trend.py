@@ -56,7 +56,7 @@ class Trend:
         return Trend(
             count,
             mean,
-            self.squares + off * (number - mean),
+            self.squares + max(off * (number - mean), 0.0),
             self.products + (before + 1) / 2 * (number - mean) if before else 0.0,
             self.bends - self.products + off * before * (before - 1) / 6,
         )

@@ -17,7 +17,9 @@ from maxent_ray.core.alarms import Alarm, AlarmKind, stuck
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.controller_config import ControllerConfig
 from maxent_ray.core.controller_state import ControllerState, Decision
+from maxent_ray.core.saturation import Standing
 from maxent_ray.core.statistics import BatchStatistics, batch_statistics
+from maxent_ray.core.trend import Trend
 from maxent_ray.core.weighting import group_weights, listwise_q, weight_entropy, weight_kl
 from maxent_ray.core.window import Sighting, Watch
 
@@ -360,3 +362,26 @@ def test_alarms_are_part_of_the_decision_and_ready_for_json() -> None:
     (written,) = json.loads(json.dumps(decisions[30].to_dict()))["alarms"]
     assert (written["kind"], written["coefficient"]) == ("saturated", "beta")
     assert written["figures"]["updates"] == 20
+
+
+def test_a_memory_that_fits_no_series_stops_no_step() -> None:
+    """What passes the door may still contradict itself: no square root of it, and no logarithm, may fail."""
+    rng, controller = random.Random(0), Controller(BETA_ONLY)
+    numbers = (0.0, 1e100, -1e100, 5e-324, 1.0, -1.0, 1e50)
+
+    def trend(count: int) -> Trend:
+        return Trend(count, *(rng.choice(numbers), abs(rng.choice(numbers)), rng.choice(numbers), rng.choice(numbers)))
+
+    for _ in range(1000):
+        count = rng.choice((0, 1, 2, 3, 19, 79, 499, 2**53 - 1))
+        memory = Watch(
+            settings=BETA_ONLY.actuator("beta").fingerprint,
+            errors=trend(count),
+            logs=trend(rng.choice((count, 0, 5))),
+            standing=Standing(rng.choice((-1, 0, 1)), 3),
+            outside=trend(19),
+        )
+        state = replace(controller.init(), beta_watch=memory)
+        state = ControllerState.from_dict(state.to_dict())
+        state, _ = controller.step(state, kl_of(rng.choice((0.05, 0.2, -1.0, 1e50))))
+        ControllerState.from_dict(state.to_dict())
