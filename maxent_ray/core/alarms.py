@@ -6,7 +6,12 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
+
+TARGET_ENTROPY = "target_entropy (weighting.tau_target_entropy_fraction or weighting.tau_target_entropy)"
+TARGET_KL = "target_kl (weighting.kl_target)"
+"""Settings that are called otherwise in a configuration file; all others that messages name have one name."""
 
 
 class AlarmKind(StrEnum):
@@ -41,14 +46,16 @@ class Actuator(NamedTuple):
     high: float
     """Its bounds."""
     target_name: str
-    """The setting that the target comes from."""
+    """The setting that the target comes from, by both of its names."""
     targets: tuple[float | None, ...]
     """What that setting, and what it anneals to, are."""
     patience: int
     """Updates that something must last before it is said."""
     dead_band: float
-    learning_rate: float
+    learning_rate: float | None
+    """None: the form ``decoupled`` makes steps of its own."""
     clip: float | None
+    kl_bandwidth: float
 
     @property
     def symbol(self) -> str:
@@ -68,7 +75,7 @@ class Actuator(NamedTuple):
     @property
     def fingerprint(self) -> int:
         """Of the settings that an alarm is about; another one makes it worth saying again."""
-        return zlib.crc32(repr((self.signal, self.low, self.high, self.targets, self.patience)).encode())
+        return _checksum((self.signal, self.low, self.high, self.targets, self.patience))
 
 
 class Reach(NamedTuple):
@@ -127,18 +134,18 @@ def unreachable(
     return Alarm(AlarmKind.UNREACHABLE, actuator.name, message, {**figures, "tied_share": tied_share})
 
 
-class Means(NamedTuple):
-    """Means over some updates."""
+class Ends(NamedTuple):
+    """Where the lines through some updates begin or end."""
 
     value: float
-    """Geometric mean of the coefficient."""
+    """The coefficient, by a line through its logarithms."""
     signal: float
 
 
 def no_response(
     actuator: Actuator,
-    before: Means,
-    after: Means,
+    before: Ends,
+    after: Ends,
     *,
     noise: float,
     target: float,
@@ -151,15 +158,15 @@ def no_response(
     if actuator.name == "tau" and tied_share >= 0.5:
         cause = f"in {tied_share:.0%} of the groups all rewards tie, and τ cannot move their weights"
     elif actuator.name == "tau" and share > 2 / 3:
-        cause = f"β makes {share:.0%} of κ = τ + β and hides τ; lower beta_max or raise the target of the KL"
+        cause = f"β makes {share:.0%} of κ = τ + β and hides τ; lower beta_max or raise {TARGET_KL}"
     elif actuator.name == "tau":
         cause = f"{actuator.signal} does not depend on τ here; track weight_entropy, or learn at a higher rate"
     else:
         cause = "the policy hardly learns, or the penalty is small beside what rewards push; look at its learning rate"
     message = (
         f"{actuator.symbol} went from {before.value:.4g} to {after.value:.4g} and {actuator.signal} from "
-        f"{before.signal:.4g} to {after.signal:.4g} nats (means of {updates} updates, standard error {noise:.2g}); "
-        f"the target is {target:.4g}. Likely cause: {cause}."
+        f"{before.signal:.4g} to {after.signal:.4g} nats (lines through {updates} updates, standard error "
+        f"{noise:.2g}); the target is {target:.4g}. Likely cause: {cause}."
     )
     figures = {"value_before": before.value, "value_after": after.value, "signal_before": before.signal}
     return Alarm(
@@ -171,16 +178,27 @@ def no_response(
 
 
 def stuck(
-    actuator: Actuator, *, value: float, updates: int, measured: float, target: float, in_dead_band: bool
+    actuator: Actuator,
+    *,
+    value: float,
+    updates: int,
+    measured: float,
+    target: float,
+    in_dead_band: bool,
+    other: float,
+    tied_share: float,
 ) -> Alarm:
     """It has a gradient and does not move."""
     if actuator.low == actuator.high:
         cause = f"{actuator.name}_min and {actuator.name}_max are equal; set them apart"
     elif in_dead_band:
         cause = f"dead_band = {actuator.dead_band:.4g} is wider than the error; lower it"
+    elif actuator.learning_rate is None:
+        cause = _why_decoupled_rests(actuator, value / (value + other), tied_share)
     else:
-        clip = "" if actuator.clip is None else f" on errors cut to {actuator.clip:.4g}"
-        cause = f"the learning rate ({actuator.learning_rate:.4g}{clip}) is too small for these gradients; raise it"
+        clip = "" if actuator.clip is None else f", on errors cut to {actuator.clip:.4g},"
+        rate = f"{actuator.name}_learning_rate = {actuator.learning_rate:.4g}"
+        cause = f"{rate}{clip} is too small for these gradients; raise it"
     message = (
         f"{actuator.symbol} has stayed at {value:.4g} for {updates} updates with a gradient to follow: "
         f"{actuator.signal} is {measured:.4g} nats, the target {target:.4g}. Likely cause: {cause}."
@@ -189,6 +207,19 @@ def stuck(
     return Alarm(AlarmKind.STUCK, actuator.name, message, figures)
 
 
+def _why_decoupled_rests(actuator: Actuator, share: float, tied_share: float) -> str:
+    """The form has no learning rates: τ makes Newton steps, a filter places β inside its share of κ."""
+    if actuator.name == "tau":
+        tied = f" (in {tied_share:.0%} of the groups all rewards tie)" if tied_share > 0 else ""
+        return f"the Newton step finds {actuator.signal} flat around this τ{tied}; start nearer to the target"
+    if share > 0.6:
+        return f"β has all of κ = τ + β that the form leaves to it ({share:.0%}); raise {TARGET_ENTROPY} or {TARGET_KL}"
+    return f"KL is steered too gently for this error (kl_bandwidth = {actuator.kl_bandwidth:.4g}); raise kl_bandwidth"
+
+
+@lru_cache(maxsize=64)
+def _checksum(settings: tuple[object, ...]) -> int:
+    return zlib.crc32(repr(settings).encode())
 
 
 def _why_out_of_reach(

@@ -246,18 +246,10 @@ class Controller:
         )
         fallback = ("fallback",) if self.config.uses_hypergradients and relative else ()
         events = fallback + tuple(f"tau.{e}" for e in tau.events) + tuple(f"beta.{e}" for e in beta.events)
-        held_back = any("projected" in event for event in events)
-        moved = replace(
-            state,
-            tau=tau.value,
-            beta=beta.value,
-            tau_rule=tau.rule,
-            beta_rule=beta.rule,
-            saturated=state.saturated + 1 if held_back else 0,
-        )
-        reason = self._reason(moved, signals, tau.events, beta.events)
+        moved = replace(state, tau=tau.value, beta=beta.value, tau_rule=tau.rule, beta_rule=beta.rule)
+        reason = _reason(signals, tau.events, beta.events)
         decision = _decision(moved, state, reason, targets, measured, signals, events)
-        return watched(moved.count(reason), decision, statistics, self._actuators)
+        return watched(moved, decision, statistics, self._actuators)
 
     def _apply(
         self,
@@ -281,24 +273,6 @@ class Controller:
             return _Moved(value, {**new_state, **held}, ("dead_band",))
         return _Moved(signal.value, dict(new_state), signal.events)
 
-    def _reason(
-        self,
-        state: ControllerState,
-        signals: ControllerGradients,
-        tau_events: tuple[str, ...],
-        beta_events: tuple[str, ...],
-    ) -> Reason:
-        if state.saturated >= self.config.saturation_patience:
-            return Reason.INFEASIBLE_TARGET
-        active = [
-            events
-            for grad, events in ((signals.tau_grad, tau_events), (signals.beta_grad, beta_events))
-            if grad is not None
-        ]
-        if all("dead_band" in events for events in active):
-            return Reason.DEAD_BAND
-        return Reason.CLIPPED if any(event != "dead_band" for events in active for event in events) else Reason.UPDATED
-
     def _keep(
         self, state: ControllerState, reason: Reason, targets: Targets, measured: _Measured
     ) -> tuple[ControllerState, Decision]:
@@ -307,6 +281,15 @@ class Controller:
     def _within_bounds(self, name: str, value: float) -> float:
         low, high = self.config.bounds(name)
         return min(max(value, low), high)
+
+
+def _reason(signals: ControllerGradients, tau_events: tuple[str, ...], beta_events: tuple[str, ...]) -> Reason:
+    """Why the coefficients moved as they did, as far as this one update tells."""
+    graded = ((signals.tau_grad, tau_events), (signals.beta_grad, beta_events))
+    active = [events for grad, events in graded if grad is not None]
+    if all("dead_band" in events for events in active):
+        return Reason.DEAD_BAND
+    return Reason.CLIPPED if any(event != "dead_band" for events in active for event in events) else Reason.UPDATED
 
 
 def _decision(

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple, get_args
 
-from maxent_ray.core.alarms import Actuator
+from maxent_ray.core.alarms import TARGET_ENTROPY, TARGET_KL, Actuator
 from maxent_ray.core.meta_gradient import FORMS, Form
 from maxent_ray.core.objectives import ANALYTIC_METHODS, TRUNCATED_METHODS
 from maxent_ray.core.statistics import CoefficientBounds, EntropySignal, KlSignal
@@ -116,8 +116,9 @@ class ControllerConfig:
     kl_bandwidth: float = 0.16
     """ω of ``decoupled``: KL's error decays as e^(−ω) a step (0.1 careful, 0.2 quick and more restless)."""
     saturation_patience: int = 20
-    """Updates in a row at a bound, still pushed outwards, after which the target is reported as infeasible; also those
-    that the alarms of :mod:`~maxent_ray.core.actuators` take means over."""
+    """Updates at a bound, still pushed outwards, after which the target is reported as infeasible at the earliest;
+    noise and slow signals take more. As often the alarms of :mod:`~maxent_ray.core.actuators` judge what they have seen
+    (not more often than every 8 updates). Signals that take up to 25 times as long to answer are waited for."""
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -168,11 +169,12 @@ class ControllerConfig:
             signal=self.entropy_signal if is_tau else self.kl_signal,
             low=low,
             high=high,
-            target_name="target_entropy" if is_tau else "target_kl",
+            target_name=TARGET_ENTROPY if is_tau else TARGET_KL,
             targets=(self.target_entropy, self.target_entropy_final) if is_tau else (self.target_kl,),
             patience=self.saturation_patience,
             dead_band=self.dead_band,
-            learning_rate=self.gains(name).integral,
+            learning_rate=None if self.is_decoupled else self.gains(name).integral,
+            kl_bandwidth=self.kl_bandwidth,
             clip=self.tau_grad_clip if is_tau else self.beta_grad_clip,
         )
 

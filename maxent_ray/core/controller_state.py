@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated, Any
 
-from maxent_ray.core.actuators import Watch
 from maxent_ray.core.alarms import Alarm
 from maxent_ray.core.decoupling import Decoupling
 from maxent_ray.core.field_kinds import Entries, LastStep, NonNegative, Within
 from maxent_ray.core.meta_gradient import SensitivityTrack
 from maxent_ray.core.reading import read_dataclass, to_plain
 from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.window import Watch
 
 
 class Reason(StrEnum):
@@ -67,8 +67,6 @@ class ControllerState:
     """What ``decoupled`` remembers."""
     window: BatchStatistics = BatchStatistics()
     """Statistics since the last update."""
-    saturated: int = 0
-    """Updates in a row that a bound held back."""
     tau_watch: Watch = Watch()
     """Whether τ does anything."""
     beta_watch: Watch = Watch()

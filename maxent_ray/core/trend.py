@@ -1,4 +1,4 @@
-"""A series of numbers in four: how many, their mean, their spread, and whether they go anywhere."""
+"""A series of numbers in five: how many, their mean, their spread, whether they go anywhere, and whether they turn."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ SURE = 3.0
 
 @dataclass(frozen=True)
 class Trend:
-    """Mean and slope of x₀, x₁, …, with their standard errors; taken in one by one.
+    """Mean, slope and curvature of x₀, x₁, …, with their standard errors; taken in one by one.
 
-    Least squares on the index i: slope = Σ(i − ī)(x − x̄)/Σ(i − ī)², with Σ(i − ī)² = n(n² − 1)/12. Standard errors
-    take the numbers for independent.
+    Least squares on the index i: slope = Σ(i − ī)(x − x̄)/Σ(i − ī)², with Σ(i − ī)² = n(n² − 1)/12. With the second
+    discrete Legendre polynomial q = (i − ī)² − (n² − 1)/12, which is orthogonal to the line,
+    curvature = 2 Σq(x − x̄)/Σq², with Σq² = n(n² − 1)(n² − 4)/180. Standard errors take the numbers for independent.
 
     Example:
         >>> trend = Trend()
@@ -27,7 +28,9 @@ class Trend:
         >>> trend.mean, trend.slope
         (2.5, 0.8)
 
-    Source: Welford 1962, "Note on a method for calculating corrected sums of squares and products".
+    Source: Welford 1962, "Note on a method for calculating corrected sums of squares and products" (mean, squares,
+    products; Σ(i − ī)²(x − x̄) follows in the same way, see :meth:`add`); Forsythe 1957, "Generation and use of
+    orthogonal polynomials for data-fitting with a digital computer".
     """
 
     count: int = 0
@@ -36,14 +39,27 @@ class Trend:
     """Σ(x − x̄)²."""
     products: float = 0.0
     """Σ(i − ī)(x − x̄)."""
+    bends: float = 0.0
+    """Σ(i − ī)²(x − x̄)."""
 
     def add(self, number: float) -> Trend:
-        """With one more number."""
+        """With one more number.
+
+        It lies δ off the mean of the n there were. ī goes up by 1/2 and x̄ by δ/(n + 1), so Σ(i − ī)²(x − x̄) goes up by
+        −Σ(i − ī)(x − x̄) − δ n(n² + 2)/(12(n + 1)) over those n, and by n³δ/(4(n + 1)) for the new one: by
+        −Σ(i − ī)(x − x̄) + δ n(n − 1)/6 in all.
+        """
         number = min(max(number, -LARGEST_ERROR), LARGEST_ERROR)
-        count, index_mean = self.count + 1, (self.count - 1) / 2
-        mean = self.mean + (number - self.mean) / count
-        products = self.products + ((self.count - index_mean) * (number - mean) if self.count else 0.0)
-        return Trend(count, mean, self.squares + (number - self.mean) * (number - mean), products)
+        before, off = self.count, number - self.mean
+        count = before + 1
+        mean = self.mean + off / count
+        return Trend(
+            count,
+            mean,
+            self.squares + max(off * (number - mean), 0.0),
+            self.products + (before + 1) / 2 * (number - mean) if before else 0.0,
+            self.bends - self.products + off * before * (before - 1) / 6,
+        )
 
     @property
     def variance_of_mean(self) -> float:
@@ -64,6 +80,19 @@ class Trend:
         return math.sqrt(left_over / ((self.count - 2) * self._index_squares))
 
     @property
+    def curvature(self) -> float:
+        """Change of the slope from one number to the next; 0 for fewer than three."""
+        return 2 * self.bends / self._bend_squares if self.count > 2 else 0.0
+
+    @property
+    def curvature_error(self) -> float:
+        """Standard error of the curvature; infinite for fewer than four numbers."""
+        if self.count < 4:
+            return math.inf
+        left_over = max(self.squares - self.products * self.slope - self.bends * self.curvature / 2, 0.0)
+        return 2 * math.sqrt(left_over / ((self.count - 3) * self._bend_squares))
+
+    @property
     def is_off_zero(self) -> bool:
         """Whether the mean is certainly not 0."""
         return abs(self.mean) > SURE * math.sqrt(self.variance_of_mean)
@@ -76,3 +105,7 @@ class Trend:
     @property
     def _index_squares(self) -> float:
         return self.count * (self.count**2 - 1) / 12
+
+    @property
+    def _bend_squares(self) -> float:
+        return self.count * (self.count**2 - 1) * (self.count**2 - 4) / 180

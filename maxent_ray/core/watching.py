@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from maxent_ray.core.actuators import Sighting, Watch, watch
+from maxent_ray.core.actuators import watch
 from maxent_ray.core.alarms import Actuator, Alarm, Reach
-from maxent_ray.core.controller_state import ControllerState, Decision
+from maxent_ray.core.controller_state import ControllerState, Decision, Reason
 from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.window import Sighting, Watch
 
 
 def watched(
@@ -16,23 +17,32 @@ def watched(
 ) -> tuple[ControllerState, Decision]:
     """The state with what this decision showed of τ and β, and the decision with the alarms that it led to.
 
+    The reason becomes ``infeasible_target`` where a bound held an update back that the target is known to lie beyond;
+    it is counted in the state.
+
     Args:
-        state: After the decision.
+        state: After the decision, its reason not yet counted.
         decision: One that acted on a signal; coefficients without one are not looked at.
         statistics: What it was measured from.
         actuators: ``"tau"`` and ``"beta"`` as the settings have them.
     """
-    tau, tau_alarms = _watch(
-        state.tau_watch, actuators["tau"], _tau_seen(decision, statistics, actuators["tau"])
-    )
-    beta, beta_alarms = _watch(
-        state.beta_watch, actuators["beta"], _beta_seen(decision, statistics, actuators["beta"])
-    )
-    return replace(state, tau_watch=tau, beta_watch=beta), replace(decision, alarms=(*tau_alarms, *beta_alarms))
+    tau_seen = _tau_seen(decision, statistics, actuators["tau"])
+    beta_seen = _beta_seen(decision, statistics, actuators["beta"])
+    tau, tau_alarms = _watch(state.tau_watch, actuators["tau"], tau_seen)
+    beta, beta_alarms = _watch(state.beta_watch, actuators["beta"], beta_seen)
+    infeasible = _is_infeasible(tau, tau_seen) or _is_infeasible(beta, beta_seen)
+    reason = Reason.INFEASIBLE_TARGET if infeasible else decision.reason
+    state = replace(state.count(reason), tau_watch=tau, beta_watch=beta)
+    return state, replace(decision, reason=reason, alarms=(*tau_alarms, *beta_alarms))
 
 
 def _watch(memory: Watch, actuator: Actuator, seen: Sighting | None) -> tuple[Watch, tuple[Alarm, ...]]:
     return (memory, ()) if seen is None else watch(memory, actuator, seen)
+
+
+def _is_infeasible(memory: Watch, seen: Sighting | None) -> bool:
+    """Whether a bound held this update back, and the target is known to lie beyond it."""
+    return seen is not None and memory.infeasible == 1 and seen.pushed != 0
 
 
 def _tau_seen(decision: Decision, statistics: BatchStatistics, actuator: Actuator) -> Sighting | None:
@@ -40,7 +50,6 @@ def _tau_seen(decision: Decision, statistics: BatchStatistics, actuator: Actuato
         return None
     return Sighting(
         step=decision.step,
-        before=decision.previous_tau,
         after=decision.tau,
         pushed=_pushed("tau", decision.events),
         in_dead_band="tau.dead_band" in decision.events,
@@ -57,7 +66,6 @@ def _beta_seen(decision: Decision, statistics: BatchStatistics, actuator: Actuat
         return None
     return Sighting(
         step=decision.step,
-        before=decision.previous_beta,
         after=decision.beta,
         pushed=_pushed("beta", decision.events),
         in_dead_band="beta.dead_band" in decision.events,

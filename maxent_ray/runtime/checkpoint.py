@@ -21,7 +21,7 @@ from torch import Tensor
 from maxent_ray.errors import ResumeError
 from maxent_ray.runtime.atomic import write_atomic
 
-FORMAT, SCHEMA = "maxent_ray.checkpoint", 1
+FORMAT, SCHEMA = "maxent_ray.checkpoint", 2
 ADVICE = "put a good copy in its place, or start anew"
 """What to do about a file that cannot be read, where nothing better is known."""
 _UNSEALED = "0" * 64
@@ -35,6 +35,8 @@ class Content(NamedTuple):
 
     tensors: dict[str, Tensor]
     state: dict[str, Any]
+    schema: int
+    """The version that it was written in, at most today's."""
 
 
 def encode(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> bytes:
@@ -51,7 +53,7 @@ def encode(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> bytes:
         >>> import torch
         >>> block = encode({"weight": torch.ones(2)}, {"step": 3})
         >>> decode(block, "block")
-        Content(tensors={'weight': tensor([1., 1.])}, state={'step': 3})
+        Content(tensors={'weight': tensor([1., 1.])}, state={'step': 3}, schema=2)
     """
     metadata = {
         "format": FORMAT,
@@ -73,8 +75,8 @@ def decode(block: bytes, where: str | os.PathLike[str], advice: str = ADVICE) ->
     Raises:
         ResumeError: as :func:`check_block`.
     """
-    state = check_block(block, where, advice)
-    return Content(safetensors.torch.load(block), state)
+    metadata = _checked_metadata(block, where, advice)
+    return Content(safetensors.torch.load(block), json.loads(metadata["state"]), int(metadata["schema"]))
 
 
 def check_block(block: bytes, where: str | os.PathLike[str], advice: str = ADVICE) -> dict[str, Any]:
@@ -83,13 +85,7 @@ def check_block(block: bytes, where: str | os.PathLike[str], advice: str = ADVIC
     Raises:
         ResumeError: it is empty, truncated, altered by a single bit, of another format, or of a newer schema.
     """
-    end = _LENGTH + int.from_bytes(block[:_LENGTH], "little")
-    if not _LENGTH < end <= len(block):
-        raise ResumeError(f"{where} {_described(block)}: {advice}")
-    _check_seal(block, end, where, advice)
-    metadata = json.loads(block[_LENGTH:end]).get("__metadata__", {})
-    _check_schema(metadata, where, advice)
-    state: dict[str, Any] = json.loads(metadata["state"])
+    state: dict[str, Any] = json.loads(_checked_metadata(block, where, advice)["state"])
     return state
 
 
@@ -139,6 +135,16 @@ def load_json(path: str | os.PathLike[str], advice: str = ADVICE) -> dict[str, A
     values: dict[str, Any] = json.loads(content)
     _check_schema(values, path, advice)
     return {name: value for name, value in values.items() if name not in ("format", "schema", "sha256")}
+
+
+def _checked_metadata(block: bytes, where: str | os.PathLike[str], advice: str) -> dict[str, str]:
+    end = _LENGTH + int.from_bytes(block[:_LENGTH], "little")
+    if not _LENGTH < end <= len(block):
+        raise ResumeError(f"{where} {_described(block)}: {advice}")
+    _check_seal(block, end, where, advice)
+    metadata: dict[str, str] = json.loads(block[_LENGTH:end]).get("__metadata__", {})
+    _check_schema(metadata, where, advice)
+    return metadata
 
 
 def _read(path: str | os.PathLike[str], advice: str) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from maxent_ray.runtime.checkpoint import ADVICE, decode, encode
+from maxent_ray.runtime.upgrades import upgraded
 
 _MODEL, _OPTIMIZER = "model.", "optimizer."
 
@@ -33,7 +34,7 @@ def encode_state(state: Mapping[str, Any]) -> bytes:
 
 
 def decode_state(block: bytes, where: str | os.PathLike[str], advice: str = ADVICE) -> dict[str, Any]:
-    """Read a worker's state back, on the CPU.
+    """Read a worker's state back, on the CPU; one of an older schema is brought to today's form.
 
     Args:
         block: What :func:`encode_state` made.
@@ -43,14 +44,15 @@ def decode_state(block: bytes, where: str | os.PathLike[str], advice: str = ADVI
     Raises:
         ResumeError: the block is damaged, or of a newer schema.
     """
-    tensors, state = decode(block, where, advice)
+    tensors, state, schema = decode(block, where, advice)
     model = {name.removeprefix(_MODEL): each for name, each in tensors.items() if name.startswith(_MODEL)}
     model.update({name: model[same] for name, same in state["tied"].items()})
     optimizer: dict[int, dict[str, Tensor]] = {}
     for name in sorted(name for name in tensors if name.startswith(_OPTIMIZER)):
         index, _, moment = name.removeprefix(_OPTIMIZER).partition(".")
         optimizer.setdefault(int(index), {})[moment] = tensors[name]
-    return {"step": state["step"], "model": model, "optimizer": optimizer, "controller": state["controller"]}
+    controller = upgraded(state["controller"], schema)
+    return {"step": state["step"], "model": model, "optimizer": optimizer, "controller": controller}
 
 
 def _without_ties(model: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:

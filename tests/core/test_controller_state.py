@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from maxent_ray.core.actuators import Block, Watch
 from maxent_ray.core.controller_state import Coefficients, ControllerState, Decision, Reason
 from maxent_ray.core.decoupling import Authority, Decoupling
 from maxent_ray.core.kl_filter import KlFilter
 from maxent_ray.core.meta_gradient import RunningSensitivity, SensitivityTrack
+from maxent_ray.core.saturation import Standing
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.core.trend import Trend
+from maxent_ray.core.window import Watch
 from maxent_ray.errors import InvalidReportError
 
 STATE = ControllerState(
@@ -30,13 +31,12 @@ STATE = ControllerState(
     sensitivities=SensitivityTrack(RunningSensitivity(-3.5, 0.7, 12), RunningSensitivity(-8.25, -1 / 3, 11)),
     decoupling=Decoupling(Authority(-3.2, -2.1, 7), KlFilter(level=0.05, push=1 / 3, measurements=11), step=11),
     window=BatchStatistics(groups=24, tokens=1234, policy_kl_sum=61.7, kl_beta_sum=-2.5),
-    saturated=4,
     tau_watch=Watch(
         settings=2**32 - 1,
-        errors=Trend(7, -1 / 3, 2 / 3, 1 / 7),
-        pushed=-1,
-        first_log=-690.7,
-        earlier=Block(20, 0.25, 1e-4, -1.2),
+        errors=Trend(7, -1 / 3, 2 / 3, 1 / 7, -1 / 9),
+        logs=Trend(7, -690.7),
+        standing=Standing(-1, 3),
+        infeasible=1,
         said={"saturated": 31, "stuck": 19},
     ),
     reasons={"updated": 8, "interval": 4},

@@ -94,7 +94,7 @@ def test_a_state_is_a_mapping_with_its_own_keys(index: int) -> None:
             "version is 1152921504606846976; it must be a whole number >= 0 and <= 9.0072e+15",
         ),
         ("step", -2, "step is -2; it must be a whole number >= -1"),
-        ("saturated", -1, "saturated is -1; it must be a whole number >= 0"),
+        ("tau_watch/errors/count", -1, "tau_watch.errors.count is -1; it must be a whole number >= 0"),
         ("reasons/updated", -8, "reasons.updated is -8; it must be a whole number >= 0"),
         ("reasons/bored", 1, "reasons is 'bored'; it must be one of updated, clipped, "),
         ("tau_rule/step.updates", -1.0, "tau_rule.step.updates is -1.0; it must be a finite number >= 0"),

@@ -29,9 +29,22 @@ def test_it_is_least_squares(count: int) -> None:
     assert trend.slope_error == pytest.approx(np.sqrt(covariance[0, 0]), rel=1e-9)
 
 
+@pytest.mark.parametrize("count", [4, 5, 20, 57])
+def test_its_curvature_is_that_of_the_parabola_of_least_squares(count: int) -> None:
+    rng = random.Random(count)
+    numbers = [rng.gauss(3.0, 1.0) - 0.1 * index + 0.03 * index**2 for index in range(count)]
+    trend = trend_of(numbers)
+    (half, _, _), residuals, *_ = np.polyfit(range(count), numbers, 2, full=True)
+    spread = sum(((index - (count - 1) / 2) ** 2 - (count**2 - 1) / 12) ** 2 for index in range(count))
+    assert trend.curvature == pytest.approx(2 * half, rel=1e-7)
+    assert trend.curvature_error == pytest.approx(2 * np.sqrt(residuals[0] / (count - 3) / spread), rel=1e-6)
+
+
 def test_too_few_numbers_are_sure_of_nothing() -> None:
     assert not trend_of([5.0]).is_off_zero
     assert not trend_of([5.0, 4.0]).reaches_zero_within(100)
+    assert trend_of([5.0, 4.0]).curvature == 0.0
+    assert trend_of([5.0, 4.0, 9.0]).curvature_error == np.inf
 
 
 def test_off_zero_means_three_standard_errors() -> None:

@@ -289,7 +289,6 @@ PLACES: dict[str, Place] = {
     **in_state("beta", no_number(NEGATIVE)),
     **in_state("version", no_count()),
     **in_state("step", no_count(least=-1)),
-    **in_state("saturated", no_count()),
     **{f"{place}*": wrong for name in _PARTS for place, wrong in in_state(name, weird("dict", drawn=SCALARS)).items()},
     "state.reasons.because*": Place(
         "because", lambda good, bad: replace(good, state={**OLD, "reasons": {"because": bad}}), weird(drawn=SCALARS)

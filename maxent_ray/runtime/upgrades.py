@@ -1,0 +1,41 @@
+"""Client states of older checkpoints, brought to today's form: one function for each schema that changed them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from maxent_ray.core.reading import to_plain
+from maxent_ray.core.window import Watch
+from maxent_ray.runtime.checkpoint import SCHEMA
+
+
+def upgraded(client_state: Mapping[str, Any], schema: int) -> Mapping[str, Any]:
+    """What ``state_dict`` of a client gives today, from what it gave under an older schema.
+
+    Args:
+        client_state: Of a checkpoint that was found to be whole.
+        schema: That of the checkpoint, at most today's.
+
+    Example:
+        >>> upgraded({"state": {}, "answered": []}, SCHEMA)
+        {'state': {}, 'answered': []}
+    """
+    for older in range(schema, SCHEMA):
+        client_state = _FROM[older](client_state)
+    return client_state
+
+
+def _watch_windows(client_state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Schema 1 watched the coefficients in blocks, and counted updates at a bound in the state itself.
+
+    The watch begins anew; what was said before is not said again.
+    """
+    state = {name: value for name, value in client_state["state"].items() if name != "saturated"}
+    for name in ("tau_watch", "beta_watch"):
+        state[name] = {**to_plain(Watch()), **{kept: state[name][kept] for kept in ("settings", "said")}}
+    return {**client_state, "state": state}
+
+
+_FROM: Mapping[int, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {1: _watch_windows}
+"""Schema → what makes the next one of it."""
