@@ -20,6 +20,8 @@ def ray_cluster() -> Iterator[None]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("RAY_worker_niceness", "0")  # by default workers get what any neighbour leaves of a core
+        patch.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # for nodes that a cloud takes back: none here
         ray.init(
             address="local",
             num_cpus=4,
