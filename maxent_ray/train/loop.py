@@ -21,8 +21,9 @@ from maxent_ray.records import mend
 from maxent_ray.runtime.actor import get_or_create
 from maxent_ray.runtime.connecting import NAMESPACE
 from maxent_ray.train.checkpoints import prepare_checkpoints, remove_leftovers
+from maxent_ray.train.job import TrainJob
 from maxent_ray.train.rank import reporters, round_policy
-from maxent_ray.train.rank_loop import TrainJob, train_rank
+from maxent_ray.train.rank_loop import train_rank
 from maxent_ray.train.recording import FILES, ROWS, Follower, Listener, RecordReports
 from maxent_ray.train.resources import ask_for_gpus, check_resources
 from maxent_ray.train.run_folder import CHECKPOINTS, POLICY, RunInterrupted, open_run_folder, own_folder

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ import ray.train
 import ray.train.torch
 from ray.train import collective
 
-from maxent_ray.config import ExperimentConfig
 from maxent_ray.policy import save_policy
 from maxent_ray.train.checkpoints import STATE, advice, read_checkpoint, write_checkpoint
 from maxent_ray.train.evaluation import HeldOutMetrics
+from maxent_ray.train.job import TrainJob as TrainJob
 from maxent_ray.train.rank import RankProcess, RankSpec
 from maxent_ray.train.run_folder import POLICY
 from maxent_ray.train.worker import objective_label
@@ -24,20 +23,6 @@ STEPS_PER_REPORT = 5
 """At most: rows appear, and a crash loses no more of them than this."""
 _UPLOAD = ray.train.CheckpointUploadMode.NO_UPLOAD
 """A checkpoint is in its place when it is reported."""
-
-
-@dataclass(frozen=True)
-class TrainJob:
-    """One run, as its ranks get it."""
-
-    config: ExperimentConfig
-    run_id: str
-    """Names the run's controller."""
-    name: str
-    """Names the run in its records."""
-    folder: Path
-    """``results/<name>``, absolute: ranks have another working directory."""
-    use_gpu: bool
 
 
 def train_rank(settings: dict[str, TrainJob]) -> None:

@@ -74,6 +74,7 @@ def test_a_short_run_is_seen() -> None:
     assert chaos_verdict.judge(logs, ROUNDS, lag=1).rounds == 5
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_nothing_is_lost_in_a_short_soak(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -6,10 +6,11 @@ import os
 import pickle
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import ray
@@ -188,12 +189,11 @@ def test_a_refusal_crosses_as_our_own_error_and_pickles(ray_cluster: None, run_i
 
 
 class Mortal:
-    """One of four ranks, in a process of its own that can be killed or stopped."""
+    """One of four ranks, in a process of its own that can be killed or stopped; it joins one run after the other."""
 
-    def __init__(self, run_id: str, rank: int, policy: RoundPolicy) -> None:
+    def join(self, run_id: str, rank: int, policy: RoundPolicy) -> int:
+        """Its process."""
         self.client = connect(run_id, rank, 4, ANALYTIC, options=replace(PATIENT, rounds=policy))
-
-    def pid(self) -> int:
         return os.getpid()
 
     def train(self, start: int, stop: int) -> list[Coefficients]:
@@ -203,56 +203,83 @@ class Mortal:
         return self.client.coefficients(step)
 
 
-def start_mortals(run_id: str, policy: RoundPolicy) -> tuple[Any, list[Any]]:
+def new_mortal() -> Any:
+    return ray.remote(Mortal).options(num_cpus=0).remote()
+
+
+@pytest.fixture(scope="module")
+def mortals(ray_cluster: None) -> Iterator[list[Any]]:
+    """Processes that load all libraries once; who gives one up puts another in its place."""
+    processes = [new_mortal() for _ in range(4)]
+    yield processes
+    for process in processes:
+        ray.kill(process)
+
+
+class Group(NamedTuple):
+    """A controller and four ranks that have trained three steps, one of which is to be gone."""
+
+    controller: Any
+    ranks: list[Any]
+    victim: int
+    pid: int
+
+
+@contextmanager
+def mortal_group(run_id: str, policy: RoundPolicy, victim: int, mortals: list[Any]) -> Iterator[Group]:
     controller = get_or_create(run_id, ANALYTIC, 4, NAMESPACE, policy=policy)  # held here: no rank takes it along
-    ranks = [ray.remote(Mortal).options(num_cpus=0).remote(run_id, rank, policy) for rank in range(4)]
-    ray.get([rank.pid.remote() for rank in ranks], timeout=120)  # all are up before the first round's time runs
-    ray.get([rank.train.remote(0, 3) for rank in ranks], timeout=120)
-    return controller, ranks
+    joining = [mortal.join.remote(run_id, rank, policy) for rank, mortal in enumerate(mortals)]
+    pids = ray.get(joining, timeout=120)  # all are up before the first round's time runs
+    ray.get([mortal.train.remote(0, 3) for mortal in mortals], timeout=120)
+    try:
+        yield Group(controller, list(mortals), victim, pids[victim])
+    finally:
+        ray.kill(mortals[victim])
+        mortals[victim] = new_mortal()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "hangs"])
-def test_a_quorum_goes_on_together_when_a_rank_is_gone(ray_cluster: None, run_id: str, fault: signal.Signals) -> None:
+def test_a_quorum_goes_on_together_when_a_rank_is_gone(
+    mortals: list[Any], run_id: str, fault: signal.Signals
+) -> None:
     policy = RoundPolicy("quorum", timeout_s=5.0, quorum_fraction=0.75)
-    controller, ranks = start_mortals(run_id, policy)
-    victim = ray.get(ranks[2].pid.remote())
-    os.kill(victim, fault)
-    rest = [ranks[rank] for rank in (0, 1, 3)]
-    seen = ray.get([rank.train.remote(3, 20) for rank in rest], timeout=120)
-    ray.get([rank.ask.remote(20) for rank in rest], timeout=120)
-    assert seen[0] == seen[1] == seen[2]
-    assert len({coefficients.tau for coefficients in seen[0]}) > 10  # the controller moved on
-    counters = ray.get(controller.counters.remote())
-    assert counters["quorum_rounds"] >= 16
-    if fault == signal.SIGSTOP:
-        os.kill(victim, signal.SIGCONT)  # late, it gets what the others trained with, and changes nothing
-        state = ray.get(controller.state.remote())
-        late = ray.get(ranks[2].train.remote(3, 6), timeout=120)
-        assert late == seen[0][:3]
-        assert ray.get(controller.state.remote()) == state
-        assert ray.get(controller.counters.remote())["late"] >= 2
+    with mortal_group(run_id, policy, 2, mortals) as (controller, ranks, victim, pid):
+        os.kill(pid, fault)
+        rest = [ranks[rank] for rank in (0, 1, 3)]
+        seen = ray.get([rank.train.remote(3, 20) for rank in rest], timeout=120)
+        ray.get([rank.ask.remote(20) for rank in rest], timeout=120)
+        assert seen[0] == seen[1] == seen[2]
+        assert len({coefficients.tau for coefficients in seen[0]}) > 10  # the controller moved on
+        counters = ray.get(controller.counters.remote())
+        assert counters["quorum_rounds"] >= 16
+        if fault == signal.SIGSTOP:
+            os.kill(pid, signal.SIGCONT)  # late, it gets what the others trained with, and changes nothing
+            state = ray.get(controller.state.remote())
+            late = ray.get(ranks[victim].train.remote(3, 6), timeout=120)
+            assert late == seen[0][:3]
+            assert ray.get(controller.state.remote()) == state
+            assert ray.get(controller.counters.remote())["late"] >= 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "hangs"])
 def test_waiting_ends_with_the_name_of_the_missing_rank(
-    ray_cluster: None, run_id: str, fault: signal.Signals
+    mortals: list[Any], run_id: str, fault: signal.Signals
 ) -> None:
-    controller, ranks = start_mortals(run_id, RoundPolicy(timeout_s=5.0))
-    victim = ray.get(ranks[1].pid.remote())
-    os.kill(victim, fault)
-    rest = [ranks[rank] for rank in (0, 2, 3)]
-    for rank in [rank.train.remote(3, 5) for rank in rest]:
-        with pytest.raises(RoundTimeoutError, match="no report from rank 1 of 4"):
-            ray.get(rank, timeout=120)
-    assert ray.get(controller.state.remote())["version"] == 3  # nothing was decided without it
-    if fault == signal.SIGSTOP:
-        os.kill(victim, signal.SIGCONT)
-        awake = ranks[1].train.remote(3, 4)
-        after = ray.get([rank.ask.remote(4) for rank in rest], timeout=120)
-        ray.get(awake, timeout=120)
-        assert after == [hand_loop(ANALYTIC, range(4), 4)[-1].coefficients(4)] * 3
+    with mortal_group(run_id, RoundPolicy(timeout_s=5.0), 1, mortals) as (controller, ranks, victim, pid):
+        os.kill(pid, fault)
+        rest = [ranks[rank] for rank in (0, 2, 3)]
+        for rank in [rank.train.remote(3, 5) for rank in rest]:
+            with pytest.raises(RoundTimeoutError, match="no report from rank 1 of 4"):
+                ray.get(rank, timeout=120)
+        assert ray.get(controller.state.remote())["version"] == 3  # nothing was decided without it
+        if fault == signal.SIGSTOP:
+            os.kill(pid, signal.SIGCONT)
+            awake = ranks[victim].train.remote(3, 4)
+            after = ray.get([rank.ask.remote(4) for rank in rest], timeout=120)
+            ray.get(awake, timeout=120)
+            assert after == [hand_loop(ANALYTIC, range(4), 4)[-1].coefficients(4)] * 3
 
 
 @pytest.mark.slow

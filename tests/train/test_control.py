@@ -12,7 +12,7 @@ from maxent_ray.config_loading import load_config
 from maxent_ray.train.local import LocalRun, run_local
 from maxent_ray.train.rank import RankProcess, RankSpec
 
-SHORT = ["grpo.prompts_per_step=12", "evaluation.prompts=32", "weighting.controller_meta.hypergradient_groups=3"]
+SHORT = ["grpo.prompts_per_step=12", "evaluation.prompts=4", "weighting.controller_meta.hypergradient_groups=3"]
 
 
 def run(*overrides: str) -> LocalRun:

@@ -19,9 +19,10 @@ from maxent_ray.records import read_lines
 from maxent_ray.train import loop
 from maxent_ray.train.evaluation import HeldOutMetrics
 from maxent_ray.train.held_out import evaluate_policy
+from maxent_ray.train.job import TrainJob
 from maxent_ray.train.loop import TrainingResult, run_training
 from maxent_ray.train.rank import RankProcess
-from maxent_ray.train.rank_loop import TrainJob, train_rank
+from maxent_ray.train.rank_loop import train_rank
 from maxent_ray.tune.recording import read_rows
 from tests.train.faults import wait_until
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def exploit(
     trainable: type[tune.Trainable], donor: dict[str, Any], recipient: dict[str, Any], perturbed: Any, folder: Path
 ) -> tuple[Any, Any]:
     """What Tune does with reused actors: both train, the recipient is reset to new settings, then restored."""
-    first, second = trainable(config=donor), trainable(config=recipient)
+    with ThreadPoolExecutor() as pool:  # their workers load libraries at the same time
+        first, second = pool.map(trainable, (donor, recipient))
     first.train()
     second.train()
     first.save(str(folder))

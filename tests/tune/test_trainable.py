@@ -10,8 +10,6 @@ import pytest
 from maxent_ray.config import TuneSettings
 from maxent_ray.config_loading import load_config
 from maxent_ray.errors import RecordingError, ResumeError
-from maxent_ray.train.group import WorkerGroup
-from maxent_ray.train.row import StepRow
 from maxent_ray.tune.trainable import PROGRESS, STATE, PopulationTrial, next_report, worker_bundles
 from maxent_ray.tune.trial_spec import TrialSpec, settings_json
 from tests.tune.toy import ToyTrial
@@ -131,24 +129,3 @@ def test_a_trial_asks_for_its_workers_only() -> None:
     request = PopulationTrial.default_resource_request(spec.to_config())
     assert request.head_cpus == 0.0
     assert request.required_resources == {"CPU": 3.0, "GPU": 2.0}
-
-
-@pytest.mark.ray
-def test_reused_workers_leak_nothing(ray_cluster: None, run_id: str) -> None:
-    """The real workers: after a reset every number is that of new workers, parameters and controller included."""
-    size = ["grpo.prompts_per_step=4", "grpo.group_size=4", "task.held_out_prompts=8", "evaluation.prompts=8"]
-    first = load_config(overrides=[*size, "train.seed=1", "weighting.tau=3", "grpo.learning_rate=0.01"])
-    second = load_config(overrides=[*size, "weighting.controller_meta.method=truncated_backprop"])
-    reused, fresh = WorkerGroup(first, f"{run_id}-a"), WorkerGroup(second, f"{run_id}-b")
-    try:
-        reused.run(2)
-        reused.reset(second, f"{run_id}-c")
-        assert without_times(reused.run(3)) == without_times(fresh.run(3))
-        assert reused.evaluate() == fresh.evaluate()
-    finally:
-        reused.close()
-        fresh.close()
-
-
-def without_times(rows: list[StepRow]) -> list[dict[str, Any]]:
-    return [{k: v for k, v in row.to_dict().items() if not k.startswith("seconds")} for row in rows]

@@ -1,0 +1,26 @@
+"""What a run on Ray Train is told.
+
+In a module of its own, without models: Ray Train's controller, a process that trains nothing, unpickles it too, and
+would otherwise load transformers at every start of a run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from maxent_ray.config import ExperimentConfig
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """One run, as its ranks get it."""
+
+    config: ExperimentConfig
+    run_id: str
+    """Names the run's controller."""
+    name: str
+    """Names the run in its records."""
+    folder: Path
+    """``results/<name>``, absolute: ranks have another working directory."""
+    use_gpu: bool
