@@ -14,7 +14,7 @@ from ray.train import collective
 from maxent_ray.policy import save_policy
 from maxent_ray.train.checkpoints import STATE, advice, read_checkpoint, write_checkpoint
 from maxent_ray.train.evaluation import HeldOutMetrics
-from maxent_ray.train.job import TrainJob as TrainJob
+from maxent_ray.train.job import TrainJob
 from maxent_ray.train.rank import RankProcess, RankSpec
 from maxent_ray.train.run_folder import POLICY
 from maxent_ray.train.worker import objective_label

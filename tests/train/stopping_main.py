@@ -8,8 +8,9 @@ from typing import Any
 
 from maxent_ray.cli import main
 from maxent_ray.train import loop
+from maxent_ray.train.job import TrainJob
 from maxent_ray.train.rank import RankProcess
-from maxent_ray.train.rank_loop import TrainJob, train_rank
+from maxent_ray.train.rank_loop import train_rank
 
 STOP_AT = int(sys.argv.pop(1))
 

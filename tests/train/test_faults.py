@@ -26,9 +26,10 @@ from maxent_ray.runtime.connecting import NAMESPACE
 from maxent_ray.runtime.driver_lock import driver_lock
 from maxent_ray.train import loop
 from maxent_ray.train.checkpoints import STATE, prepare_checkpoints
+from maxent_ray.train.job import TrainJob
 from maxent_ray.train.loop import run_training
 from maxent_ray.train.rank import RankProcess
-from maxent_ray.train.rank_loop import TrainJob, train_rank
+from maxent_ray.train.rank_loop import train_rank
 from maxent_ray.train.run_folder import CHECKPOINTS, POLICY
 from tests.conftest import ROOT
 from tests.train.faults import (
