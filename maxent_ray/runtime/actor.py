@@ -10,6 +10,7 @@ from typing import Any
 import ray
 
 from maxent_ray.core.controller_config import ControllerConfig
+from maxent_ray.core.controller_state import ControllerState
 from maxent_ray.core.field_kinds import shown
 from maxent_ray.errors import ConfigError, ControllerUnavailableError
 from maxent_ray.runtime.metrics import ControllerMetrics
@@ -47,10 +48,12 @@ class ControllerActor:
 
     async def report(self, report: Report) -> Answer:
         """Take one rank's report and wait for its round."""
-        service, version = self._service, self._service.state.version
+        service, before = self._service, self._service.state
         _check_run(report, service.run_id)
-        answer = service.report(report)
-        self._spread(service, version)
+        try:
+            answer = service.report(report)
+        finally:  # a report may show which rounds nobody need wait for, and be refused itself
+            self._spread(service, before)
         deadline = time.monotonic() + service.policy.timeout_s
         while answer is None:
             answer = await self._wait(service, report, deadline)
@@ -62,11 +65,11 @@ class ControllerActor:
             async with asyncio.timeout(deadline - time.monotonic()):
                 await self._changed.wait()
         except TimeoutError:
-            version = service.state.version
+            before = service.state
             try:
                 return service.time_out(report.step)
             finally:
-                self._spread(service, version)
+                self._spread(service, before)
                 self._metrics.publish_counters(service.counters())
         if self._service is not service or service.generation != report.generation:
             raise ControllerUnavailableError(
@@ -74,11 +77,11 @@ class ControllerActor:
             )
         return service.answer(report.step)
 
-    def _spread(self, service: ControllerService, version: int) -> None:
-        """Tell metrics and waiting ranks about the rounds that were decided since ``version``."""
-        if service.state.version == version:
+    def _spread(self, service: ControllerService, before: ControllerState) -> None:
+        """Tell metrics and waiting ranks what came after a state."""
+        if service.state is before:
             return
-        for decision in service.decisions(version):
+        for decision in service.decisions(before.version):
             self._metrics.publish(decision)
         self._metrics.publish_counters(service.counters())
         self._wake()

@@ -24,11 +24,11 @@ from maxent_ray.runtime.decision_log import DecisionLog
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.runtime.outage import decide_alone
 from maxent_ray.runtime.protocol import Answer, Report, StateLoad
-from maxent_ray.runtime.report_check import check_gradients, check_statistics
+from maxent_ray.runtime.report_check import MOST_ANSWERED, check_gradients, check_statistics
 from maxent_ray.runtime.transport import Transport
 
 ANSWERED_ROUNDS = 2
-"""Rounds whose outcome is kept: what lag 1 needs."""
+"""Rounds whose outcome is kept: what lag 1 needs. In an outage more are, for ranks that come after."""
 
 _INSTEAD = {"hold": "coefficients are held", "local": "this rank steps a copy on its own statistics"}
 
@@ -235,7 +235,7 @@ class ControllerClient:
             if self.rank == 0:
                 announce(answer.decision, logger)
         self._answered[step] = replace(answer.coefficients, step=step)
-        while len(self._answered) > ANSWERED_ROUNDS:
+        while len(self._answered) > (MOST_ANSWERED if self._in_outage else ANSWERED_ROUNDS):
             forgotten, _ = self._answered.popitem(last=False)
             self._decided_alone.pop(forgotten, None)
 

@@ -12,9 +12,9 @@ from maxent_ray.runtime.protocol import Answer, Report
 def decide_alone(controller: Controller, state: ControllerState, report: Report, *, use_statistics: bool) -> Answer:
     """Close the round of a report without the controller.
 
-    Holding moves nothing but the step and the version, so ranks that hold the same round still agree, and the
-    controller goes on from there when it is back. A local step uses this rank's statistics only: ranks may
-    differ until the controller is back.
+    Holding moves nothing but the step and the version, so ranks that hold the same round still agree. When the
+    controller is back it goes on from there, unless it has decided more meanwhile. A local step uses this rank's
+    statistics only: ranks may differ until the controller is back.
 
     Args:
         controller: The client's own copy.

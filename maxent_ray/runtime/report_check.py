@@ -20,7 +20,7 @@ from maxent_ray.errors import InvalidReportError
 from maxent_ray.runtime.protocol import Report, StateLoad
 
 MOST_ANSWERED = 16
-"""Rounds that a rank may tell the outcome of; it keeps two."""
+"""Rounds that a rank may tell the outcome of."""
 LONGEST_RUN_ID = 200
 LONGEST_REASON = 2000
 """Characters of the reason why a report is void."""

@@ -78,7 +78,7 @@ class OpenRounds:
         self._reports: dict[int, dict[int, Report]] = {}
         self._absent: set[int] = set()
         self._gone_on: dict[int, int] = {}
-        """Rank → the last step that it decided alone: what it has not reported until there it never will."""
+        """Rank → the last step that it is past: what it has not reported until there it never will."""
 
     def add(self, report: Report) -> bool:
         """Take a report; False if its rank had reported this step before."""
@@ -102,7 +102,7 @@ class OpenRounds:
         return [rank for rank in range(self.world_size) if rank not in self._reports.get(step, {})]
 
     def went_on(self, rank: int, step: int) -> None:
-        """A rank goes on behind ``step``, having decided alone what it has not reported."""
+        """A rank is past ``step``: what it has not reported until there, it was told or has decided alone."""
         self._gone_on[rank] = max(step, self._gone_on.get(rank, step))
 
     def gone_on(self, step: int) -> list[int]:
@@ -123,7 +123,7 @@ class OpenRounds:
         missing = self.missing(step)
         if self.policy.kind == "wait" or self.world_size - len(missing) < self.policy.needed(self.world_size):
             return False
-        self._absent.update(missing)
+        self._absent.update(set(missing) - set(self.gone_on(step)))
         return True
 
     def drop_until(self, step: int) -> None:

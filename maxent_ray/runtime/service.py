@@ -16,6 +16,7 @@ from maxent_ray.core.controller_state import ControllerState, Decision, Reason
 from maxent_ray.errors import ConfigError, InvalidReportError, RoundTimeoutError
 from maxent_ray.runtime.admission import MOST_ALONE, Place, check_place, check_rank
 from maxent_ray.runtime.closed_rounds import ClosedRounds
+from maxent_ray.runtime.loads import Loads
 from maxent_ray.runtime.merging import merge_reports
 from maxent_ray.runtime.outage import pass_over
 from maxent_ray.runtime.protocol import Answer, Report, StateLoad
@@ -31,7 +32,7 @@ class ControllerService:
         config: The controller's settings.
         world_size: Ranks whose reports make a round.
         policy: What happens to rounds that ranks are missing from.
-        state: A state to go on from; without one, the newest state that a report carries is adopted.
+        state: A state to go on from; without one, that with the most decided rounds that a report carries is adopted.
         generation: Where generations begin; above an earlier service's, its late reports are refused.
 
     Raises:
@@ -70,9 +71,7 @@ class ControllerService:
         self._closed = ClosedRounds()
         self._counts: Counter[str] = Counter()
         self._unreachable: dict[int, int] = {}
-        self._generation = generation
-        self._began_with = self._state
-        self._loaded: dict[int, str] = {}  # rank → token, of the ranks that have loaded this generation
+        self._loads = Loads(self._state, generation)
 
     @property
     def state(self) -> ControllerState:
@@ -87,7 +86,7 @@ class ControllerService:
     @property
     def generation(self) -> int:
         """How often a state was loaded. Reports of an earlier generation are refused."""
-        return self._generation
+        return self._loads.generation
 
     @property
     def next_step(self) -> int:
@@ -114,8 +113,9 @@ class ControllerService:
         except InvalidReportError:
             self._counts["rejected"] += 1
             raise
-        if report.generation > self._generation:
-            self._take_over(report, carried)
+        if report.generation > self.generation:  # this service is a restarted one
+            self._loads.take_over(report.generation, report.rank, self._controller.adopt(carried))
+            self._drop_rounds(report.world_size)
         self._unreachable[report.rank] = report.unreachable_steps
         self._catch_up(report, carried)
         if report.step < self.next_step:
@@ -151,9 +151,9 @@ class ControllerService:
         answer = self._closed.answer(step, self._told)
         if answer is None:
             raise InvalidReportError(
-                f"run {self.run_id!r}: nobody remembers what the round of step {step} decided; the controller was "
-                f"restarted since, and decided through step {self._state.step}. Load the controller's state to go on "
-                f"from step {self.next_step}"
+                f"run {self.run_id!r}: nobody remembers what the round of step {step} came to; the controller was "
+                f"restarted since, or another rank went on alone, and it is at step {self._state.step}. Every rank "
+                f"must load one rank's state_dict() to go on from step {self.next_step}"
             )
         return answer
 
@@ -170,21 +170,19 @@ class ControllerService:
             InvalidReportError: the state is malformed. The state of the service is unchanged.
         """
         state = self._controller.adopt(check_load(load))
-        if load.token and self._loaded.get(load.rank) == load.token:
-            return self._generation
-        joins = load.rank not in self._loaded and load.world_size in (None, self.world_size)
-        if joins and self._loaded and state == self._began_with:
-            self._loaded[load.rank] = load.token
-            return self._generation
         world_size = self.world_size if load.world_size is None else load.world_size
+        if self._loads.is_repeated(load):
+            return self.generation
+        if world_size == self.world_size and self._loads.joins(load, state, self._state):
+            self._loads.join(load)
+            return self.generation
         check_rank(load.rank, world_size)
-        self._begin(max(load.generation, self._generation) + 1, world_size)
-        self._loaded = {load.rank: load.token}
-        self._began_with = state
+        self._loads.begin(load, state)
+        self._drop_rounds(world_size)
         self._go_to(state)
         self._closed.back_to(state.version)
         self._closed.remember(load.answered, self.next_step)
-        return self._generation
+        return self.generation
 
     def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
         """The last decisions, oldest first: those that led to a version above ``since_version``."""
@@ -209,27 +207,17 @@ class ControllerService:
             "reasons": dict(self._state.reasons),
         }
 
-    def _begin(self, generation: int, world_size: int | None) -> None:
-        """Start a generation, with as many ranks as the first of them says; all open rounds are dropped."""
-        self._generation = generation
+    def _drop_rounds(self, world_size: int | None) -> None:
+        """All open rounds are void, and closed ones may be decided anew: a load has begun, for so many ranks."""
         self._open = OpenRounds(world_size or self.world_size, self.policy)
         self._closed.forget_answers()
-
-    def _take_over(self, report: Report, carried: ControllerState) -> None:
-        """This service is a restarted one, and the report knows of loads that it does not.
-
-        A rank that has still to take part in the last of them joins it.
-        """
-        self._begin(report.generation, report.world_size)
-        self._loaded = {report.rank: ""}
-        self._began_with = max(self._controller.adopt(carried), self._state, key=lambda state: state.decided)
 
     def _go_to(self, state: ControllerState) -> None:
         self._state = state
         self._told = state.to_dict()
 
     def _admit(self, report: Report, carried: ControllerState) -> None:
-        check_place(report, carried, Place(self.run_id, self.world_size, self._generation, self._state))
+        check_place(report, carried, Place(self.run_id, self.world_size, self.generation, self._state))
         check_sensitivity(report, self.config)
 
     def _carried_state(self, report: Report) -> ControllerState:
@@ -239,19 +227,18 @@ class ControllerService:
         return state_of(report) or self._state
 
     def _catch_up(self, report: Report, carried: ControllerState) -> None:
-        """Learn what a rank's state shows: rounds that this service has lost, or that the rank went on without.
+        """Learn what a rank's state shows: rounds that this service has lost, and rounds that the rank held.
 
         What a rank held does not outrank what was decided, however many rounds it held.
         """
-        ahead = carried.step - self._state.step
-        if carried.decided > self._state.decided or ahead > MOST_ALONE:
+        self._open.went_on(report.rank, carried.step)
+        if carried.decided > self._state.decided or carried.step > self._state.step + MOST_ALONE:
             self._counts["adopted"] += 1
             self._go_to(self._controller.adopt(carried))
+            self._closed.back_to(self._state.version)
             self._closed.remember(report.answered, self.next_step)
             self._open.drop_until(self._state.step)
-        elif ahead > 0:
-            self._open.went_on(report.rank, carried.step)
-            self._close_finished()
+        self._close_finished()
 
     def _answer_closed(self, report: Report) -> Answer | None:
         self._open.heard_from(report.rank)

@@ -76,7 +76,7 @@ def everything(service: ControllerService) -> tuple[Any, ...]:
     open_rounds = {step: service._open.reports(step) for step in range(STEPS + 8)}
     closed = (dict(service._closed._answers), dict(service._closed._without))
     waiting = (set(service._open._absent), dict(service._open._gone_on))
-    inner = (waiting, set(service._loaded), dict(service._unreachable), service.generation)
+    inner = (waiting, dict(service._loads._tokens), dict(service._unreachable), service.generation)
     return service.state, counters, open_rounds, closed, service.decisions(), service.world_size, inner
 
 

@@ -420,6 +420,20 @@ def test_local_steps_a_copy_on_the_ranks_own_statistics() -> None:
     assert client.counters()["local_steps"] == 4
 
 
+def test_in_an_outage_a_rank_remembers_what_it_decided_for_those_who_come_after() -> None:
+    """Sixteen rounds at most, and two again when the controller is back."""
+    client, transport = flaky(retries=0)
+    train(client, range(3))
+    transport.failures = 1_000
+    train(client, range(3, 9))
+    assert list(client._answered) == list(range(0, 8))
+    train(client, range(9, 30))
+    assert list(client._answered) == list(range(13, 29))
+    transport.failures = 0
+    train(client, range(30, 33))
+    assert list(client._answered) == [30, 31]
+
+
 def test_raise_raises_until_the_controller_is_back() -> None:
     client, transport = flaky(when_unreachable="raise", retries=2)
     train(client, range(2))

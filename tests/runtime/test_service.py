@@ -75,7 +75,7 @@ def test_late_reports_get_what_their_round_decided_or_an_error_but_never_somethi
     assert service.report(report(0, 1)).coefficients == states[2].coefficients(1)  # by the log
     assert service.state == states[-1]
     restarted = ControllerService("run", ANALYTIC, 1, state=states[-1])  # remembers nothing of it
-    message = r"nobody remembers what the round of step 1 decided.*through step 17\. Load .* to go on from step 18"
+    message = r"nobody remembers what the round of step 1 came to.*at step 17\. Every rank.* to go on from step 18"
     with pytest.raises(InvalidReportError, match=message):
         restarted.report(report(0, 1))
     assert restarted.state == states[-1]
@@ -216,15 +216,59 @@ def test_a_round_is_waited_for_that_its_rank_has_reported_before_it_went_on() ->
     assert service.counters()["lost_rounds"] == 0
 
 
+@pytest.mark.parametrize("held", [1, 2, 3])
 @pytest.mark.parametrize("first", [0, 1])
-def test_a_restarted_service_takes_the_decided_state_whoever_comes_first(first: int) -> None:
-    """Rank 0 has the answer of round 3; rank 1 lost it and held. Both have seen four rounds."""
+def test_a_restarted_service_takes_the_decided_state_whoever_comes_first(first: int, held: int) -> None:
+    """Rank 0 has the answer of round 3; rank 1 lost it, held this and maybe more rounds, and waits for nothing."""
     states = hand_loop(ANALYTIC, range(2), 5)
     restarted = ControllerService("run", ANALYTIC, 2)
-    known = {0: states[4], 1: alone(states[3], 1)}
+    away = alone(states[3], held)
+    told = {
+        0: report(0, 4, state=states[4].to_dict(), answered=(states[4].coefficients(3),)),
+        1: report(1, 3 + held, state=away.to_dict(), answered=(replace(states[3].coefficients(3), version=4),)),
+    }
     for rank in (first, 1 - first):
-        restarted.report(report(rank, 4, state=known[rank].to_dict()))
-    assert restarted.state == states[5]
+        restarted.report(told[rank])
+    assert restarted.answer(3).coefficients == states[4].coefficients(3)  # not what rank 1 made of it
+    expected = alone(states[4], held - 1)
+    assert restarted.counters()["lost_rounds"] == held - 1
+    for step in range(5, 4 + held):
+        restarted.report(report(0, step))
+    merged = merge(measured(0, 3 + held), measured(1, 3 + held))
+    assert restarted.state == Controller(ANALYTIC).step(expected, merged)[0]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_rank_that_is_behind_one_that_held_gets_what_that_held(first: int) -> None:
+    """Both know round 3; rank 1 held 4 to 6 while rank 0 was at step 4, and the service restarts."""
+    states = hand_loop(ANALYTIC, range(2), 4)
+    restarted = ControllerService("run", ANALYTIC, 2)
+    away = alone(states[4], 3)
+    outcomes = tuple(replace(away.coefficients(step), version=step + 1) for step in range(2, 7))
+    told = {
+        0: report(0, 4, state=states[4].to_dict(), answered=(states[4].coefficients(3),)),
+        1: report(1, 7, state=away.to_dict(), answered=outcomes),
+    }
+    answers = {rank: restarted.report(told[rank]) for rank in (first, 1 - first)}
+    known = restarted.answer(4) if answers[0] is None else answers[0]
+    assert known.coefficients == replace(states[4].coefficients(4), version=5)
+
+
+def test_under_a_quorum_a_rank_that_held_is_not_taken_for_absent() -> None:
+    states = hand_loop(ANALYTIC, range(4), 4)
+    service = ControllerService("run", ANALYTIC, 4, policy=RoundPolicy("quorum"))
+    run_rounds(service, range(4))
+    for rank in (0, 3):
+        service.report(report(rank, 4))
+    service.report(report(1, 5, state=alone(states[4], 1).to_dict()))
+    service.time_out(4)  # rank 2 hangs
+    for rank in (0, 3):
+        service.report(report(rank, 5))
+        service.report(report(rank, 6))
+    assert service.answer(5) is not None
+    assert service.answer(6) is None  # rank 1 is on its way
+    service.report(report(1, 6))
+    assert service.answer(6).decision["events"][-1] == "without.rank_2"
 
 
 def test_a_long_time_alone_costs_no_decided_round_and_cannot_stop_the_service() -> None:
@@ -337,6 +381,23 @@ def test_a_crash_between_two_ranks_loads_throws_neither_out() -> None:
     assert restarted.load_state(StateLoad(1, loaded, generation=6, token="b")) == 7
     assert restarted.report(report(1, 3, generation=7)).coefficients == states[4].coefficients(3)
     assert restarted.load_state(StateLoad(0, loaded, generation=7, token="a")) == 8  # a load of its own
+
+
+def test_after_a_restart_every_new_attempt_rolls_back() -> None:
+    """The rank that reported first was not the one that loads first; no attempt may meet where the last one was."""
+    states = hand_loop(ANALYTIC, range(2), 3)
+    restarted = ControllerService("run", ANALYTIC, 2)
+    for rank, step in itertools.product((1, 0), range(3)):
+        restarted.report(report(rank, step, generation=1, state=states[0].to_dict()))
+    assert restarted.state == states[3]
+    for generation in (2, 3, 4):
+        known = {"generation": generation - 1, "token": f"attempt {generation}"}
+        loads = [StateLoad(rank, states[0].to_dict(), **known) for rank in range(2)]
+        assert [restarted.load_state(load) for load in loads] == [generation] * 2
+        assert restarted.state == states[0]
+        for step, rank in itertools.product(range(3), range(2)):
+            restarted.report(report(rank, step, generation=generation))
+        assert restarted.state == states[3]
 
 
 def test_gradients_are_a_token_weighted_mean_over_all_ranks() -> None:

@@ -12,7 +12,8 @@ from maxent_ray.train.job import TrainJob
 from maxent_ray.train.rank import RankProcess
 from maxent_ray.train.rank_loop import train_rank
 
-STOP_AT = int(sys.argv.pop(1))
+STOP_AT = 0
+"""The step; set by the program below, and carried to the ranks with the function that reads it."""
 
 
 def stopping_rank(settings: dict[str, TrainJob]) -> None:
@@ -29,5 +30,6 @@ def stopping_rank(settings: dict[str, TrainJob]) -> None:
 
 
 if __name__ == "__main__":
+    STOP_AT = int(sys.argv.pop(1))
     loop.train_rank = stopping_rank
     main()
