@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import NamedTuple
 
-from maxent_ray.core import decoupling, meta_gradient, update_rules
-from maxent_ray.core.controller_config import ControllerConfig, Gains
+from maxent_ray.core import decoupling, meta_gradient
+from maxent_ray.core.coefficient_rules import build_rule
+from maxent_ray.core.controller_config import ControllerConfig
 from maxent_ray.core.controller_state import ControllerState, Decision, Reason
 from maxent_ray.core.objectives import (
     ControllerGradients,
@@ -61,8 +62,8 @@ class Controller:
     def __init__(self, config: ControllerConfig) -> None:
         self.config = config
         self._objective = build_controller_objective(None, SimpleNamespace(controller_meta=_meta_view(config)))
-        self._tau_rule = _build_rule(config, "tau")
-        self._beta_rule = _build_rule(config, "beta")
+        self._tau_rule = build_rule(config, "tau")
+        self._beta_rule = build_rule(config, "beta")
         self._actuators = {name: config.actuator(name) for name in ("tau", "beta")}
 
     def init(self) -> ControllerState:
@@ -327,35 +328,3 @@ def _meta_view(config: ControllerConfig) -> SimpleNamespace | None:
     return SimpleNamespace(
         enabled=True, method=config.objective, truncation_steps=config.truncation_steps, fallback=config.fallback
     )
-
-
-def _build_rule(config: ControllerConfig, name: str) -> UpdateRule:
-    """clip → ema → dead band → step → project, from the settings of one coefficient."""
-    if config.is_decoupled:  # it steps by itself, inside its own trust region: what it proposes is taken as it is
-        bounds = {"project": update_rules.project(*config.bounds(name))} if config.moves(name) else {}
-        return update_rules.chain(step=update_rules.sgd(1.0, space="log"), **bounds)
-    is_tau = name == "tau"
-    clip = config.tau_grad_clip if is_tau else config.beta_grad_clip
-    parts: dict[str, UpdateRule] = {}
-    if clip is not None:
-        parts["clip"] = update_rules.clip(clip)
-    if config.ema_decay > 0:
-        parts["ema"] = update_rules.ema(config.ema_decay)
-    if config.dead_band > 0:
-        parts["deadband"] = update_rules.deadband(config.dead_band)
-    parts["step"] = _step_rule(config, config.gains(name))
-    if config.moves(name):
-        parts["project"] = update_rules.project(*config.bounds(name))
-    return update_rules.anti_windup(update_rules.chain(**parts))
-
-
-def _step_rule(config: ControllerConfig, gains: Gains) -> UpdateRule:
-    match config.optimizer:
-        case "sgd":
-            return update_rules.sgd(gains.integral, space=config.space)
-        case "adam":
-            return update_rules.adam(gains.integral, space=config.space)
-        case "newton":
-            return update_rules.newton(damping=1e-2, learning_rate=gains.integral, max_step=0.5, space=config.space)
-        case "pi":
-            return update_rules.proportional_integral(gains.proportional, gains.integral, space=config.space)

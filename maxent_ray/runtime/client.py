@@ -14,17 +14,18 @@ from maxent_ray.core.controller import Controller
 from maxent_ray.core.controller_config import ControllerConfig
 from maxent_ray.core.controller_state import Coefficients, ControllerState
 from maxent_ray.core.objectives import ControllerGradients
-from maxent_ray.core.reading import first_problem, read_dataclass
+from maxent_ray.core.reading import read_dataclass
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import ControllerUnavailableError, InvalidReportError, RoundTimeoutError
 from maxent_ray.runtime.agreement import Proposal, RankAgreement
 from maxent_ray.runtime.alarms import announce
 from maxent_ray.runtime.closed_rounds import HISTORY_ROUNDS
 from maxent_ray.runtime.decision_log import DecisionLog
+from maxent_ray.runtime.measurement import usable
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.runtime.outage import decide_alone
 from maxent_ray.runtime.protocol import Answer, Report, StateLoad
-from maxent_ray.runtime.report_check import MOST_ANSWERED, check_gradients, check_statistics
+from maxent_ray.runtime.report_check import MOST_ANSWERED
 from maxent_ray.runtime.transport import Transport
 
 ANSWERED_ROUNDS = 2
@@ -129,15 +130,20 @@ class ControllerClient:
         """
         if step in self._pending or step in self._answered:
             return
-        divergence = _divergence(self.rank, step, gradients)
-        refusal = _refusal(self.rank, step, statistics, None if divergence else gradients)
-        void = str(refusal or divergence)
-        measured = (BatchStatistics(), None) if void else (statistics, gradients)
-        report = Report(self.run_id, self.rank, step, *measured, unreachable_steps=self._unreachable, void=void)
+        measured = usable(self.rank, step, statistics, gradients)
+        report = Report(
+            self.run_id,
+            self.rank,
+            step,
+            measured.statistics,
+            measured.gradients,
+            unreachable_steps=self._unreachable,
+            void=measured.void,
+        )
         prepared = self._transport.prepare(report)
         self._pending[step] = _Pending(prepared, self._submit(prepared))
-        if refusal is not None:
-            raise refusal
+        if measured.refusal is not None:
+            raise measured.refusal
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a checkpoint needs, ready for JSON; waits for the answers of all reports sent.
@@ -344,26 +350,6 @@ class ControllerClient:
     def _within_bounds(self, state: ControllerState, known: Coefficients) -> Coefficients:
         allowed = self._controller.adopt(replace(state, tau=known.tau, beta=known.beta))
         return replace(known, tau=allowed.tau, beta=allowed.beta)
-
-
-def _refusal(
-    rank: int, step: int, statistics: BatchStatistics, gradients: ControllerGradients | None
-) -> InvalidReportError | None:
-    """What is wrong with a report of the caller's making."""
-    try:
-        check_statistics(rank, step, statistics)
-        check_gradients(rank, step, gradients)
-    except InvalidReportError as error:
-        return error
-    return None
-
-
-def _divergence(rank: int, step: int, gradients: ControllerGradients | None) -> str:
-    """Which number of an unroll left all bounds, empty when none did."""
-    if type(gradients) is not ControllerGradients:
-        return ""
-    problem = first_problem(gradients, f"rank {rank}, step {step}: gradients")
-    return str(problem.error()) if problem is not None and type(problem.value) is float else ""
 
 
 def _before_first_round(state: ControllerState) -> OrderedDict[int, Coefficients]:
