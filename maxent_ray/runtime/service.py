@@ -232,6 +232,8 @@ class ControllerService:
         What a rank held does not outrank what was decided, however many rounds it held.
         """
         self._open.went_on(report.rank, carried.step)
+        if carried is self._state:
+            return
         if carried.decided > self._state.decided or carried.step > self._state.step + MOST_ALONE:
             self._counts["adopted"] += 1
             self._go_to(self._controller.adopt(carried))

@@ -238,6 +238,18 @@ def test_a_restarted_service_takes_the_decided_state_whoever_comes_first(first: 
     assert restarted.state == Controller(ANALYTIC).step(expected, merged)[0]
 
 
+def test_all_ranks_that_held_alike_are_done_without_when_another_knows_better() -> None:
+    """Ranks 1 and 2 held rounds 3 and 4; the restarted service has taken their state when rank 0 comes."""
+    states = hand_loop(ANALYTIC, range(3), 4)
+    restarted = ControllerService("run", ANALYTIC, 3)
+    away = alone(states[3], 2).to_dict()
+    for rank in (1, 2):
+        assert restarted.report(report(rank, 5, state=away)) is None
+    assert restarted.report(report(0, 4, state=states[4].to_dict())).coefficients.tau == states[4].tau
+    assert restarted.report(report(0, 5)).coefficients.version == 6
+    assert restarted.counters()["lost_rounds"] == 1
+
+
 @pytest.mark.parametrize("first", [0, 1])
 def test_a_rank_that_is_behind_one_that_held_gets_what_that_held(first: int) -> None:
     """Both know round 3; rank 1 held 4 to 6 while rank 0 was at step 4, and the service restarts."""
