@@ -5,17 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-import resource
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from maxent_ray.errors import RecordingError
-from maxent_ray.records import append, mend
+from maxent_ray.records import append
 from maxent_ray.runtime.atomic import write_atomic
 from maxent_ray.write_errors import writing
+from tests.conftest import ROOT
 
 NOBODY = 65534
 Write = Callable[[Path], None]
@@ -25,36 +28,54 @@ WRITERS: dict[str, Write] = {
 }
 
 
-@contextmanager
-def without_rights(folder: Path) -> Iterator[None]:
-    """As a user who may look into the folder and not write."""
-    folder.chmod(0o555)
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-        folder.chmod(0o755)
+# What holds for a whole process is done to one that runs nothing else.
+WITHOUT_RIGHTS = f"""
+import os, sys
+from pathlib import Path
+from maxent_ray.errors import RecordingError
+from tests.test_write_errors import WRITERS
+
+if os.geteuid() == 0:
+    os.seteuid({NOBODY})
+try:
+    WRITERS[sys.argv[1]](Path(sys.argv[2]))
+except RecordingError as refused:
+    print(refused)
+"""
+WITHOUT_ROOM = """
+import resource, sys
+from pathlib import Path
+from maxent_ray.records import mend
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+mend(Path(sys.argv[1]))
+"""
+
+
+def run(program: str, *arguments: str | Path) -> str:
+    """What it prints; any error that it does not catch is one of the test."""
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.strip()
 
 
 @pytest.fixture
-def readable(tmp_path: Path) -> Path:
-    """A folder in which other users may look around."""
-    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)
-    return tmp_path
+def locked() -> Iterator[Path]:
+    """A folder that other users may look into, and nobody may write to."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o555)
+    yield folder
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
-def test_a_folder_without_rights_is_not_mistaken_for_a_full_disk(write: Write, readable: Path) -> None:
-    path = readable / "rows.jsonl"
-    with without_rights(readable), pytest.raises(RecordingError) as refused:
-        write(path)
-    told = str(refused.value)
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_folder_without_rights_is_not_mistaken_for_a_full_disk(writer: str, locked: Path) -> None:
+    path = locked / "rows.jsonl"
+    told = run(WITHOUT_RIGHTS, writer, path)
     assert told.startswith(f"cannot write {path}: Permission denied. ")
-    assert f"; see that {readable} may be written to (its rights, and that it is not mounted read-only)" in told
+    assert f"; see that {locked} may be written to (its rights, and that it is not mounted read-only)" in told
     assert told.endswith(", then go on with --resume.") and "room" not in told
 
 
@@ -110,10 +131,5 @@ def test_cutting_off_half_a_line_writes_nothing_anew(tmp_path: Path) -> None:
     """On a disk without room for the file itself; written anew, its rows would be lost."""
     path, rows = tmp_path / "rows.jsonl", b'{"step": 0}\n' * 1000
     path.write_bytes(rows + b'{"st')
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    try:
-        mend(path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    run(WITHOUT_ROOM, path)
     assert path.read_bytes() == rows

@@ -23,8 +23,13 @@ def check_is_new(folder: Path) -> None:
     """Make sure that a new run does not write into the folder of another.
 
     Raises:
-        ResumeError: the folder exists.
+        ResumeError: the folder exists, with a run in it or without one, as a driver leaves it that is killed at once.
     """
+    if folder.exists() and not (folder / CONFIG).is_file():
+        raise ResumeError(
+            f"{folder} exists and holds no run (it has no {CONFIG}): its start was cut off, or it is something else. "
+            "Remove it, if nothing in it is needed, or choose another --name"
+        )
     if folder.exists():
         raise ResumeError(f"{folder} exists: go on with it (--resume {folder}) or choose another --name")
 
@@ -35,8 +40,14 @@ def check_has_run(folder: Path) -> None:
     Raises:
         ResumeError: the folder holds none.
     """
-    if not (folder / CONFIG).is_file():
-        raise ResumeError(f"cannot resume {folder}: it has no {CONFIG}; give the folder of a result")
+    if (folder / CONFIG).is_file():
+        return
+    if folder.exists():
+        raise ResumeError(
+            f"cannot resume {folder}: it holds no run (it has no {CONFIG}). Give the folder of a result; if this one's "
+            "start was cut off, remove it and start without --resume"
+        )
+    raise ResumeError(f"cannot resume {folder}: there is no such folder; give the folder of a result")
 
 
 @contextmanager

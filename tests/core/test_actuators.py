@@ -16,8 +16,8 @@ from maxent_ray.core.actuators import watch
 from maxent_ray.core.alarms import Alarm, AlarmKind, stuck
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.core.controller_state import ControllerState, Decision
-from maxent_ray.core.saturation import Standing
+from maxent_ray.core.controller_state import ControllerState, Decision, Reason
+from maxent_ray.core.saturation import MOST_BLOCKS, Standing, Stay
 from maxent_ray.core.statistics import BatchStatistics, batch_statistics
 from maxent_ray.core.trend import Trend
 from maxent_ray.core.weighting import group_weights, listwise_q, weight_entropy, weight_kl
@@ -357,6 +357,50 @@ def test_a_loop_that_works_hears_nothing(start: float, seed: int) -> None:
     assert all(decision.tau > 0 for decision in run(config, plant, 1))
 
 
+def sine(middle: float, period: int) -> Callable[[int], float]:
+    return lambda step: middle + 0.3 * math.sin(2 * math.pi * step / period)
+
+
+SWINGS: dict[str, tuple[Callable[[int], float], str]] = {
+    "period 50": (sine(0.5, 50), "upper"),
+    "period 120": (sine(0.5, 120), "upper"),
+    "period 300": (sine(0.5, 300), "upper"),
+    "below the target": (sine(-0.5, 120), "lower"),
+    "a falling sawtooth": (lambda step: 1.0 - 0.7 * (step % 200) / 200, "upper"),
+    "a rising sawtooth": (lambda step: 0.3 + 0.7 * (step % 200) / 200, "upper"),
+}
+
+
+@pytest.mark.parametrize(("error", "side"), SWINGS.values(), ids=SWINGS)
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_an_error_that_swings_and_never_ends_is_found_once(
+    error: Callable[[int], float], side: str, noise: float
+) -> None:
+    """Its windows begin anew at every turn; five horizons at the bound and the way there are 2600 updates."""
+    draw = random.Random(0)
+    decisions = list(
+        run(BETA_ONLY, lambda state: kl_of(0.05 * (1 + error(state.step)) * math.exp(draw.gauss(0, noise))), 4000)
+    )
+    (alarm,) = [(decision.step, alarm) for decision in decisions for alarm in decision.alarms]
+    assert alarm[0] < 2600
+    assert (alarm[1].kind, alarm[1].coefficient) == (AlarmKind.SATURATED, "beta")
+    assert f"has been at its {side} bound" in alarm[1].message
+    held_back = [each for each in decisions[alarm[0] :] if "beta.projected" in " ".join(each.events)]
+    assert len(held_back) > 100
+    assert {each.reason for each in held_back} == {Reason.INFEASIBLE_TARGET}
+
+
+def test_what_was_found_of_a_swing_is_over_when_the_coefficient_leaves_its_bound() -> None:
+    def swings_and_turns(state: ControllerState) -> BatchStatistics:
+        return kl_of(0.05 * (1 + sine(0.5 if state.step < 2600 else -0.5, 120)(state.step)))
+
+    decisions = list(run(BETA_ONLY, swings_and_turns, 2700))
+    assert decisions[2600].reason is Reason.INFEASIBLE_TARGET
+    assert decisions[-1].reason is not Reason.INFEASIBLE_TARGET
+    memory = LAST[0].beta_watch
+    assert (memory.standing.side, memory.stay.blocks, memory.stay.beyond, memory.infeasible) == (-1, 0, 0, 0)
+
+
 def test_alarms_are_part_of_the_decision_and_ready_for_json() -> None:
     decisions = list(run(BETA_ONLY, lambda state: kl_of(0.2), 40))
     (written,) = json.loads(json.dumps(decisions[30].to_dict()))["alarms"]
@@ -379,6 +423,7 @@ def test_a_memory_that_fits_no_series_stops_no_step() -> None:
             errors=trend(count),
             logs=trend(rng.choice((count, 0, 5))),
             standing=Standing(rng.choice((-1, 0, 1)), 3),
+            stay=Stay(rng.choice((0, 4, MOST_BLOCKS)), trend(count), rng.choice((-746.0, 231.0)), rng.choice(numbers)),
             outside=trend(19),
         )
         state = replace(controller.init(), beta_watch=memory)

@@ -15,7 +15,7 @@ from maxent_ray.core.controller_state import Coefficients, ControllerState, Deci
 from maxent_ray.core.decoupling import Authority, Decoupling
 from maxent_ray.core.kl_filter import KlFilter
 from maxent_ray.core.meta_gradient import RunningSensitivity, SensitivityTrack
-from maxent_ray.core.saturation import Standing
+from maxent_ray.core.saturation import Standing, Stay
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.core.trend import Trend
 from maxent_ray.core.window import Watch
@@ -36,6 +36,7 @@ STATE = ControllerState(
         errors=Trend(7, -1 / 3, 2 / 3, 1 / 7, -1 / 9),
         logs=Trend(7, -690.7),
         standing=Standing(-1, 3),
+        stay=Stay(5, Trend(2, 1 / 3, 1 / 7, 0.1), -4.6, -0.2, 1),
         infeasible=1,
         said={"saturated": 31, "stuck": 19},
     ),

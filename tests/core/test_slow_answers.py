@@ -1,4 +1,4 @@
-"""A policy that answers over a hundred steps is healthy: nothing is said about it."""
+"""A policy that answers over a hundred steps, or over a whole horizon, is healthy: nothing is said about it."""
 
 from __future__ import annotations
 
@@ -26,3 +26,37 @@ def test_a_slow_answer_is_an_answer(steps_to_answer: int, start: float) -> None:
             said += [alarm.kind for alarm in decision.alarms]
         assert said == []
         assert kl == pytest.approx(0.05, rel=0.15)
+
+
+@pytest.mark.parametrize(("lag", "noise"), [(500, 0.0), (400, 0.02), (400, 0.18)])
+@pytest.mark.parametrize("start", [0.0, 2.0, 21.0])
+def test_a_lag_of_a_horizon_that_ends_at_its_target_is_waited_for_at_the_bound(
+    start: float, lag: int, noise: float
+) -> None:
+    """From far off, β waits at the bound that it began at for as long as five to ten horizons take."""
+    bounds = {"beta_min": 0.1} if start < 1 else {"beta_max": 0.1}
+    controller, draw = Controller(ControllerConfig(group_size=8, target_kl=0.05, beta=0.1, **bounds)), random.Random(0)
+    state, ratio, at_bound = controller.init(), start, 0
+    for _ in range(5000):
+        ratio += (1.0 - ratio) / lag
+        measured = 0.05 * ratio * math.exp(draw.gauss(0, noise))
+        state, decision = controller.step(state, BatchStatistics(groups=1, tokens=1, policy_kl_sum=measured))
+        assert decision.alarms == ()
+        at_bound += state.beta_watch.standing.side != 0
+    assert at_bound > 3000 or noise > 0
+
+
+@pytest.mark.parametrize("orders", [1, 2])
+def test_a_loop_that_reaches_its_target_after_a_long_stay_at_the_bound_hears_nothing(orders: int) -> None:
+    """What the policy settles at moves to the target behind lags of 500 updates in all, and β answers from there on."""
+    config = ControllerConfig(group_size=8, target_kl=0.05, beta=0.1, beta_min=0.1, beta_max=10.0)
+    controller, draw = Controller(config), random.Random(1)
+    state, lags = controller.init(), [0.0] * orders
+    for _ in range(4000):
+        inflow = 1.1 * (state.beta / 0.1) ** -0.5
+        for index in range(orders):
+            lags[index] += (inflow - lags[index]) * orders / 500
+            inflow = lags[index]
+        measured = 0.05 * lags[-1] * math.exp(draw.gauss(0, 0.05))
+        state, decision = controller.step(state, BatchStatistics(groups=1, tokens=1, policy_kl_sum=measured))
+        assert decision.alarms == ()

@@ -363,6 +363,9 @@ def test_what_cannot_work_is_said_before_anything_starts(ray_cluster: None, tmp_
     with pytest.raises(ResumeError, match=r"cannot resume .*toy"):
         compare(small(), tmp_path, resume=True)
     (tmp_path / "toy").mkdir()
+    with pytest.raises(ResumeError, match=r"exists and holds no run.*Remove it.*another --name"):
+        compare(small(), tmp_path)
+    (tmp_path / "toy" / "config.yaml").touch()
     with pytest.raises(ResumeError, match=r"exists.*--resume .*another --name"):
         compare(small(), tmp_path)
 

@@ -1,0 +1,50 @@
+"""A folder that a killed driver left behind: whichever way it is started next, the message says how to go on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from maxent_ray.errors import ResumeError
+from maxent_ray.runtime.driver_lock import LOCK
+from maxent_ray.train.run_folder import CONFIG, own_folder
+
+
+@pytest.fixture(params=[True, False], ids=["after the lock", "before the lock"])
+def cut_off(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """What is there when a driver is killed between making its folder and writing its settings."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    if request.param:
+        (folder / LOCK).write_text("1 node\n")
+    return folder
+
+
+def test_a_folder_without_a_run_is_to_be_removed(cut_off: Path) -> None:
+    no_run = rf"{re.escape(str(cut_off))} exists and holds no run \(it has no config.yaml\).*Remove it.*another --name$"
+    with pytest.raises(ResumeError, match=no_run):
+        own_folder(cut_off, resume=False).__enter__()
+    with pytest.raises(ResumeError, match=r"it holds no run .*remove it and start without --resume$"):
+        own_folder(cut_off, resume=True).__enter__()
+    (cut_off / LOCK).unlink(missing_ok=True)
+    cut_off.rmdir()
+    with own_folder(cut_off, resume=False):  # as both said
+        pass
+
+
+def test_a_folder_with_a_run_is_to_be_resumed(cut_off: Path) -> None:
+    (cut_off / CONFIG).touch()
+    with pytest.raises(ResumeError, match=rf"exists: go on with it \(--resume {re.escape(str(cut_off))}\) or choose"):
+        own_folder(cut_off, resume=False).__enter__()
+    with own_folder(cut_off, resume=True):
+        pass
+
+
+def test_a_name_that_is_mistyped_is_told_from_a_folder_without_a_run(tmp_path: Path) -> None:
+    with pytest.raises(ResumeError, match=r"there is no such folder; give the folder of a result$"):
+        own_folder(tmp_path / "rum", resume=True).__enter__()
+    (tmp_path / "file").touch()
+    with pytest.raises(ResumeError, match="file exists and holds no run"):
+        own_folder(tmp_path / "file", resume=False).__enter__()
