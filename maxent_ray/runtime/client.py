@@ -150,7 +150,7 @@ class ControllerClient:
 
         Loaded after step s, later coefficients are those of the uninterrupted run, whatever the lag.
         """
-        self._settle(max(self._pending, default=-1))
+        self._settle_all()
         return {
             "state": self._state.to_dict(),
             "answered": [asdict(known) for known in self._answered.values()],
@@ -159,6 +159,7 @@ class ControllerClient:
     def load_state_dict(self, values: Mapping[str, Any]) -> None:
         """Go on from a checkpoint or a clone's state; every rank loads the same before its next report.
 
+        All ranks are connected before the first of them loads: one that comes later would begin a load of its own.
         State comes from ``values``, settings stay this client's own: τ and β are brought inside its bounds.
 
         Raises:
@@ -230,6 +231,18 @@ class ControllerClient:
             del self._pending[step]
             self._take(step, answer)
             self._agree(step)
+
+    def _settle_all(self) -> None:
+        """Take the answers of all reports.
+
+        No later report will tell a controller that restarts now what the last one did not know yet when it was sent:
+        the answers of those before it. So it is sent again with them.
+        """
+        last, before = max(self._pending, default=-1), self._state
+        self._settle(last - 1)
+        if self._state is not before and last in self._pending:
+            self._pending[last].handle = self._submit(self._pending[last].report)
+        self._settle(last)
 
     def _take(self, step: int, answer: Answer) -> None:
         state = ControllerState.from_dict(answer.state)

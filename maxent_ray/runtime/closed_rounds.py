@@ -47,11 +47,10 @@ class ClosedRounds:
             self._without.pop(forgotten, None)
 
     def remember(self, answered: Sequence[Coefficients], until: int) -> None:
-        """Keep what rounds before the step ``until`` came to, as a rank tells it; what was decided here stands."""
-        for told in sorted(answered, key=lambda coefficients: coefficients.step):
-            known = self._answers.get(told.step)
-            if told.step < until and (known is None or known.decision is None):
-                self.close(Answer(told, {}, None))
+        """Keep what rounds before the step ``until`` came to, as a rank tells it; what is known already stands."""
+        for known in sorted(answered, key=lambda coefficients: coefficients.step):
+            if known.step not in self._answers and known.step < until:
+                self.close(Answer(known, {}, None))
 
     def answer(self, step: int, told: Mapping[str, Any]) -> Answer | None:
         """A round's answer, None where nothing remembers it.
@@ -79,8 +78,5 @@ class ClosedRounds:
         self._without.clear()
 
     def back_to(self, version: int) -> None:
-        """Take back what came to a version above this one."""
+        """Take back the decisions above a version."""
         self.decisions = DecisionLog(self.decisions.until(version))
-        for step in [step for step, known in self._answers.items() if known.coefficients.version > version]:
-            del self._answers[step]
-            self._without.pop(step, None)

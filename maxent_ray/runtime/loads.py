@@ -16,11 +16,11 @@ class Loads:
     Example:
         >>> state = ControllerState(tau=0.3, beta=0.1)
         >>> loads = Loads(state)
-        >>> first, second = (StateLoad(rank, state.to_dict()) for rank in range(2))
-        >>> loads.joins(first, state, state)
+        >>> first, second = (StateLoad(rank, state.to_dict(), generation=0) for rank in range(2))
+        >>> loads.joins(first, state)
         False
         >>> loads.begin(first, state)
-        >>> loads.generation, loads.joins(second, state, state)
+        >>> loads.generation, loads.joins(second, state)
         (1, True)
     """
 
@@ -28,26 +28,23 @@ class Loads:
         self.generation = generation
         self._began_with = state
         self._tokens: dict[int, str] = {}  # rank → token, of the ranks that have done their part
-        self._was_taken_over = False
 
     def is_repeated(self, load: StateLoad) -> bool:
         """Whether a rank sends its part again, because the answer was lost."""
         return bool(load.token) and self._tokens.get(load.rank) == load.token
 
-    def joins(self, load: StateLoad, state: ControllerState, current: ControllerState) -> bool:
+    def joins(self, load: StateLoad, state: ControllerState) -> bool:
         """Whether this is a rank's part of the last load, or else a new one.
 
-        A restarted service does not know who had done it before. There a rank joins that has not heard of the load,
-        and only while nothing was decided since: to roll back then is to stay.
+        A rank that has heard of the last load asks for another: also one of which this service, restarted meanwhile,
+        does not know that it had done its part.
 
         Args:
             load: Of a world of the same size.
             state: What it asks for, inside the run's bounds.
-            current: Where the service is.
         """
-        if not self._tokens or load.rank in self._tokens or state != self._began_with:
-            return False
-        return not self._was_taken_over or (load.generation < self.generation and state == current)
+        is_new_here = bool(self._tokens) and load.rank not in self._tokens
+        return is_new_here and load.generation < self.generation and state == self._began_with
 
     def join(self, load: StateLoad) -> None:
         """A rank has done its part."""
@@ -58,11 +55,9 @@ class Loads:
         self.generation = max(load.generation, self.generation) + 1
         self._began_with = state
         self._tokens = {load.rank: load.token}
-        self._was_taken_over = False
 
     def take_over(self, generation: int, rank: int, state: ControllerState) -> None:
         """This service has restarted; a rank reports of a load that it did not see, with the newest state it knows."""
         self.generation = generation
         self._began_with = state
         self._tokens = {rank: ""}
-        self._was_taken_over = True

@@ -31,6 +31,14 @@ def decide_alone(controller: Controller, state: ControllerState, report: Report,
     return Answer(state.coefficients(report.step), state.to_dict(), decision.to_dict())
 
 
+def held(state: ControllerState, rounds: int) -> ControllerState:
+    """The state after so many rounds that were held: step, version and the count of held rounds move on."""
+    if rounds == 0:
+        return state
+    reasons = {**state.reasons, Reason.STALE.value: state.reasons.get(Reason.STALE, 0) + rounds}
+    return replace(state, step=state.step + rounds, version=state.version + rounds, reasons=reasons)
+
+
 def pass_over(state: ControllerState, reason: Reason, *why: str) -> tuple[ControllerState, Decision]:
     """Close a round with nothing but its step, its version and its reason: τ, β and every average stay."""
     passed = replace(state, step=state.step + 1, version=state.version + 1).count(reason)

@@ -111,20 +111,28 @@ class OpenRounds:
 
     def is_complete(self, step: int) -> bool:
         """Nobody is waited for, and there are reports enough to decide."""
-        waited_for = set(self.missing(step)) - self._absent - set(self.gone_on(step))
-        return not waited_for and len(self._reports.get(step, {})) >= self.policy.needed(self.world_size)
+        return not self._waited_for(step) and self._count(step) >= self.policy.needed(self.world_size)
 
     def is_lost(self, step: int) -> bool:
-        """There will never be reports enough to decide."""
-        return self.world_size - len(self.gone_on(step)) < self.policy.needed(self.world_size)
+        """There will never be reports enough to decide, though there are ranks enough."""
+        needed, gone = self.policy.needed(self.world_size), len(self.gone_on(step))
+        if self.world_size - gone < needed:
+            return True
+        return not self._waited_for(step) and self._count(step) < needed <= self._count(step) + gone
 
     def do_without_missing(self, step: int) -> bool:
         """Stop waiting for the ranks that this round lacks, where the policy allows it; whether it does."""
-        missing = self.missing(step)
-        if self.policy.kind == "wait" or self.world_size - len(missing) < self.policy.needed(self.world_size):
+        absent = set(self.missing(step)) - set(self.gone_on(step))
+        if self.policy.kind == "wait" or self.world_size - len(absent) < self.policy.needed(self.world_size):
             return False
-        self._absent.update(set(missing) - set(self.gone_on(step)))
+        self._absent |= absent
         return True
+
+    def _waited_for(self, step: int) -> set[int]:
+        return set(self.missing(step)) - self._absent - set(self.gone_on(step))
+
+    def _count(self, step: int) -> int:
+        return len(self._reports.get(step, {}))
 
     def drop_until(self, step: int) -> None:
         """Forget the rounds up to ``step``."""

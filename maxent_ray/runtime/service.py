@@ -12,13 +12,13 @@ from typing import Any
 
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.core.controller_state import ControllerState, Decision, Reason
+from maxent_ray.core.controller_state import Coefficients, ControllerState, Decision, Reason
 from maxent_ray.errors import ConfigError, InvalidReportError, RoundTimeoutError
 from maxent_ray.runtime.admission import MOST_ALONE, Place, check_place, check_rank
-from maxent_ray.runtime.closed_rounds import ClosedRounds
+from maxent_ray.runtime.closed_rounds import HISTORY_ROUNDS, ClosedRounds
 from maxent_ray.runtime.loads import Loads
 from maxent_ray.runtime.merging import merge_reports
-from maxent_ray.runtime.outage import pass_over
+from maxent_ray.runtime.outage import held, pass_over
 from maxent_ray.runtime.protocol import Answer, Report, StateLoad
 from maxent_ray.runtime.report_check import check_load, check_report, check_sensitivity, state_of
 from maxent_ray.runtime.rounds import WENT_ON, WITHOUT_RANK, OpenRounds, RoundPolicy
@@ -113,9 +113,8 @@ class ControllerService:
         except InvalidReportError:
             self._counts["rejected"] += 1
             raise
-        if report.generation > self.generation:  # this service is a restarted one
-            self._loads.take_over(report.generation, report.rank, self._controller.adopt(carried))
-            self._drop_rounds(report.world_size)
+        if report.generation > self.generation:
+            self._take_over(report, carried)
         self._unreachable[report.rank] = report.unreachable_steps
         self._catch_up(report, carried)
         if report.step < self.next_step:
@@ -162,6 +161,7 @@ class ControllerService:
 
         Every rank calls it, in any order; the first call of a load takes effect and the others find it done.
         A rank's second call starts a new load, unless it carries the same token: then it is the first, sent again.
+        So does one by a rank that came after the first call: ranks connect before any of them loads.
 
         Returns:
             The generation that the rank's reports carry from now on.
@@ -173,7 +173,7 @@ class ControllerService:
         world_size = self.world_size if load.world_size is None else load.world_size
         if self._loads.is_repeated(load):
             return self.generation
-        if world_size == self.world_size and self._loads.joins(load, state, self._state):
+        if world_size == self.world_size and self._loads.joins(load, state):
             self._loads.join(load)
             return self.generation
         check_rank(load.rank, world_size)
@@ -207,10 +207,21 @@ class ControllerService:
             "reasons": dict(self._state.reasons),
         }
 
-    def _drop_rounds(self, world_size: int | None) -> None:
+    def _drop_rounds(self, world_size: int) -> None:
         """All open rounds are void, and closed ones may be decided anew: a load has begun, for so many ranks."""
-        self._open = OpenRounds(world_size or self.world_size, self.policy)
+        self._open = OpenRounds(world_size, self.policy)
         self._closed.forget_answers()
+        self._unreachable = {rank: steps for rank, steps in self._unreachable.items() if rank < world_size}
+
+    def _take_over(self, report: Report, carried: ControllerState) -> None:
+        """This service has restarted, and all that it knows is of before a load that the report's rank knows of."""
+        self._drop_rounds(report.world_size or self.world_size)
+        self._closed = ClosedRounds()
+        if report.state is not None:
+            self._counts["adopted"] += 1
+            self._go_to(self._controller.adopt(carried))
+            self._closed.remember(report.answered, self.next_step)
+        self._loads.take_over(report.generation, report.rank, self._state)
 
     def _go_to(self, state: ControllerState) -> None:
         self._state = state
@@ -231,16 +242,27 @@ class ControllerService:
 
         What a rank held does not outrank what was decided, however many rounds it held.
         """
+        if report.state is None:
+            return
         self._open.went_on(report.rank, carried.step)
         if carried is self._state:
             return
         if carried.decided > self._state.decided or carried.step > self._state.step + MOST_ALONE:
-            self._counts["adopted"] += 1
-            self._go_to(self._controller.adopt(carried))
-            self._closed.back_to(self._state.version)
-            self._closed.remember(report.answered, self.next_step)
-            self._open.drop_until(self._state.step)
+            self._adopt(carried, report.answered)
         self._close_finished()
+
+    def _adopt(self, carried: ControllerState, answered: Sequence[Coefficients]) -> None:
+        """Go on from a rank's state. Rounds that are closed here stay closed, and what ranks were told of them stands.
+
+        Where the state is of an earlier step, others held the rounds since: so it is held for them, too.
+        """
+        self._counts["adopted"] += 1
+        state = self._controller.adopt(carried)
+        behind = max(self._state.step - state.step, 0)
+        since = [held(state, rounds) for rounds in range(max(behind - HISTORY_ROUNDS, 0) + 1, behind + 1)]
+        self._go_to(held(state, behind))
+        self._closed.remember([*answered, *(passed.coefficients(passed.step) for passed in since)], self.next_step)
+        self._open.drop_until(self._state.step)
 
     def _answer_closed(self, report: Report) -> Answer | None:
         self._open.heard_from(report.rank)

@@ -60,11 +60,13 @@ def _begin(process: RankProcess) -> None:
     """Go on from the newest checkpoint of this run, or from nothing.
 
     A restart must not meet the controller where the former attempt left it, so every attempt loads a state into
-    it, rank 0 first: the controller takes its load for a new one even where the former attempt died in between.
-    With a collective reduction all ranks load at once, and rank 0 alone talks to the controller.
+    it, when all ranks are connected, and rank 0 first: the controller takes its load for a new one even where the
+    former attempt died in between. With a collective reduction all ranks load at once, and rank 0 alone talks to the
+    controller.
     """
     worker = process.worker
     in_turn = worker.config.runtime.reduction == "actor"
+    collective.barrier()
     if in_turn and worker.placement.rank != 0:
         collective.barrier()
     checkpoint = ray.train.get_checkpoint()

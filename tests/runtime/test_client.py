@@ -434,6 +434,23 @@ def test_in_an_outage_a_rank_remembers_what_it_decided_for_those_who_come_after(
     assert list(client._answered) == [30, 31]
 
 
+def test_a_checkpoint_does_not_wait_for_a_round_that_a_restarted_controller_waits_to_hear_of() -> None:
+    """Lag 1: round 2 is decided and its answer on its way when the controller dies; round 3 goes to the new one."""
+    client, transport = flaky(lag=1)
+    train(client, range(3))
+    client.coefficients(3)
+    answered = transport.inner
+    transport.crash()
+    client.report(3, measured(0, 3))
+    # Ray has kept the old one's answer:
+    transport.result = lambda handle, timeout_s: (  # type: ignore[method-assign]
+        (answered if handle[1].step == 2 else transport.inner).result(handle[1], timeout_s)
+    )
+    transport.inner._service.policy = replace(transport.inner._service.policy, timeout_s=5.0)
+    states = hand_loop(ANALYTIC, [0], 4)
+    assert client.state_dict()["state"] == states[4].to_dict()
+
+
 def test_raise_raises_until_the_controller_is_back() -> None:
     client, transport = flaky(when_unreachable="raise", retries=2)
     train(client, range(2))
