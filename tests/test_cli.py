@@ -171,15 +171,23 @@ def test_usage_errors_exit_with_2(arguments: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("command", RUNNING)
 def test_a_folder_that_exists_is_not_overwritten(command: str, tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
+    mine = tmp_path / "mine"
+    mine.mkdir()
     result = run(command, "--results", str(tmp_path), "--name", "mine")
     assert result.exit_code == 2
-    assert f"--resume {tmp_path / 'mine'}" in result.output
+    assert f"{mine} exists and holds no run" in result.output
+    (mine / "config.yaml").touch()
+    result = run(command, "--results", str(tmp_path), "--name", "mine")
+    assert result.exit_code == 2
+    assert f"--resume {mine}" in result.output
 
 
 @pytest.mark.parametrize("command", RUNNING)
 def test_nothing_to_resume_is_said(command: str, tmp_path: Path) -> None:
     result = run(command, "--resume", str(tmp_path / "nothing"))
+    assert result.exit_code == 2
+    assert "there is no such folder" in result.output
+    result = run(command, "--resume", str(tmp_path))
     assert result.exit_code == 2
     assert "config.yaml" in result.output
 

@@ -23,7 +23,7 @@ from maxent_ray.runtime.closed_rounds import HISTORY_ROUNDS
 from maxent_ray.runtime.decision_log import DecisionLog
 from maxent_ray.runtime.measurement import usable
 from maxent_ray.runtime.options import ClientOptions
-from maxent_ray.runtime.outage import decide_alone
+from maxent_ray.runtime.outage import decide_alone, furthest
 from maxent_ray.runtime.protocol import Answer, Report, StateLoad
 from maxent_ray.runtime.report_check import MOST_ANSWERED
 from maxent_ray.runtime.transport import Transport
@@ -246,8 +246,7 @@ class ControllerClient:
 
     def _take(self, step: int, answer: Answer) -> None:
         state = ControllerState.from_dict(answer.state)
-        if (state.decided, state.version) >= (self._state.decided, self._state.version):
-            self._state = state
+        self._state = furthest(state, self._state)
         self._warn_of_past(step, state.step)
         if answer.decision is not None:
             self._decisions.append(dict(answer.decision))

@@ -39,6 +39,12 @@ def held(state: ControllerState, rounds: int) -> ControllerState:
     return replace(state, step=state.step + rounds, version=state.version + rounds, reasons=reasons)
 
 
+def furthest(one: ControllerState, other: ControllerState) -> ControllerState:
+    """Of two states of one run that with more decided rounds, held until where the other one is if that is further."""
+    more, less = (one, other) if (one.decided, one.version) >= (other.decided, other.version) else (other, one)
+    return held(more, max(less.step - more.step, 0))
+
+
 def pass_over(state: ControllerState, reason: Reason, *why: str) -> tuple[ControllerState, Decision]:
     """Close a round with nothing but its step, its version and its reason: τ, β and every average stay."""
     passed = replace(state, step=state.step + 1, version=state.version + 1).count(reason)

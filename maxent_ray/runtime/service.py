@@ -214,13 +214,12 @@ class ControllerService:
         self._unreachable = {rank: steps for rank, steps in self._unreachable.items() if rank < world_size}
 
     def _take_over(self, report: Report, carried: ControllerState) -> None:
-        """This service has restarted, and all that it knows is of before a load that the report's rank knows of."""
+        """This service has restarted, and what it may know is of before a load that the report's rank knows of."""
         self._drop_rounds(report.world_size or self.world_size)
         self._closed = ClosedRounds()
+        self._go_to(self._controller.init())
         if report.state is not None:
-            self._counts["adopted"] += 1
-            self._go_to(self._controller.adopt(carried))
-            self._closed.remember(report.answered, self.next_step)
+            self._adopt(carried, report.answered)
         self._loads.take_over(report.generation, report.rank, self._state)
 
     def _go_to(self, state: ControllerState) -> None:
@@ -259,8 +258,8 @@ class ControllerService:
         self._counts["adopted"] += 1
         state = self._controller.adopt(carried)
         behind = max(self._state.step - state.step, 0)
-        since = [held(state, rounds) for rounds in range(max(behind - HISTORY_ROUNDS, 0) + 1, behind + 1)]
-        self._go_to(held(state, behind))
+        since = [held(state, rounds) for rounds in range(max(behind - HISTORY_ROUNDS + 1, 0), behind + 1)]
+        self._go_to(since[-1])
         self._closed.remember([*answered, *(passed.coefficients(passed.step) for passed in since)], self.next_step)
         self._open.drop_until(self._state.step)
 

@@ -451,6 +451,18 @@ def test_a_checkpoint_does_not_wait_for_a_round_that_a_restarted_controller_wait
     assert client.state_dict()["state"] == states[4].to_dict()
 
 
+def test_a_rank_that_is_told_of_more_decided_rounds_stays_where_it_is() -> None:
+    """It held until step 5; another rank's state has one more round decided, but is of step 2."""
+    client, transport = flaky(retries=0)
+    train(client, range(3))
+    transport.failures = 1_000
+    train(client, range(3, 7))
+    transport.failures = 0
+    known = hand_loop(ANALYTIC, [0], 3)[-1]
+    client._take(6, Answer(known.coefficients(6), known.to_dict(), None))
+    assert (client._state.decided, client._state.step, client._state.tau) == (3, 5, known.tau)
+
+
 def test_raise_raises_until_the_controller_is_back() -> None:
     client, transport = flaky(when_unreachable="raise", retries=2)
     train(client, range(2))
