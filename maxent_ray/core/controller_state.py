@@ -78,9 +78,9 @@ class ControllerState:
         """Rounds that moved the state or might have: all but those that were held while the controller was away."""
         return self.version - self.reasons.get(Reason.STALE, 0)
 
-    def count(self, reason: Reason) -> ControllerState:
-        """The same state with one more decision of ``reason`` on record."""
-        return replace(self, reasons={**self.reasons, reason.value: self.reasons.get(reason.value, 0) + 1})
+    def count(self, reason: Reason, times: int = 1) -> ControllerState:
+        """The same state with so many more decisions of ``reason`` on record."""
+        return replace(self, reasons={**self.reasons, reason.value: self.reasons.get(reason.value, 0) + times})
 
     def coefficients(self, step: int) -> Coefficients:
         """The coefficients that ``step`` trains with."""

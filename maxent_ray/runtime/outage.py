@@ -33,10 +33,7 @@ def decide_alone(controller: Controller, state: ControllerState, report: Report,
 
 def held(state: ControllerState, rounds: int) -> ControllerState:
     """The state after so many rounds that were held: step, version and the count of held rounds move on."""
-    if rounds == 0:
-        return state
-    reasons = {**state.reasons, Reason.STALE.value: state.reasons.get(Reason.STALE, 0) + rounds}
-    return replace(state, step=state.step + rounds, version=state.version + rounds, reasons=reasons)
+    return _passed(state, Reason.STALE, rounds) if rounds else state
 
 
 def furthest(one: ControllerState, other: ControllerState) -> ControllerState:
@@ -47,7 +44,7 @@ def furthest(one: ControllerState, other: ControllerState) -> ControllerState:
 
 def pass_over(state: ControllerState, reason: Reason, *why: str) -> tuple[ControllerState, Decision]:
     """Close a round with nothing but its step, its version and its reason: τ, β and every average stay."""
-    passed = replace(state, step=state.step + 1, version=state.version + 1).count(reason)
+    passed = _passed(state, reason)
     decision = Decision(
         step=passed.step,
         version=passed.version,
@@ -59,3 +56,7 @@ def pass_over(state: ControllerState, reason: Reason, *why: str) -> tuple[Contro
         events=why,
     )
     return passed, decision
+
+
+def _passed(state: ControllerState, reason: Reason, rounds: int = 1) -> ControllerState:
+    return replace(state, step=state.step + rounds, version=state.version + rounds).count(reason, rounds)

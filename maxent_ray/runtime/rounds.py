@@ -79,6 +79,7 @@ class OpenRounds:
         self._absent: set[int] = set()
         self._gone_on: dict[int, int] = {}
         """Rank → the last step that it is past: what it has not reported until there it never will."""
+        self._furthest_gone = -1
 
     def add(self, report: Report) -> bool:
         """Take a report; False if its rank had reported this step before."""
@@ -104,21 +105,25 @@ class OpenRounds:
     def went_on(self, rank: int, step: int) -> None:
         """A rank is past ``step``: what it has not reported until there, it was told or has decided alone."""
         self._gone_on[rank] = max(step, self._gone_on.get(rank, step))
+        self._furthest_gone = max(step, self._furthest_gone)
 
     def gone_on(self, step: int) -> list[int]:
         """Ranks whose reports of a round will not come."""
+        if step > self._furthest_gone:  # as nearly always, and asked at every report
+            return []
         return [rank for rank in self.missing(step) if self._gone_on.get(rank, -1) >= step]
 
     def is_complete(self, step: int) -> bool:
         """Nobody is waited for, and there are reports enough to decide."""
-        return not self._waited_for(step) and self._count(step) >= self.policy.needed(self.world_size)
+        return self._count(step) >= self.policy.needed(self.world_size) and not self._waits(step)
 
     def is_lost(self, step: int) -> bool:
         """There will never be reports enough to decide, though there are ranks enough."""
-        needed, gone = self.policy.needed(self.world_size), len(self.gone_on(step))
-        if self.world_size - gone < needed:
-            return True
-        return not self._waited_for(step) and self._count(step) < needed <= self._count(step) + gone
+        gone = len(self.gone_on(step))
+        if gone == 0:
+            return False
+        needed, count = self.policy.needed(self.world_size), self._count(step)
+        return self.world_size - gone < needed or (count < needed <= count + gone and not self._waits(step))
 
     def do_without_missing(self, step: int) -> bool:
         """Stop waiting for the ranks that this round lacks, where the policy allows it; whether it does."""
@@ -128,8 +133,12 @@ class OpenRounds:
         self._absent |= absent
         return True
 
-    def _waited_for(self, step: int) -> set[int]:
-        return set(self.missing(step)) - self._absent - set(self.gone_on(step))
+    def _waits(self, step: int) -> bool:
+        """Whether there is a rank to wait for."""
+        gone = self.gone_on(step)
+        if self.world_size - self._count(step) > len(self._absent) + len(gone):
+            return True
+        return bool(set(self.missing(step)) - self._absent - set(gone))
 
     def _count(self, step: int) -> int:
         return len(self._reports.get(step, {}))

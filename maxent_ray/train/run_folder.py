@@ -25,13 +25,14 @@ def check_is_new(folder: Path) -> None:
     Raises:
         ResumeError: the folder exists, with a run in it or without one, as a driver leaves it that is killed at once.
     """
-    if folder.exists() and not (folder / CONFIG).is_file():
-        raise ResumeError(
-            f"{folder} exists and holds no run (it has no {CONFIG}): its start was cut off, or it is something else. "
-            "Remove it, if nothing in it is needed, or choose another --name"
-        )
-    if folder.exists():
+    if not folder.exists():
+        return
+    if (folder / CONFIG).is_file():
         raise ResumeError(f"{folder} exists: go on with it (--resume {folder}) or choose another --name")
+    raise ResumeError(
+        f"{folder} exists and holds no run (it has no {CONFIG}): its start was cut off, or it is something else. "
+        "Remove it, if nothing in it is needed, or choose another --name"
+    )
 
 
 def check_has_run(folder: Path) -> None:
