@@ -228,26 +228,41 @@ class WeightingSettings(Section):
         )
 
 
+_FORMER_RUNTIME = {
+    "reduction": ("actor", "ranks always reduce among themselves"),
+    "retries": (6, "the actor is tried again beside the steps, which do not wait for it"),
+    "backoff_s": (0.5, "the actor is tried again beside the steps, which do not wait for it"),
+    "round_policy": ("wait", "a rank that dies or hangs is an error on the others within round_timeout_s"),
+    "quorum_fraction": (0.5, "a rank that dies or hangs is an error on the others within round_timeout_s"),
+    "when_unreachable": ("hold", "no step is held any more: choose decide_locally or raise"),
+}
+"""Settings that there were: what they were by default, as older results have it, and what is so now."""
+
+
 class RuntimeSettings(Section):
     """How workers and the controller talk."""
 
     lag: Literal[0, 1] = 1
     """0 waits for the controller at a step's end; 1 overlaps the call with the next rollout."""
-    reduction: Literal["actor", "collective"] = "actor"
-    timeout_s: Positive = 30.0
-    """Seconds within which a controller that is there answers."""
-    retries: Annotated[int, Field(ge=0)] = 6
-    """Half a minute in all with this backoff: Ray takes a quarter of one to notice that a node is gone."""
-    backoff_s: NonNegative = 0.5
-    """Seconds before the first retry; doubles with each further one."""
-    when_unreachable: Literal["hold", "local", "raise"] = "hold"
-    """After the retries: hold the coefficients, step a copy on the rank's own statistics, or stop."""
-    round_policy: Literal["wait", "quorum"] = "wait"
-    """A rank that does not report in time: stop with an error that names it, or decide without it."""
+    timeout_s: Positive = 5.0
+    """Seconds that rank 0 waits for the actor's decision, at most once an outage."""
+    when_unreachable: Literal["decide_locally", "raise"] = "decide_locally"
+    """Decide by the same function in rank 0's process, with the same outcome, or stop."""
     round_timeout_s: Positive = 600.0
-    """Seconds that a rank waits for the others' reports."""
-    quorum_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Smallest share of the ranks that a quorum decides with."""
+    """Seconds within which a rank that dies or hangs is an error on the others."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_settings(cls, values: Any) -> Any:
+        """Drop former settings that are what they were by default; name what became of the others."""
+        if not isinstance(values, dict):
+            return values
+        for name, (default, now) in _FORMER_RUNTIME.items():
+            if name in values and values[name] == default:
+                values = {key: value for key, value in values.items() if key != name}
+            elif (name in values and name not in cls.model_fields) or values.get(name) == "local":
+                raise ValueError(f"runtime.{name} = {values[name]!r} is gone; {now}")
+        return values
 
 
 class TrainSettings(Section):

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.errors import ConfigError
-from maxent_ray.runtime.atomic import write_atomic
+from maxent_ray.storage.atomic import write_atomic
 
 _OTHER_FORM = {
     "weighting.tau_target_entropy": "weighting.tau_target_entropy_fraction",

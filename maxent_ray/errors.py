@@ -14,8 +14,8 @@
     ├── RecordingError                     results cannot be written, as when the disk is full
     └── ControllerError                    the controller's side of the runtime
         ├── InvalidReportError (ValueError)    a report carries a value the controller must not use
-        ├── RoundTimeoutError                  ranks did not report in time, and the policy is to wait for them
-        └── ControllerUnavailableError         the controller actor did not answer in time
+        ├── RankLostError                      another rank died, hangs or never came; it is named
+        └── ControllerUnavailableError         the controller's actor did not answer in time
 
 Messages are one argument each, naming the field, its value and what would be valid.
 """
@@ -71,9 +71,9 @@ class InvalidReportError(ControllerError, ValueError):
     """A report carries a value that the controller must not use; its state is unchanged."""
 
 
-class RoundTimeoutError(ControllerError):
-    """Some ranks did not report a step in time, and too few others did to decide without them."""
+class RankLostError(ControllerError):
+    """Another rank died, hangs or never came."""
 
 
 class ControllerUnavailableError(ControllerError):
-    """The controller actor did not answer within the retries that the config allows."""
+    """The controller's actor did not answer in time, and the config says to raise."""

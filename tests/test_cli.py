@@ -244,7 +244,7 @@ def test_too_many_cpus_are_refused_with_what_there_is(ray_cluster: None, command
 def test_train_from_the_command_line(ray_cluster: None, tmp_path: Path) -> None:
     """Two ranks that merge their statistics themselves: both talk to the controller at the same moment, or neither."""
     arguments = ["-c", str(SMOKE), "--results", str(tmp_path), "--name", "mine", "--steps", "2", "--no-gpu"]
-    result = run("train", *arguments, "--num-workers", "2", "runtime.reduction=collective")
+    result = run("train", *arguments, "--num-workers", "2")
     assert result.exit_code == 0, result.output
     assert "2 of 2 policy steps" in result.output
     assert "warm start" in result.output

@@ -14,6 +14,7 @@ from maxent_ray.config import (
     ControllerMetaSettings,
     ExperimentConfig,
     LogUniform,
+    RuntimeSettings,
     TrainSettings,
     Uniform,
     WeightingSettings,
@@ -295,7 +296,11 @@ TOO_HIGH = 2.1
         ([f"{META}.form=both"], ["form is 'both'", "paired", "joint"]),
         (["weighting.entropy_signal=entropy"], ["entropy_signal is", "weight_entropy", "policy_entropy"]),
         (["runtime.lag=2"], ["runtime.lag is 2", "0 or 1"]),
-        (["runtime.when_unreachable=panic"], ["when_unreachable is 'panic'", "hold", "local", "raise"]),
+        (["runtime.when_unreachable=panic"], ["when_unreachable is 'panic'", "decide_locally", "raise"]),
+        (["runtime.when_unreachable=local"], ["runtime.when_unreachable = 'local' is gone", "decide_locally or raise"]),
+        (["runtime.round_policy=quorum"], ["runtime.round_policy = 'quorum' is gone", "within round_timeout_s"]),
+        (["runtime.reduction=collective"], ["runtime.reduction = 'collective' is gone", "reduce among themselves"]),
+        (["runtime.retries=9"], ["runtime.retries = 9 is gone", "beside the steps"]),
         # sections that do not fit together
         (["train.num_workers=5"], ["grpo.prompts_per_step is 24", "multiple of train.num_workers = 5"]),
         (["evaluation.prompts=257"], ["evaluation.prompts is 257", "task.held_out_prompts = 256"]),
@@ -450,3 +455,20 @@ def test_resolved_weighting_gives_the_objective_its_target_in_nats() -> None:
     assert weighting.controller_config(8) == WeightingSettings(
         tau_target_entropy_fraction=0.9, kl_target=0.1
     ).controller_config(8)
+
+
+def test_a_configuration_that_an_older_version_wrote_is_read(tmp_path: Path) -> None:
+    """Every result of before has all former settings, at what they were by default."""
+    former = {
+        "lag": 0,
+        "reduction": "actor",
+        "timeout_s": 30.0,
+        "retries": 6,
+        "backoff_s": 0.5,
+        "when_unreachable": "hold",
+        "round_policy": "wait",
+        "round_timeout_s": 600.0,
+        "quorum_fraction": 0.5,
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"runtime": former}))
+    assert load_config(tmp_path / "config.yaml").runtime == RuntimeSettings(lag=0, timeout_s=30.0)

@@ -16,7 +16,7 @@ import pytest
 
 from maxent_ray.errors import RecordingError
 from maxent_ray.records import append
-from maxent_ray.runtime.atomic import write_atomic
+from maxent_ray.storage.atomic import write_atomic
 from maxent_ray.write_errors import writing
 from tests.conftest import ROOT
 

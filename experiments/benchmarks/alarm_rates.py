@@ -24,8 +24,8 @@ from typing import Any
 
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.core.controller_state import Reason
 from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.watching import Observations, Observer
 
 TARGET = 0.05
 LOOP = ControllerConfig(group_size=8, target_kl=TARGET)
@@ -70,18 +70,17 @@ class Case:
     steps: int
 
     def run(self) -> dict[str, int]:
-        """Alarm, or ``infeasible`` for the reason → step it was first given at."""
-        controller = Controller(self.config)
-        state, found = controller.init(), {}
+        """Alarm → step it was given at."""
+        controller, observer = Controller(self.config), Observer(self.config)
+        state, memory, found = controller.init(), Observations(), {}
         signals = self.plant.signals(self.noise, random.Random(self.seed))
         next(signals)
         for step in range(self.steps):
             measured = TARGET * signals.send(state.beta)
             state, decision = controller.step(state, BatchStatistics(groups=1, tokens=1, policy_kl_sum=measured))
-            for alarm in decision.alarms:
+            memory, alarms = observer.observe(memory, decision)
+            for alarm in alarms:
                 found.setdefault(str(alarm.kind), step)
-            if decision.reason is Reason.INFEASIBLE_TARGET:
-                found.setdefault("infeasible", step)
         return found
 
 

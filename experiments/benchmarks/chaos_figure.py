@@ -1,8 +1,8 @@
-"""The soak as a picture: τ and β through all kills, and what each step took."""
+"""The soak as a picture: τ and β through all faults, and what each step took."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,29 +11,33 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-from chaos_rank import RankLog
+from chaos_rank import Step
+
+COLOURS = {"controller killed": "0.75", "controller stopped": "#f0e442", "rank killed": "#d55e00"}
 
 
-def draw(log: RankLog, kills: Sequence[float], path: Path) -> None:
+def draw(steps: Sequence[Step], faults: Mapping[str, Sequence[float]], path: Path) -> None:
     """Write the picture.
 
     Args:
-        log: What one rank saw.
-        kills: When the controller was killed.
+        steps: What one rank did, in all its lives.
+        faults: Kind → when each fell.
         path: Of the PNG.
     """
-    start = log.finished[0]
-    times = [moment - start for moment in log.finished]
+    start = steps[0].time
+    times = [step.time - start for step in steps]
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(9, 5), sharex=True, layout="constrained")
-    for index, name in ((0, "τ"), (1, "β")):
-        top.plot(times, [entry[index] for entry in log.coefficients], label=name, linewidth=1)
-    top.set(yscale="log", ylabel="coefficient", title="every kill of the controller (grey): nothing is lost")
-    top.legend(loc="upper right")
+    top.plot(times, [step.tau for step in steps], label="τ", linewidth=1)
+    top.plot(times, [step.beta for step in steps], label="β", linewidth=1)
+    top.set(yscale="log", ylabel="coefficient", title="every coefficient is that of a bare loop, whatever is killed")
     bottom.plot(times[1:], [1e3 * (b - a) for a, b in pairwise(times)], linewidth=0.8)
     bottom.set(yscale="log", ylabel="step (ms)", xlabel="seconds")
     for axes in (top, bottom):
-        for kill in kills:
-            axes.axvline(kill - start, color="0.8", linewidth=0.8, zorder=0)
+        for kind, moments in faults.items():
+            for index, moment in enumerate(moments):
+                label = kind if axes is top and index == 0 else None
+                axes.axvline(moment - start, color=COLOURS[kind], linewidth=0.8, zorder=0, label=label)
+    top.legend(loc="lower right")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)

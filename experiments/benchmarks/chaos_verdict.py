@@ -1,14 +1,14 @@
-"""What a soak comes to: every round decided once and on every rank's measurements, or not."""
+"""Judge a soak: every step of every rank, in all its lives, against a bare loop over ``Controller.step``."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from chaos_rank import CONFIG, RankLog, measured
+from chaos_rank import CONFIG, Step, measured
 
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.statistics import merge_all
@@ -19,8 +19,9 @@ class Verdict:
     """The figures that matter."""
 
     rounds: int
+    """Steps that all ranks did."""
     lost_updates: int
-    """Rounds that nobody knows a decision of, or that were decided on other measurements than all ranks'."""
+    """Rounds that nobody knows a decision of, or that were decided otherwise."""
     disagreements: int
     """Steps that some ranks trained with other coefficients than others."""
     departures: int
@@ -32,24 +33,40 @@ class Verdict:
         return not (self.lost_updates or self.disagreements or self.departures)
 
 
-def judge(logs: Sequence[RankLog], rounds: int, lag: int) -> Verdict:
-    """Hold what the ranks saw against a bare loop over ``Controller.step``."""
+def judge(
+    seen: Sequence[Sequence[Step]], decisions: Sequence[Mapping[str, Any]], rounds: int, lag: int
+) -> Verdict:
+    """Hold what the ranks saw against the bare loop.
+
+    Args:
+        seen: Of each rank, every step that it did, those that it did again included.
+        decisions: Rank 0's, likewise.
+        rounds: How many there were to be.
+        lag: Of the clients.
+    """
     controller = Controller(CONFIG)
-    states, wanted = [controller.init()], []
+    states, wanted = [controller.init()], {}
     for step in range(rounds):
         trained = states[max(step - lag, 0)]
-        merged = merge_all(measured(rank, step, trained.tau, trained.beta) for rank in range(len(logs)))
+        merged = merge_all(measured(rank, step, trained.tau, trained.beta) for rank in range(len(seen)))
         state, decision = controller.step(states[-1], merged)
         states.append(state)
-        wanted.append(decision)
-    known = {decision["version"]: decision for log in logs for decision in log.decisions}
+        wanted[decision.version] = {**decision.to_dict(), "events": list(decision.events)}
     truth = [(state.tau, state.beta, state.version) for state in (states[max(s - lag, 0)] for s in range(rounds))]
-    done = min(len(log.coefficients) for log in logs)
+    found: dict[int, list[Mapping[str, Any]]] = {}
+    for each in decisions:
+        found.setdefault(each["version"], []).append({name: each[name] for name in each if name != "alarms"})
+    used: list[set[tuple[float, float, int]]] = [set() for _ in range(rounds)]
+    for each in (step for steps in seen for step in steps):
+        used[each.step].add((each.tau, each.beta, each.version))
+    done = [len({each.step for each in steps}) for steps in seen]
     return Verdict(
-        rounds=done,
-        lost_updates=sum(not _is_same(known.get(decision.version), decision.to_dict()) for decision in wanted),
-        disagreements=sum(len({log.coefficients[step] for log in logs}) > 1 for step in range(done)),
-        departures=sum(any(log.coefficients[step] != truth[step] for log in logs) for step in range(done)),
+        rounds=min(done),
+        lost_updates=sum(
+            version not in found or any(each != wanted[version] for each in found[version]) for version in wanted
+        ),
+        disagreements=sum(len(values) > 1 for values in used),
+        departures=sum(values - {truth[step]} != set() for step, values in enumerate(used)),
     )
 
 
@@ -73,8 +90,3 @@ def kill_costs(kills: Sequence[float], finished: Sequence[float]) -> list[float]
         hit = [gap for gap, end in zip(gaps, finished[1:], strict=False) if kill <= end < until][:3]
         costs.append(max(0.0, max(hit, default=usual) - usual))
     return costs
-
-
-def _is_same(found: dict[str, Any] | None, wanted: dict[str, Any]) -> bool:
-    """Decided on the same measurements: what they moved is judged step by step."""
-    return found is not None and all(found[name] == wanted[name] for name in ("step", "entropy", "kl", "reason"))

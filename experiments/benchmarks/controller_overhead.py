@@ -55,7 +55,7 @@ class FixedCoefficients:
 
     def counters(self) -> dict[str, int]:
         """Nothing is counted."""
-        return {"held_steps": 0, "local_steps": 0}
+        return {"decided_locally": 0}
 
 
 def median_interval(values: list[float]) -> tuple[float, float]:

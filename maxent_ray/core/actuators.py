@@ -9,8 +9,6 @@ false alarm is worse than a late one.
 
 - *saturated*: it stands at one bound, and the error that pushes it out there rests, and is more than noise has thrown
   it off the bound for (:mod:`~maxent_ray.core.saturation`). At the horizon a window concludes on its mean error.
-  An error that swings has its windows begin anew before; a block of one horizon does it then, which nothing cuts short:
-  the fifth of the time at the bound, or a later one.
 - *unreachable*: exact for weight signals, from the batch itself. D(τ, β) is convex, so H(w) rises with τ at any fixed β
   (dH/dτ = D_ττ ≥ 0: w is a softmax of one vector at temperature κ) and KL(w‖p) falls with β at any fixed τ
   (dKL/dβ = −D_ββ ≤ 0). What lies between the bounds is what the two bounds give, at the *present* other coefficient:
@@ -29,9 +27,10 @@ import math
 from dataclasses import replace
 
 from maxent_ray.core import alarms
-from maxent_ray.core.alarms import Actuator, Alarm, Reach
-from maxent_ray.core.saturation import is_beyond, log, outlasts_lags
+from maxent_ray.core.alarms import Actuator, Alarm
+from maxent_ray.core.saturation import is_beyond, log
 from maxent_ray.core.settling import goes_away, is_off_zero, rests, turns
+from maxent_ray.core.statistics import Reach
 from maxent_ray.core.trend import SURE, Trend
 from maxent_ray.core.window import Sighting, Watch, anew, with_reach, with_update
 
@@ -78,9 +77,6 @@ def watch(memory: Watch, actuator: Actuator, seen: Sighting) -> tuple[Watch, tup
     if memory.errors.count % patience == 0:
         memory, shown = _judge(memory, actuator, seen, patience)
         found += shown
-    if memory.stay.errors.count >= HORIZON * patience:
-        memory, shown = _judge_stay(memory, actuator, seen)
-        found += [alarm for alarm in shown if alarm.kind not in {each.kind for each in found}]
     new = tuple(alarm for alarm in found if alarm.kind.value not in memory.said)
     if new:
         said = {**memory.said, **{alarm.kind.value: max(seen.step, 0) for alarm in new}}
@@ -95,28 +91,17 @@ def _judge(memory: Watch, actuator: Actuator, seen: Sighting, patience: int) -> 
     is_off = is_off_zero(errors, DEAD_BAND_ERROR if swallowed else LEAST_ERROR)
     answers = goes_away(errors, horizon) or turns(errors, horizon)
     if answers or (not is_off and errors.count >= ON_TARGET * patience):
-        return replace(anew(memory), infeasible=memory.stay.beyond), []
+        return anew(memory), []
     found: list[Alarm] = []
     is_at_rest = rests(errors, horizon)
     if is_off and (is_at_rest or errors.count >= horizon):
         if memory.standing.side:
-            found = _saturated(memory, actuator, seen, errors, memory.logs.mean, errors.count)
-            memory = replace(memory, infeasible=max(len(found), memory.stay.beyond))
+            found = _saturated(memory, actuator, seen)
         else:
             found = _stuck(memory, actuator, seen, patience)
             if is_at_rest and not found:
                 found = _no_response(memory, actuator, seen, patience)
     return (anew(memory) if errors.count >= horizon else memory), found
-
-
-def _judge_stay(memory: Watch, actuator: Actuator, seen: Sighting) -> tuple[Watch, list[Alarm]]:
-    """What a whole block of the time at a bound shows, and the next block."""
-    stay, found = memory.stay, []
-    if is_off_zero(stay.errors, LEAST_ERROR) and outlasts_lags(stay):
-        updates = stay.errors.count * (stay.blocks + 1)
-        found = _saturated(memory, actuator, seen, stay.errors, stay.mean_log, updates)
-    stay = stay.next_block(beyond=len(found))
-    return replace(memory, stay=stay, infeasible=max(memory.infeasible, stay.beyond)), found
 
 
 def _unreachable(memory: Watch, actuator: Actuator, seen: Sighting) -> list[Alarm]:
@@ -142,19 +127,17 @@ def _unreachable(memory: Watch, actuator: Actuator, seen: Sighting) -> list[Alar
     ]
 
 
-def _saturated(
-    memory: Watch, actuator: Actuator, seen: Sighting, errors: Trend, mean_log: float, updates: int
-) -> list[Alarm]:
-    upper = memory.standing.side > 0
+def _saturated(memory: Watch, actuator: Actuator, seen: Sighting) -> list[Alarm]:
+    errors, upper = memory.errors, memory.standing.side > 0
     bound = actuator.high if upper else actuator.low
     outwards = 1 if upper != actuator.raises_signal else -1
-    if not is_beyond(errors, mean_log, bound, outwards):
+    if not is_beyond(errors, memory.logs.mean, bound, outwards):
         return []
     return [
         alarms.saturated(
             actuator,
             upper=upper,
-            updates=updates,
+            updates=errors.count,
             measured=seen.target * (1 + errors.mean),
             target=seen.target,
             reach=seen.reach,
@@ -186,7 +169,7 @@ def _stuck(memory: Watch, actuator: Actuator, seen: Sighting, patience: int) -> 
 
 def _no_response(memory: Watch, actuator: Actuator, seen: Sighting, patience: int) -> list[Alarm]:
     errors, logs = memory.errors, memory.logs
-    within_reach = seen.reach is not None and seen.reach.low <= seen.target <= seen.reach.high
+    within_reach = seen.reach is not None and seen.reach.contains(seen.target)
     if within_reach or errors.count < UNANSWERED_PATIENCE * patience:
         return []
     needed = -errors.mean if actuator.raises_signal else errors.mean

@@ -9,6 +9,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
+from maxent_ray.core.statistics import Reach
+
 TARGET_ENTROPY = "target_entropy (weighting.tau_target_entropy_fraction or weighting.tau_target_entropy)"
 TARGET_KL = "target_kl (weighting.kl_target)"
 """Settings that are called otherwise in a configuration file; all others that messages name have one name."""
@@ -76,13 +78,6 @@ class Actuator(NamedTuple):
     def fingerprint(self) -> int:
         """Of the settings that an alarm is about; another one makes it worth saying again."""
         return _checksum((self.signal, self.low, self.high, self.targets, self.patience))
-
-
-class Reach(NamedTuple):
-    """What a signal can be made by its coefficient alone, the other one staying where it is (nats)."""
-
-    low: float
-    high: float
 
 
 def saturated(

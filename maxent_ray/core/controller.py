@@ -20,9 +20,8 @@ from maxent_ray.core.objectives import (
     build_controller_objective,
 )
 from maxent_ray.core.reading import first_problem
-from maxent_ray.core.statistics import BatchStatistics, merge
+from maxent_ray.core.statistics import BatchStatistics, Reach, merge
 from maxent_ray.core.update_rules import Signal, UpdateRule
-from maxent_ray.core.watching import watched
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,8 @@ class _Measured(NamedTuple):
 
     entropy: float | None
     kl: float | None
+    entropy_reach: Reach | None
+    kl_reach: Reach | None
     statistics: BatchStatistics
 
 
@@ -64,7 +65,6 @@ class Controller:
         self._objective = build_controller_objective(None, SimpleNamespace(controller_meta=_meta_view(config)))
         self._tau_rule = build_rule(config, "tau")
         self._beta_rule = build_rule(config, "beta")
-        self._actuators = {name: config.actuator(name) for name in ("tau", "beta")}
 
     def init(self) -> ControllerState:
         """The state before the first step: the config's τ and β, version 0."""
@@ -94,13 +94,13 @@ class Controller:
         )
 
     def step(
-        self, state: ControllerState, statistics: BatchStatistics, gradients: ControllerGradients | None = None
+        self, state: ControllerState, statistics: BatchStatistics | None, gradients: ControllerGradients | None = None
     ) -> tuple[ControllerState, Decision]:
         """Decide one round.
 
         Args:
             state: The state after the previous round.
-            statistics: The merged statistics of this round's batch.
+            statistics: The merged statistics of this round's batch; None: there are none that can be used.
             gradients: Merged truncated-backprop gradients or sensitivities of this round, if workers formed them.
 
         Returns:
@@ -109,9 +109,9 @@ class Controller:
         """
         state = replace(state, step=state.step + 1, version=state.version + 1)
         targets = Targets(self.config.target_entropy_at(state.step), self.config.target_kl)
-        window = None if statistics.invalid_field() else merge(state.window, statistics)
-        if window is None or window.invalid_field():
+        if statistics is None or first_problem(statistics) is not None:
             return self._keep(state, Reason.NON_FINITE, targets, self._measure(BatchStatistics()))
+        window = merge(state.window, statistics)
         measured = self._measure(window)
         decided, decision = self._decide(state, window, targets, measured, gradients)
         if first_problem(decided) is not None:  # it could not be read back from a checkpoint or a client either
@@ -143,8 +143,9 @@ class Controller:
         return self._move(tracked, targets, measured, signals)
 
     def _measure(self, statistics: BatchStatistics) -> _Measured:
-        entropy, kl = statistics.mean(self.config.entropy_signal), statistics.mean(self.config.kl_signal)
-        return _Measured(entropy, kl, statistics)
+        entropy, kl = self.config.entropy_signal, self.config.kl_signal
+        reaches = (statistics.reach(entropy), statistics.reach(kl))
+        return _Measured(statistics.mean(entropy), statistics.mean(kl), *reaches, statistics)
 
     def _track(
         self, state: ControllerState, targets: Targets, measured: _Measured, gradients: ControllerGradients | None
@@ -248,9 +249,8 @@ class Controller:
         fallback = ("fallback",) if self.config.uses_hypergradients and relative else ()
         events = fallback + tuple(f"tau.{e}" for e in tau.events) + tuple(f"beta.{e}" for e in beta.events)
         moved = replace(state, tau=tau.value, beta=beta.value, tau_rule=tau.rule, beta_rule=beta.rule)
-        reason = _reason(signals, tau.events, beta.events)
-        decision = _decision(moved, state, reason, targets, measured, signals, events)
-        return watched(moved, decision, statistics, self._actuators)
+        decision = _decision(moved, state, Reason.UPDATED, targets, measured, signals, events)
+        return moved, replace(decision, reason=_reason(decision, tau.events, beta.events))
 
     def _apply(
         self,
@@ -277,20 +277,33 @@ class Controller:
     def _keep(
         self, state: ControllerState, reason: Reason, targets: Targets, measured: _Measured
     ) -> tuple[ControllerState, Decision]:
-        return state.count(reason), _decision(state, state, reason, targets, measured, ControllerGradients(), ())
+        return state, _decision(state, state, reason, targets, measured, ControllerGradients(), ())
 
     def _within_bounds(self, name: str, value: float) -> float:
         low, high = self.config.bounds(name)
         return min(max(value, low), high)
 
 
-def _reason(signals: ControllerGradients, tau_events: tuple[str, ...], beta_events: tuple[str, ...]) -> Reason:
-    """Why the coefficients moved as they did, as far as this one update tells."""
-    graded = ((signals.tau_grad, tau_events), (signals.beta_grad, beta_events))
-    active = [events for grad, events in graded if grad is not None]
+def _reason(decision: Decision, tau_events: tuple[str, ...], beta_events: tuple[str, ...]) -> Reason:
+    """Why the coefficients moved as they did; of this batch alone."""
+    active = [
+        events
+        for grad, events in ((decision.tau_grad, tau_events), (decision.beta_grad, beta_events))
+        if grad is not None
+    ]
     if all("dead_band" in events for events in active):
         return Reason.DEAD_BAND
+    if _is_beyond(tau_events, decision.target_entropy, decision.entropy_reach) or _is_beyond(
+        beta_events, decision.target_kl, decision.kl_reach
+    ):
+        return Reason.INFEASIBLE_TARGET
     return Reason.CLIPPED if any(event != "dead_band" for events in active for event in events) else Reason.UPDATED
+
+
+def _is_beyond(events: tuple[str, ...], target: float | None, reach: Reach | None) -> bool:
+    """Whether a bound held this update back, and no value inside the bounds gives the target on this batch."""
+    held = "projected_low" in events or "projected_high" in events
+    return held and target is not None and reach is not None and not reach.contains(target)
 
 
 def _decision(
@@ -319,6 +332,8 @@ def _decision(
         source=signals.source,
         events=events,
         tied_share=measured.statistics.tied_share,
+        entropy_reach=measured.entropy_reach,
+        kl_reach=measured.kl_reach,
     )
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any
 
-from maxent_ray.core.alarms import Alarm
 from maxent_ray.core.decoupling import Decoupling
 from maxent_ray.core.field_kinds import Entries, LastStep, NonNegative, Within
 from maxent_ray.core.meta_gradient import SensitivityTrack
 from maxent_ray.core.reading import read_dataclass, to_plain
-from maxent_ray.core.statistics import BatchStatistics
-from maxent_ray.core.window import Watch
+from maxent_ray.core.statistics import BatchStatistics, Reach
 
 
 class Reason(StrEnum):
@@ -27,11 +25,9 @@ class Reason(StrEnum):
     NO_GRADIENT = "no_gradient"
     NON_FINITE = "non_finite"
     INFEASIBLE_TARGET = "infeasible_target"
-    STALE = "stale"
 
 
 RuleMemory = Annotated[Mapping[str, float], Entries(non_negative=("updates", "second_moment"))]
-ReasonCounts = Annotated[Mapping[str, int], Entries(names=tuple(Reason))]
 
 
 @dataclass(frozen=True)
@@ -67,27 +63,13 @@ class ControllerState:
     """What ``decoupled`` remembers."""
     window: BatchStatistics = BatchStatistics()
     """Statistics since the last update."""
-    tau_watch: Watch = Watch()
-    """Whether τ does anything."""
-    beta_watch: Watch = Watch()
-    reasons: ReasonCounts = field(default_factory=dict)
-    """How often each reason was given."""
-
-    @property
-    def decided(self) -> int:
-        """Rounds that moved the state or might have: all but those that were held while the controller was away."""
-        return self.version - self.reasons.get(Reason.STALE, 0)
-
-    def count(self, reason: Reason, times: int = 1) -> ControllerState:
-        """The same state with so many more decisions of ``reason`` on record."""
-        return replace(self, reasons={**self.reasons, reason.value: self.reasons.get(reason.value, 0) + times})
 
     def coefficients(self, step: int) -> Coefficients:
         """The coefficients that ``step`` trains with."""
         return Coefficients(self.tau, self.beta, self.version, step)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings, ready for JSON; about two kilobytes."""
+        """Plain numbers and strings, ready for JSON; about one and a half kilobytes."""
         return to_plain(self)
 
     @classmethod
@@ -128,9 +110,17 @@ class Decision:
     """What the update rules did on the way, such as ``tau.clipped`` or ``beta.projected_low``."""
     tied_share: float = 0.0
     """Share of the groups whose weights τ cannot move."""
-    alarms: tuple[Alarm, ...] = ()
-    """What this round found to be wrong with τ or β, each of it said once in a run."""
+    entropy_reach: Reach | None = None
+    """H between the bounds of τ, at the present β; None where it is not known."""
+    kl_reach: Reach | None = None
+    """KL between the bounds of β, at the present τ."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return asdict(self)
+        return dict(vars(self))  # flat, and every value is immutable
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Decision:
+        """Inverse of :meth:`to_dict`, also by way of JSON; nothing is checked."""
+        reaches = {name: values[name] and Reach(*values[name]) for name in ("entropy_reach", "kl_reach")}
+        return cls(**{**values, **reaches, "reason": Reason(values["reason"]), "events": tuple(values["events"])})

@@ -63,6 +63,12 @@ def read_dataclass(cls: type[T], values: object, path: str) -> T:
     return built
 
 
+def build_dataclass(cls: type[T], values: Mapping[str, Any]) -> T:
+    """As :func:`read_dataclass`, of what :func:`to_plain` made in this program: nothing is checked."""
+    built: T = _record(cls).build(values)  # type: ignore[arg-type]  # classes are hashable
+    return built
+
+
 def to_plain(instance: Any) -> dict[str, Any]:
     """What :func:`read_dataclass` builds the same instance from: plain values, ready for JSON."""
     plain: dict[str, Any] = _record(type(instance)).plain(instance)  # type: ignore[arg-type]  # classes are hashable

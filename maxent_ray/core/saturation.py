@@ -2,70 +2,32 @@
 
 Under noise a proportional part throws the coefficient off its bound again and again: it stands there for as long as the
 bound goes on holding it back, not only while every single update is held back.
-
-An error that swings never rests, so while the coefficient stands there a second memory, the *stay*, sums its errors in
-blocks of one horizon, whatever they do. Behind a first-order lag of one horizon or less that settles at the target, a
-block's mean error is at most e⁻¹ = .37 of the one before, and after four of them, from 100 % off, at most
-∫₄⁵e⁻ᵗ dt = 1.2 %. A lag cannot explain a block that comes later, is further off than that, and is certainly more than
-half of the one before.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
-from maxent_ray.core.field_kinds import LogOfFloat, Within
+from maxent_ray.core.field_kinds import Within
 from maxent_ray.core.trend import SURE, Trend
 
 MOST_ELASTICITY = 2 / 3
 """d ln signal / d ln coefficient that may be: three times that of β on a policy's KL as recorded (γ = 0.22 in
 ``docs/explanation/control.md``). A signal with 1/2 and 18 % noise seems to have 0.55: noise raises its mean."""
-UNSETTLED_BLOCKS = 4
-"""Blocks of a stay after which a lag of one horizon has let go of where it began."""
-LEAST_LEFT = 0.5
-"""Of a block's mean error in the next: less may be a lag's."""
-MOST_BLOCKS = 10**6
-"""As many as are counted."""
 SMALLEST = 1e-300
 """β may be 0 in linear space; its logarithm is taken of this then."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """At which bound a coefficient stands; part of the controller's state."""
+    """At which bound a coefficient stands."""
 
     side: Annotated[int, Within(-1, 1)] = 0
     """−1: the lower one, 1: the upper one, 0: none."""
     free: int = 0
     """Updates since the bound last held it back."""
-
-
-@dataclass(frozen=True)
-class Stay:
-    """What is remembered of a whole stay at one bound; part of the controller's state."""
-
-    blocks: Annotated[int, Within(0, MOST_BLOCKS)] = 0
-    """That are over."""
-    errors: Trend = Trend()
-    """Relative errors of this block."""
-    mean_log: LogOfFloat = 0.0
-    """Mean logarithm of the coefficient over this block."""
-    earlier: float = 0.0
-    """Mean error of the block before."""
-    beyond: Annotated[int, Within(0, 1)] = 0
-    """1 when that block showed the target to lie beyond the bound."""
-
-    def add(self, error: float, log_value: float) -> Stay:
-        """With one more update in this block."""
-        errors = self.errors.add(error)
-        mean_log = self.mean_log + (log_value - self.mean_log) / errors.count
-        return replace(self, errors=errors, mean_log=mean_log)
-
-    def next_block(self, beyond: int) -> Stay:
-        """With this block over, and what it showed."""
-        return Stay(min(self.blocks + 1, MOST_BLOCKS), earlier=self.errors.mean, beyond=beyond)
 
 
 def stand(before: Standing, pushed: int, patience: int) -> Standing:
@@ -113,19 +75,6 @@ def is_beyond(errors: Trend, mean_log: float, bound: float, outwards: int) -> bo
         return False
     size = math.log1p(least) if errors.mean > 0 else -log(1 - least)
     return size > MOST_ELASTICITY * abs(mean_log - log(bound))
-
-
-def outlasts_lags(stay: Stay) -> bool:
-    """Whether no lag of one horizon can be what this block is off by.
-
-    Example:
-        >>> block = Trend(count=500, mean=0.3)
-        >>> outlasts_lags(Stay(4, block, earlier=0.5)), outlasts_lags(Stay(4, block, earlier=0.8))
-        (True, False)
-        >>> outlasts_lags(Stay(3, block, earlier=0.5))
-        False
-    """
-    return stay.blocks >= UNSETTLED_BLOCKS and _least(stay.errors) > LEAST_LEFT * abs(stay.earlier)
 
 
 def _least(errors: Trend) -> float:

@@ -5,17 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from functools import reduce
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-import torch
-from torch import Tensor
-
-from maxent_ray.core import weighting
 from maxent_ray.core.field_kinds import NonNegative, Within
 from maxent_ray.core.reading import first_problem, read_dataclass
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
 
 EntropySignal = Literal["weight_entropy", "policy_entropy"]
 KlSignal = Literal["policy_kl", "weight_kl"]
@@ -78,6 +71,16 @@ class BatchStatistics:
         count = getattr(self, _COUNTED_IN[signal])
         return float(getattr(self, f"{signal}_sum")) / count if count else None
 
+    def reach(self, signal: str) -> Reach | None:
+        """What τ can make of ``weight_entropy``, or β of ``weight_kl``; None of a policy signal, or where not measured.
+
+        Exact: the dual is convex, so H(w) rises with τ at any β, and KL(w‖p) falls with β at any τ.
+        """
+        if signal not in _REACH:
+            return None
+        low, high = (self.mean(end) for end in _REACH[signal])
+        return None if low is None or high is None else Reach(low, high)
+
     @property
     def tied_share(self) -> float:
         """Share of the groups whose rewards all tie, 0 … 1 (0 for an empty batch)."""
@@ -105,6 +108,10 @@ class BatchStatistics:
         return read_dataclass(cls, values, "statistics")
 
 
+_REACH = {
+    "weight_entropy": ("entropy_at_tau_min", "entropy_at_tau_max"),
+    "weight_kl": ("kl_at_beta_max", "kl_at_beta_min"),  # KL falls as β rises
+}
 _COUNTED_IN = {
     "weight_entropy": "groups",
     "weight_kl": "groups",
@@ -131,91 +138,19 @@ def merge_all(shards: Iterable[BatchStatistics]) -> BatchStatistics:
     return reduce(merge, shards, BatchStatistics())
 
 
+class Reach(NamedTuple):
+    """The values that a signal takes between the bounds of its coefficient, the other staying where it is (nats)."""
+
+    low: float
+    high: float
+
+    def contains(self, value: float) -> bool:
+        """Whether some value of the coefficient gives ``value``."""
+        return self.low <= value <= self.high
+
+
 class CoefficientBounds(NamedTuple):
     """Between which values a controller may place τ and β."""
 
     tau: tuple[float, float]
     beta: tuple[float, float]
-
-
-def batch_statistics(
-    rewards: Float[Tensor, "B G"],
-    log_q: Float[Tensor, "B G"],
-    ref_logprobs: Float[Tensor, "B G"],
-    tau: float,
-    beta: float,
-    token_entropy: Float[Tensor, "N C"],
-    token_kl: Float[Tensor, "N C"],
-    token_mask: Bool[Tensor, "N C"],
-    bounds: CoefficientBounds | None = None,
-) -> BatchStatistics:
-    """Measure one batch.
-
-    Args:
-        rewards: ``[B, G]`` rewards.
-        log_q: ``[B, G]`` log q of the rewards.
-        ref_logprobs: ``[B, G]`` reference log-probabilities ρ (nats).
-        tau: τ the batch was weighted with.
-        beta: β the batch was weighted with.
-        token_entropy: ``[N, C]`` policy entropy at each completion token (nats), N = B·G.
-        token_kl: ``[N, C]`` KL(π_θ‖π_ref) at each completion token (nats).
-        token_mask: ``[N, C]`` True at completion tokens.
-        bounds: Where τ and β may go; given, the batch also tells what H(w) and KL(w‖p) they can reach.
-
-    Returns:
-        Sums and counts as Python numbers.
-    """
-    log_p = torch.log_softmax(ref_logprobs, dim=-1)
-    weights = weighting.group_weights(log_q, log_p, tau, beta)
-    curvature = weighting.dual_curvature(log_q, log_p, tau, beta)
-    tied = (rewards == rewards[:, :1]).all(dim=-1)
-    sums = torch.stack(
-        [
-            tied.sum().double(),
-            rewards.double().sum(),
-            weighting.weight_entropy(weights).double().sum(),
-            weighting.weight_kl(weights, ref_logprobs).double().sum(),
-            token_entropy[token_mask].double().sum(),
-            token_kl[token_mask].double().sum(),
-            curvature.tau_tau.double().sum(),
-            curvature.tau_beta.double().sum(),
-            -curvature.beta_beta.double().sum(),
-            token_mask.sum().double(),
-            *(_at_bounds(log_q, log_p, tau, beta, bounds) if bounds is not None else ()),
-        ]
-    ).tolist()  # one transfer from the device
-    at_bounds = dict(zip(_AT_BOUNDS, sums[10:], strict=bounds is not None))
-    return BatchStatistics(
-        groups=rewards.shape[0],
-        completions=rewards.numel(),
-        tokens=int(sums[9]),
-        tied_groups=int(sums[0]),
-        reward_sum=sums[1],
-        weight_entropy_sum=sums[2],
-        weight_kl_sum=sums[3],
-        policy_entropy_sum=sums[4],
-        policy_kl_sum=sums[5],
-        entropy_tau_sum=sums[6],
-        entropy_beta_sum=sums[7],
-        kl_beta_sum=sums[8],
-        ranged_groups=0 if bounds is None else rewards.shape[0],
-        **at_bounds,
-    )
-
-
-_AT_BOUNDS = ("entropy_at_tau_min_sum", "entropy_at_tau_max_sum", "kl_at_beta_min_sum", "kl_at_beta_max_sum")
-
-
-def _at_bounds(
-    log_q: Float[Tensor, "B G"], log_p: Float[Tensor, "B G"], tau: float, beta: float, bounds: CoefficientBounds
-) -> Float[Tensor, "4"]:
-    """Sums over groups of H(w) at both bounds of τ, and of KL(w‖p) at both bounds of β."""
-    places = torch.tensor(
-        [*((value, beta) for value in bounds.tau), *((tau, value) for value in bounds.beta)],
-        dtype=log_q.dtype,
-        device=log_q.device,
-    )
-    taus, betas = places.T[..., None, None]
-    weights = weighting.group_weights(log_q, log_p, taus, betas)
-    entropies, kls = weighting.weight_entropy(weights[:2]), weighting.weight_kl(weights[2:], log_p)
-    return torch.cat([entropies, kls]).double().sum(dim=-1)

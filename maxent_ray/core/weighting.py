@@ -171,11 +171,23 @@ class DualCurvature(NamedTuple):
 
 
 def dual_curvature(
-    log_q: Float[Tensor, "B G"], log_p: Float[Tensor, "B G"], tau: Coefficient, beta: Coefficient
+    log_q: Float[Tensor, "B G"],
+    log_p: Float[Tensor, "B G"],
+    tau: Coefficient,
+    beta: Coefficient,
+    weights: Float[Tensor, "B G"] | None = None,
 ) -> DualCurvature:
-    """Second derivatives of each group's dual: Var_w ℓ, Cov_w(ℓ, ℓ − r) and Var_w(ℓ − r), over κ, with r = log p."""
+    """Second derivatives of each group's dual: Var_w ℓ, Cov_w(ℓ, ℓ − r) and Var_w(ℓ − r), over κ, with r = log p.
+
+    Args:
+        log_q: ``[B, G]`` log q.
+        log_p: ``[B, G]`` log p, normalised over the group.
+        tau: Entropy temperature τ.
+        beta: KL coefficient β; τ + β > 0.
+        weights: ``[B, G]`` :func:`group_weights` of the same arguments, where they are known already.
+    """
     tilted = _tilted(log_q, log_p, tau, beta)
-    weights = torch.softmax(tilted, dim=-1)
+    weights = torch.softmax(tilted, dim=-1) if weights is None else weights
     centred = tilted - (weights * tilted).sum(-1, keepdim=True)
     residual = tilted - log_p
     residual = residual - (weights * residual).sum(-1, keepdim=True)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, NamedTuple
 
-from maxent_ray.core.alarms import Actuator, AlarmKind, Reach
-from maxent_ray.core.field_kinds import Entries, LogOfFloat, Within
-from maxent_ray.core.saturation import Standing, Stay, log, stand
+from maxent_ray.core.alarms import Actuator, AlarmKind
+from maxent_ray.core.field_kinds import Entries, LogOfFloat
+from maxent_ray.core.saturation import Standing, log, stand
+from maxent_ray.core.statistics import Reach
 from maxent_ray.core.trend import Trend
 
 
@@ -30,7 +31,7 @@ class Sighting(NamedTuple):
 
 @dataclass(frozen=True)
 class Watch:
-    """What is remembered of one coefficient; part of the controller's state."""
+    """What is remembered of one coefficient."""
 
     settings: int = 0
     """Fingerprint of the settings that all of it is about."""
@@ -41,10 +42,6 @@ class Watch:
     in_dead_band: int = 0
     """Updates of the window that the dead band swallowed."""
     standing: Standing = Standing()
-    stay: Stay = Stay()
-    """All of its time there."""
-    infeasible: Annotated[int, Within(0, 1)] = 0
-    """1 when the target was found to lie beyond the bound that it stands at."""
     outside: Trend = Trend()
     """How far the target is outside what is reachable (relative; negative: inside)."""
     other_log: LogOfFloat = 0.0
@@ -58,12 +55,11 @@ def with_update(memory: Watch, actuator: Actuator, seen: Sighting, patience: int
     pushed = seen.pushed if actuator.low < actuator.high else 0
     standing = stand(memory.standing, pushed, patience)
     if standing.side != memory.standing.side:
-        memory = replace(anew(memory), infeasible=0, stay=Stay())
+        memory = anew(memory)
     error, log_value = seen.measured / seen.target - 1, log(seen.after)
     return replace(
         memory,
         standing=standing,
-        stay=memory.stay.add(error, log_value) if standing.side else memory.stay,
         errors=memory.errors.add(error),
         logs=memory.logs.add(log_value),
         in_dead_band=memory.in_dead_band + seen.in_dead_band,

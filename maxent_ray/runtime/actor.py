@@ -1,191 +1,133 @@
-"""The controller service as an asyncio Ray actor: waiting for a round is all it adds."""
+"""The controller's actor: it answers requests, logs and exports what it decided, and keeps nothing that matters.
+
+Loads neither torch nor models, so that it is there in a moment, also after a death.
+"""
 
 from __future__ import annotations
 
-import asyncio
+import json
+import logging
 import time
-from dataclasses import dataclass, field, fields
+from collections import deque
+from collections.abc import Iterator
+from threading import Thread
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
-from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.core.controller_state import ControllerState
-from maxent_ray.core.field_kinds import shown
 from maxent_ray.errors import ConfigError, ControllerUnavailableError
+from maxent_ray.runtime.deciding import decide
 from maxent_ray.runtime.metrics import ControllerMetrics
-from maxent_ray.runtime.protocol import Answer, Report, StateLoad
-from maxent_ray.runtime.rounds import RoundPolicy
-from maxent_ray.runtime.service import ControllerService
 
-MOST_WAITING = 20_000
-"""Calls that may wait at a time: two reports of every rank, and Ray's default would be a thousand."""
-RESENDS = 3
-"""Every method may run twice, so Ray may send a call again to an actor that has restarted: twice as fast as when the
-caller hears of the failure and tries again."""
+START_TIMEOUT_S = 60.0
+"""How long the actor's process may take to start."""
+EXPORT_EVERY_S, LOGGED = 0.5, 1000
+_NAME = "maxent-controller-"
 
-
-@dataclass(frozen=True)
-class Description:
-    """What an actor was created with."""
-
-    run_id: str
-    config: ControllerConfig
-    world_size: int = field(compare=False)
-    """May change with a load."""
-    policy: RoundPolicy = RoundPolicy()
-    generation: int = field(default=0, compare=False)
-    """How often a state was loaded."""
+logger = logging.getLogger(__name__)
 
 
 class ControllerActor:
-    """One run's :class:`ControllerService`; ``report`` returns when the round is closed."""
+    """Hosts ``Controller.step`` for one run, or for one after the other; which, every request says itself."""
 
-    def __init__(self, run_id: str, config: ControllerConfig, world_size: int, policy: RoundPolicy) -> None:
-        self._service = ControllerService(run_id, config, world_size, policy=policy)
-        self._metrics = ControllerMetrics(run_id, config.objective or "fixed")
-        self._changed = asyncio.Event()
+    def __init__(self) -> None:
+        self._log: deque[dict[str, Any]] = deque(maxlen=LOGGED)
+        self._to_export: deque[tuple[str, str]] = deque()
+        self._addresses: dict[str, str] = {}
+        self._told: set[tuple[str, str, int]] = set()
+        Thread(target=self._export, name="maxent-ray-metrics", daemon=True).start()
 
-    async def report(self, report: Report) -> Answer:
-        """Take one rank's report and wait for its round."""
-        service, before = self._service, self._service.state
-        _check_run(report, service.run_id)
-        try:
-            answer = service.report(report)
-        finally:  # a report may show which rounds nobody need wait for, and be refused itself
-            self._spread(service, before)
-        deadline = time.monotonic() + service.policy.timeout_s
-        while answer is None:
-            answer = await self._wait(service, report, deadline)
+    def decide(self, request: str) -> str:
+        """:func:`~maxent_ray.runtime.deciding.decide`; the answer does not wait for the export."""
+        answer = decide(request)
+        self._to_export.append((request, answer))
         return answer
 
-    async def _wait(self, service: ControllerService, report: Report, deadline: float) -> Answer | None:
-        """Wait until something changes; when the time is up, the policy says what becomes of the round."""
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                await self._changed.wait()
-        except TimeoutError:
-            before = service.state
-            try:
-                return service.time_out(report.step)
-            finally:
-                self._spread(service, before)
-                self._metrics.publish_counters(service.counters())
-        if self._service is not service or service.generation != report.generation:
-            raise ControllerUnavailableError(
-                f"the round of step {report.step} was dropped: another state was loaded"
-            )
-        return service.answer(report.step)
+    def ping(self) -> None:
+        """Return, which an actor does that can be reached."""
 
-    def _spread(self, service: ControllerService, before: ControllerState) -> None:
-        """Tell metrics and waiting ranks what came after a state."""
-        if service.state is before:
-            return
-        for decision in service.decisions(before.version):
-            self._metrics.publish(decision)
-        self._metrics.publish_counters(service.counters())
-        self._wake()
+    def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
+        """The last decisions made here, oldest first; what rank 0 decided meanwhile is not among them."""
+        return [decision for decision in list(self._log) if decision["version"] > since_version]
 
-    async def load_state(self, load: StateLoad) -> int:
-        """Go on from a state; whoever waits for a round of the old one is released with an error."""
-        _check_run(load, self._service.run_id)
-        generation = self._service.load_state(load)
-        self._wake()
-        return generation
+    def publish(self, meeting: str, address: str) -> None:
+        """Tell other ranks of a meeting where rank 0 waits for them."""
+        self._addresses[meeting] = address
 
-    async def restart(self, run_id: str, config: ControllerConfig, world_size: int, policy: RoundPolicy) -> None:
-        """Serve another run from its beginning, in the same process: a new one would take seconds.
+    def address(self, meeting: str, rank: int) -> str | None:
+        """Where a rank finds rank 0; told once, so that the ranks of two runs of one name part."""
+        address = self._addresses.get(meeting)
+        if address is None or (meeting, address, rank) in self._told:
+            return None
+        self._told.add((meeting, address, rank))
+        return address
 
-        Whoever waits for the former run is released with an error. Nothing happens if ``run_id`` is served already.
-        """
-        former = self._service
-        if former.run_id == run_id:
-            return
-        self._service = ControllerService(
-            run_id, config, world_size, policy=policy, generation=former.generation + 1
-        )
-        self._metrics = ControllerMetrics(run_id, config.objective or "fixed")
-        self._wake()
-
-    async def describe(self) -> Description:
-        """What the actor was created with."""
-        service = self._service
-        return Description(service.run_id, service.config, service.world_size, service.policy, service.generation)
-
-    async def state(self) -> dict[str, Any]:
-        """``ControllerState.to_dict()`` after the last closed round."""
-        return self._service.state.to_dict()
-
-    async def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
-        """The decision log."""
-        return self._service.decisions(since_version)
-
-    async def counters(self) -> dict[str, Any]:
-        """The service's counters."""
-        return self._service.counters()
-
-    def _wake(self) -> None:
-        """Wake everyone who waits now; later waiters get a new event."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+    def _export(self) -> None:
+        """Log and publish decisions, several at a time; a failure is said once, and stops nothing."""
+        metrics: dict[tuple[str, str], ControllerMetrics] = {}
+        failed = False
+        while True:
+            time.sleep(EXPORT_EVERY_S)
+            while self._to_export:
+                request, answer = self._to_export.popleft()
+                try:
+                    told, config = (json.loads(line) for line in request.split("\n")[:2])
+                    decision = json.loads(answer.split("\n")[1])
+                    self._log.append(decision)
+                    key = (told["run_id"], config["objective"] or "fixed")
+                    metrics[key] = metrics.get(key) or ControllerMetrics(*key)
+                    metrics[key].publish(decision, told)
+                except Exception:
+                    if not failed:
+                        logger.warning("a decision's metrics cannot be exported; decisions go on", exc_info=True)
+                    failed = True
 
 
-def _check_run(sent: Report | StateLoad, served: str) -> None:
-    """Refuse what is meant for another run; what is malformed is left to the service.
+def create_controller(run_id: str, namespace: str, *, wait: bool = True) -> tuple[Any, str]:
+    """Create a run's actor. It needs no CPU, restarts after a crash, and ends with the process that created it.
 
-    Raises:
-        ControllerUnavailableError: the caller's actor serves another run; asked to, it goes back to the caller's.
-    """
-    run_id = vars(sent).get("run_id") if type(sent) in (Report, StateLoad) else None
-    if type(run_id) is str and run_id != served:
-        raise ControllerUnavailableError(f"run {shown(run_id)}: the actor serves run {served!r} at present")
+    Args:
+        run_id: Names the run.
+        namespace: Ray namespace of the actor.
+        wait: Until its process is there.
 
-
-def get_or_create(
-    run_id: str,
-    config: ControllerConfig,
-    world_size: int,
-    namespace: str,
-    name: str | None = None,
-    policy: RoundPolicy = RoundPolicy(),
-) -> Any:
-    """The run's actor, created by whoever comes first. It needs no CPU and restarts empty after a crash.
-
-    It lives as long as the process that created it holds the handle. One that serves one run after the other is found
-    by ``name``.
+    Returns:
+        The actor's handle, and the run's name: ``run_id``, or one made unique where a live run has that already.
 
     Raises:
         ConfigError: Ray is not running in this process.
+        ControllerUnavailableError: its process does not start.
     """
     if not ray.is_initialized():
         raise ConfigError("Ray is not running; call ray.init() first, or connect with local=True")
-    return (
-        ray.remote(ControllerActor)
-        .options(
-            name=f"maxent-controller-{name or run_id}",
-            namespace=namespace,
-            get_if_exists=True,
-            num_cpus=0,
-            max_restarts=-1,
-            max_concurrency=MOST_WAITING,
-            max_task_retries=RESENDS,
-        )
-        .remote(run_id, config, world_size, policy)
-    )
+    actor: Any = None
+    number = 0
+    while actor is None:
+        number += 1
+        name = run_id if number == 1 else f"{run_id}-{number}"
+        options = {"name": f"{_NAME}{name}", "namespace": namespace, "num_cpus": 0, "max_restarts": -1}
+        try:
+            actor = ray.remote(ControllerActor).options(**options).remote()
+            if wait:
+                ray.get(actor.ping.remote(), timeout=START_TIMEOUT_S)
+        except ValueError as error:
+            if "already" not in str(error):
+                raise
+            actor = None  # the name is taken, which may show at either place
+        except RayError as error:
+            raise ControllerUnavailableError(f"run {name!r}: the controller's actor does not start: {error}") from error
+    if number > 1:
+        logger.warning("run %r: a live run of this cluster has that name; this one is called %r", run_id, name)
+    return actor, name
 
 
-def check_same(found: Description, asked: Description) -> None:
-    """Refuse an actor that was created for something else.
-
-    Raises:
-        ConfigError: names every difference.
-    """
-    if found == asked:
-        return
-    pairs = [*_pairs(found.config, asked.config), *_pairs(found.policy, asked.policy)]
-    differences = [f"{name} is {there!r} there, {here!r} here" for name, there, here in pairs if there != here]
-    raise ConfigError(f"run {asked.run_id!r} already has a controller, with other settings: {'; '.join(differences)}")
-
-
-def _pairs(a: Any, b: Any) -> list[tuple[str, object, object]]:
-    return [(field.name, getattr(a, field.name), getattr(b, field.name)) for field in fields(a)]
+def living_controllers(run_id: str, namespace: str) -> Iterator[Any]:
+    """Actors of all live runs that were started under this name."""
+    for entry in ray.util.list_named_actors(all_namespaces=True):
+        name, number = entry["name"], entry["name"].removeprefix(f"{_NAME}{run_id}")
+        if entry["namespace"] == namespace and number != name and (not number or number[1:].isdecimal()):
+            try:
+                yield ray.get_actor(name, namespace)
+            except ValueError:  # gone since
+                continue

@@ -1,134 +1,155 @@
-"""Collective reduction: ranks merge reports by torch.distributed, only rank 0 talks to the controller."""
+"""One step's reports, one from every rank, become one round: sums in rank order, and gradients of all ranks or of none.
+
+Every rank sees all reports, so all form the same round, to the last bit, and find the same fault in it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import torch.distributed as dist
+from maxent_ray.core.controller_config import ControllerConfig
+from maxent_ray.core.field_kinds import LONGEST_TEXT
+from maxent_ray.core.meta_gradient import disagreement, merge_sensitivities
+from maxent_ray.core.objectives import ControllerGradients
+from maxent_ray.core.reading import build_dataclass, first_problem, to_plain
+from maxent_ray.core.statistics import BatchStatistics, merge_all
+from maxent_ray.errors import InvalidReportError
+from maxent_ray.runtime.deciding import Round
 
-from maxent_ray.errors import ControllerError, ControllerUnavailableError, MaxentRayError
-from maxent_ray.runtime.merging import merge_reports
-from maxent_ray.runtime.process_group import check_group, cpu_group
-from maxent_ray.runtime.protocol import Answer, Report, StateLoad
-from maxent_ray.runtime.rounds import RoundPolicy
-from maxent_ray.runtime.transport import Transport
+UNUSABLE = "unusable: "
+"""Begins the event of a round that moved nothing because of a rank whose numbers cannot be used; the reason follows."""
+PARTIAL = "gradients.partial"
+"""Event of a round whose gradients were left out because some ranks lacked them."""
+REASONS_SHOWN = 3
 
 
 @dataclass(frozen=True)
-class _Outcome:
-    """What rank 0 got, for everyone: a value or the error in its place."""
+class Report:
+    """What one rank says of one step."""
 
-    value: Any = None
-    error: MaxentRayError | None = None
+    step: int
+    expected: int
+    """The step that comes next in its controller's state."""
+    state: int
+    """Checksum of that state."""
+    statistics: BatchStatistics = BatchStatistics()
+    gradients: ControllerGradients | None = None
+    unusable: str = ""
+    """Why nothing of it can be used; then it is empty."""
+
+    def to_text(self) -> str:
+        """One line of JSON; every float keeps every bit."""
+        return json.dumps(to_plain(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> Report:
+        """Inverse of :meth:`to_text`."""
+        return build_dataclass(cls, json.loads(text))
 
 
-class CollectiveTransport:
-    """Merges reports over ranks and shares rank 0's answers, errors included, so that all ranks always agree.
+def find_fault(
+    where: str, statistics: BatchStatistics, gradients: ControllerGradients | None, config: ControllerConfig
+) -> tuple[str, bool]:
+    """Check what a rank reports: numbers come in here, and nowhere else.
 
-    Every rank makes the same calls in the same order. A controller behind it sees one rank.
+    Returns:
+        What is wrong with it, or nothing; and whether that is the caller's fault: an unroll that diverged is not.
+
+    Example:
+        >>> config = ControllerConfig(group_size=8, target_kl=0.05)
+        >>> find_fault("rank 0, step 3: ", BatchStatistics(reward_sum=float("nan")), None, config)
+        ('rank 0, step 3: statistics.reward_sum is nan; it must be a finite number', True)
+    """
+    kinds = ("statistics", statistics, BatchStatistics), ("gradients", gradients, ControllerGradients)
+    for name, value, cls in kinds:
+        if value is None and cls is ControllerGradients:
+            return "", False
+        if type(value) is not cls:
+            return f"{where}{name} is a {type(value).__name__}; it must be {cls.__name__}", True
+        problem = first_problem(value, f"{where}{name}")
+        if problem is not None:
+            diverged = cls is ControllerGradients and type(problem.value) is float
+            return str(problem.error()), not diverged
+    sensitivity = None if gradients is None else gradients.sensitivity
+    if sensitivity is None:
+        return "", False
+    for field, holds, valid in (
+        ("steps", sensitivity.steps == config.truncation_steps, f"truncation_steps = {config.truncation_steps}"),
+        ("tokens", sensitivity.tokens >= 1, ">= 1"),
+        ("tau", sensitivity.tau > 0, "> 0"),
+        ("beta", sensitivity.beta > 0 or (sensitivity.beta == 0 and not config.moves("beta")), "> 0"),
+    ):
+        if not holds:
+            found = getattr(sensitivity, field)
+            return f"{where}gradients.sensitivity.{field} is {found}; it must be {valid}", True
+    return "", False
+
+
+def merge_reports(reports: Sequence[Report]) -> Round:
+    """Form the round of all ranks' reports.
 
     Args:
-        rank: This process's rank.
-        world_size: Ranks of the run.
-        policy: How many ranks must have measured something.
-        open_inner: Opens the way to the controller; called on rank 0.
+        reports: One a rank, in rank order: floating-point sums then repeat to the last bit.
 
     Raises:
-        ConfigError: torch.distributed is not running, or with another rank or world size.
+        InvalidReportError: ranks report different steps, or not the next one, or hold different states.
+
+    Example:
+        >>> measured = [BatchStatistics(groups=1, weight_entropy_sum=h) for h in (1.0, 2.0)]
+        >>> merge_reports([Report(0, 0, 0, shard) for shard in measured]).statistics.mean("weight_entropy")
+        1.5
     """
+    _check_alike(reports)
+    reasons = [f"{UNUSABLE}{report.unusable}"[:LONGEST_TEXT] for report in reports if report.unusable]
+    if reasons:
+        more = (f"{UNUSABLE}{len(reasons) - REASONS_SHOWN} ranks more",) if len(reasons) > REASONS_SHOWN else ()
+        return Round(None, events=(*reasons[:REASONS_SHOWN], *more))
+    gradients, is_partial = _merge_gradients(reports)
+    return Round(merge_all(report.statistics for report in reports), gradients, (PARTIAL,) if is_partial else ())
 
-    def __init__(
-        self, rank: int, world_size: int, policy: RoundPolicy, open_inner: Callable[[], Transport]
-    ) -> None:
-        check_group(rank, world_size, "reduction='collective'")
-        self._needed = policy.needed(world_size)
-        self._rank = rank
-        self._world_size = world_size
-        self._group = cpu_group()
-        self._inner: Transport | None = None
-        self._generation: int = self._share(lambda: self._open(open_inner))
 
-    def generation(self) -> int:
-        """The controller's generation at the start, on all ranks."""
-        return self._generation
-
-    def prepare(self, report: Report) -> Report:
-        """Exchange the reports of a step; every rank gets the same merged one, as rank 0's."""
-        reports: list[Report | None] = [None] * self._world_size
-        dist.all_gather_object(reports, report, group=self._group)
-        known = [entry for entry in reports if entry is not None]
-        steps = {entry.step for entry in known}
-        if len(steps) > 1:
-            raise ControllerError(f"ranks report different steps: {sorted(steps)}")
-        merged = merge_reports(known, self._needed)
-        return replace(
-            report,
-            rank=0,
-            statistics=merged.statistics,
-            gradients=merged.gradients,
-            partial_gradients=merged.partial,
-            void=merged.void,
+def _check_alike(reports: Sequence[Report]) -> None:
+    _check_equal("ranks are not in the same step", "reports step {}", [report.step for report in reports])
+    different = "ranks hold controller states of different steps; load one state_dict() on all"
+    _check_equal(different, "is to report step {} next", [report.expected for report in reports])
+    if reports[0].step != reports[0].expected:
+        raise InvalidReportError(
+            f"step is {reports[0].step}; it must be {reports[0].expected}, the one after the last that was reported. "
+            "To go on elsewhere, load the state of the step before"
         )
+    different = "ranks hold different controller states of the same step; load one state_dict() on all"
+    _check_equal(different, "has {:08x}", [report.state for report in reports])
 
-    def submit(self, report: Report) -> Any:
-        """Rank 0 sends; a failure shows in :meth:`result`, on all ranks at once."""
-        if self._inner is None:
-            return _Outcome()
-        try:
-            return _Outcome(self._inner.submit(report))
-        except MaxentRayError as error:
-            return _Outcome(error=error)
 
-    def result(self, handle: _Outcome, timeout_s: float) -> Answer:
-        """Rank 0 waits for the answer and passes it on."""
-        answer: Answer = self._share(lambda: self._wait(handle, timeout_s))
-        return answer
+def _check_equal(what: str, phrase: str, values: Sequence[int]) -> None:
+    if len(set(values)) > 1:
+        said = [f"rank {values.index(value)} {phrase.format(value)}" for value in sorted(set(values))]
+        raise InvalidReportError(f"{what}: {', '.join(said)}")
 
-    def load_state(self, load: StateLoad, timeout_s: float) -> int:
-        """Rank 0 loads; all ranks return, or fail, together."""
-        generation: int = self._share(lambda: self._controller().load_state(load, timeout_s))
-        return generation
 
-    def counters(self, timeout_s: float) -> dict[str, Any]:
-        """The service's counters, on all ranks."""
-        counters: dict[str, Any] = self._share(lambda: self._controller().counters(timeout_s))
-        return counters
+def _merge_gradients(reports: Sequence[Report]) -> tuple[ControllerGradients | None, bool]:
+    """All ranks or none: a mean over some of them would be a mean over another batch. And whether some lacked any."""
+    sent = [report.gradients for report in reports if report.gradients is not None]
+    if len(sent) < len(reports):
+        return None, bool(sent)
+    sensitivities = [gradients.sensitivity for gradients in sent if gradients.sensitivity is not None]
+    if sensitivities:
+        if len(sensitivities) < len(sent) or disagreement(sensitivities):
+            return None, True
+        return ControllerGradients(source=sent[0].source, sensitivity=merge_sensitivities(sensitivities)), False
+    tokens = [report.statistics.tokens for report in reports]
+    columns = [gradients.tau_grad for gradients in sent], [gradients.beta_grad for gradients in sent]
+    is_partial = any(0 < column.count(None) < len(column) for column in columns)
+    tau_grad, beta_grad = (_mean(column, tokens) for column in columns)
+    return ControllerGradients(tau_grad, beta_grad, source=sent[0].source), is_partial
 
-    def close(self) -> None:
-        """Let go of the controller."""
-        if self._inner is not None:
-            self._inner.close()
 
-    def _open(self, open_inner: Callable[[], Transport]) -> int:
-        self._inner = open_inner()
-        return self._inner.generation()
-
-    def _controller(self) -> Transport:
-        if self._inner is None:
-            raise ControllerUnavailableError("only rank 0 talks to the controller")
-        return self._inner
-
-    def _wait(self, handle: _Outcome, timeout_s: float) -> Answer:
-        if handle.error is not None:
-            raise handle.error
-        return self._controller().result(handle.value, timeout_s)
-
-    def _share(self, call: Callable[[], Any]) -> Any:
-        """Run ``call`` on rank 0; its value or its error comes out on every rank."""
-        outcomes: list[_Outcome | None] = [None]
-        if self._rank == 0:
-            try:
-                outcomes = [_Outcome(call())]
-            except MaxentRayError as error:
-                outcomes = [_Outcome(error=error)]
-            except Exception as error:  # whatever it is, the other ranks wait in the broadcast below
-                outcomes = [_Outcome(error=ControllerError(f"{type(error).__name__} on rank 0: {error}"))]
-        dist.broadcast_object_list(outcomes, src=0, group=self._group)
-        outcome = outcomes[0]
-        if outcome is None:
-            raise ControllerUnavailableError("rank 0 sent nothing")
-        if outcome.error is not None:
-            raise outcome.error
-        return outcome.value
+def _mean(signals: Sequence[float | None], tokens: Sequence[int]) -> float | None:
+    """Mean over tokens (over ranks when none counted any); None when a rank lacks the signal."""
+    known = [signal for signal in signals if signal is not None]
+    if len(known) < len(signals):
+        return None
+    weights = tokens if sum(tokens) > 0 else [1] * len(known)
+    return sum(signal * weight for signal, weight in zip(known, weights, strict=True)) / sum(weights)

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from maxent_ray.runtime.checkpoint import ADVICE, decode, encode
-from maxent_ray.runtime.upgrades import upgraded
+from maxent_ray.storage.checkpoint import ADVICE, decode, encode
+from maxent_ray.storage.upgrades import upgraded
 
 _MODEL, _OPTIMIZER = "model.", "optimizer."
 

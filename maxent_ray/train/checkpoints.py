@@ -13,8 +13,8 @@ from typing import Any
 import ray
 
 from maxent_ray.records import read_lines
-from maxent_ray.runtime.atomic import PARTIAL, remove, sync_folder, write_atomic
-from maxent_ray.runtime.checkpoint import read_block
+from maxent_ray.storage.atomic import PARTIAL, remove, sync_folder, write_atomic
+from maxent_ray.storage.checkpoint import read_block
 from maxent_ray.train.recording import DECISIONS, ROWS
 from maxent_ray.train.run_folder import CHECKPOINTS
 from maxent_ray.write_errors import writing

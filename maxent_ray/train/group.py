@@ -9,10 +9,10 @@ import ray
 from ray.util import get_node_ip_address
 
 from maxent_ray.config import ExperimentConfig
-from maxent_ray.runtime.actor import get_or_create
+from maxent_ray.runtime.actor import create_controller
 from maxent_ray.runtime.connecting import NAMESPACE
 from maxent_ray.train.evaluation import HeldOutMetrics
-from maxent_ray.train.rank import RankProcess, RankSpec, reporters, round_policy
+from maxent_ray.train.rank import RankProcess, RankSpec
 from maxent_ray.train.resources import ask_for_gpus
 from maxent_ray.train.row import StepRow
 
@@ -44,11 +44,7 @@ class WorkerGroup:
             num_cpus=train.cpus_per_worker, num_gpus=train.gpus_per_worker if self._use_gpu else 0
         )
         self._ranks: list[Any] = [actor.remote() for _ in range(train.num_workers)]
-        self._actor_name = run_id  # that of the first run; the actor then serves one run after the other
-        # Held here, so that the controller outlives any single rank.
-        self._controller: Any = get_or_create(
-            run_id, config.controller_config(), reporters(config), NAMESPACE, policy=round_policy(config.runtime)
-        )
+        self._controller: Any = create_controller(run_id, NAMESPACE)[0]  # serves one run after the other
         self._setup_ranks(config, run_id)
 
     def reset(self, config: ExperimentConfig, run_id: str) -> None:
@@ -59,15 +55,13 @@ class WorkerGroup:
             run_id: Names the new run; another than any before.
         """
         ray.get([rank.close.remote() for rank in self._ranks])
-        settings = (config.controller_config(), reporters(config), round_policy(config.runtime))
-        ray.get(self._controller.restart.remote(run_id, *settings))
         self._setup_ranks(config, run_id)
 
     def _setup_ranks(self, config: ExperimentConfig, run_id: str) -> None:
         world_size = len(self._ranks)
         address = ray.get(self._ranks[0].free_address.remote()) if world_size > 1 else None
         specs = [
-            RankSpec(run_id, rank, world_size, self._use_gpu, address, actor_name=self._actor_name)
+            RankSpec(run_id, rank, world_size, self._use_gpu, address, controller=self._controller)
             for rank in range(world_size)
         ]
         ray.get([rank.setup.remote(config, spec) for rank, spec in zip(self._ranks, specs, strict=True)])
@@ -83,9 +77,8 @@ class WorkerGroup:
         return metrics
 
     def state_dict(self) -> bytes:
-        """State of the run: parameters, moments, step, controller; no settings."""
-        # Every rank drains its answers at the same step; rank 0's state stands for all.
-        state: bytes = ray.get([rank.state_bytes.remote() for rank in self._ranks])[0]
+        """State of the run: parameters, moments, step, controller; no settings. Rank 0's stands for all."""
+        state: bytes = ray.get(self._ranks[0].state_bytes.remote())
         return state
 
     def load_state_dict(self, state: bytes) -> None:

@@ -8,12 +8,12 @@ import torch
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config_loading import apply_overrides
-from maxent_ray.runtime.checkpoint import save_json_atomic
+from maxent_ray.storage.checkpoint import save_json_atomic
 from maxent_ray.train.evaluation import HeldOutMetrics
 from maxent_ray.train.metric_intervals import measured
 from maxent_ray.train.rank import RankProcess, RankSpec
 
-_ALONE = {"train.num_workers": 1, "runtime.reduction": "actor"}
+_ALONE = {"train.num_workers": 1}
 
 
 def evaluate_policy(config: ExperimentConfig) -> HeldOutMetrics:

@@ -11,18 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import ray
 import ray.train
 from ray.train.torch import TorchTrainer
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.errors import MaxentRayError
 from maxent_ray.records import mend
-from maxent_ray.runtime.actor import get_or_create
-from maxent_ray.runtime.connecting import NAMESPACE
 from maxent_ray.train.checkpoints import prepare_checkpoints, remove_leftovers
 from maxent_ray.train.job import TrainJob
-from maxent_ray.train.rank import reporters, round_policy
 from maxent_ray.train.rank_loop import train_rank
 from maxent_ray.train.recording import FILES, ROWS, Follower, Listener, RecordReports
 from maxent_ray.train.resources import ask_for_gpus, check_resources
@@ -95,17 +91,9 @@ def run_training(
 
 
 def _run(job: TrainJob, listeners: Sequence[Listener]) -> None:
-    """The controller and the training, and listeners beside them."""
-    config = job.config
-    # Held here, so that the controller outlives every restart of the workers.
-    controller = get_or_create(
-        job.run_id, config.controller_config(), reporters(config), NAMESPACE, policy=round_policy(config.runtime)
-    )
-    try:
-        with Follower(job.folder / ROWS, listeners), _train_environment():
-            _fit(job)
-    finally:
-        ray.kill(controller)
+    """The training, and listeners beside it."""
+    with Follower(job.folder / ROWS, listeners), _train_environment():
+        _fit(job)
 
 
 def _fit(job: TrainJob) -> None:

@@ -41,6 +41,7 @@ def policy_loss(
     weighting: WeightingSettings,
     params: Mapping[str, Tensor] | None = None,
     kl_tokens: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> LossTerms:
     """Loss of a batch at the model's parameters, or at ``params``; differentiable in θ, τ and β.
 
@@ -54,6 +55,7 @@ def policy_loss(
         params: Parameters to evaluate at, by name; None for the model's own.
         kl_tokens: Divisor of the KL term's sum; None: the completion tokens of this batch. Ranks that give the mean of
             their counts have losses whose mean is the loss of all their batches together.
+        weights: ``[B, G]`` the groups' weights at τ and β, where they are known already.
     """
     rollout, mask = batch.rollout, batch.rollout.completion_mask
     scores = score(model, rollout, temperature=grpo.temperature, params=params)  # type: ignore[arg-type]
@@ -64,6 +66,6 @@ def policy_loss(
     if weighting.train_grpo_objective:
         loss = grpo_loss(group_advantages(batch.rewards), mean_logprobs, mean_kl, beta)
     else:
-        weights = group_weights(batch.log_q, batch.ref_logprobs, tau, beta)
+        weights = group_weights(batch.log_q, batch.ref_logprobs, tau, beta) if weights is None else weights
         loss = maxent_loss(weights, mean_logprobs, mean_kl, beta)
     return LossTerms(loss, kl, token_entropy(scores.full_logprobs, mask))

@@ -10,10 +10,9 @@ import torch
 import torch.distributed as dist
 
 from maxent_ray.config import ExperimentConfig, RuntimeSettings
-from maxent_ray.runtime.checkpoint import ADVICE
 from maxent_ray.runtime.connecting import connect
 from maxent_ray.runtime.options import ClientOptions
-from maxent_ray.runtime.rounds import RoundPolicy
+from maxent_ray.storage.checkpoint import ADVICE
 from maxent_ray.train.checkpoint import decode_state, encode_state
 from maxent_ray.train.evaluation import HeldOutMetrics
 from maxent_ray.train.row import StepRow
@@ -33,8 +32,8 @@ class RankSpec:
     or there is a single rank."""
     gpu: int = 0
     """Which of the GPUs that this process sees is its own."""
-    actor_name: str | None = None
-    """The controller's actor, if it serves one run after the other."""
+    controller: Any = None
+    """The controller's actor, where it serves one run after the other."""
     local: bool = False
     """Keep the controller in this process, without Ray."""
 
@@ -68,9 +67,7 @@ class RankProcess:
             config.controller_config(),
             options=client_options(config.runtime),
             local=spec.local,
-            actor_name=spec.actor_name,
-            # Ranks that train together can settle among themselves what an outage would leave them apart in.
-            agree_over_ranks=spec.world_size > 1 and config.runtime.when_unreachable != "raise",
+            actor=spec.controller,
         )
         self._worker = TrainingWorker(config, client, Placement(spec.rank, spec.world_size, device))
 
@@ -102,8 +99,8 @@ class RankProcess:
         self.worker.load_state_dict(decode_state(state, where, advice))
 
     def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
-        """Controller decisions above a version; waits for the rounds that are still on their way."""
-        self.worker.client.state_dict()
+        """Controller decisions above a version, the last report's included; all ranks call it."""
+        self.worker.client.settle()
         return self.worker.client.decisions(since_version)
 
     def close(self) -> None:
@@ -127,17 +124,6 @@ def _show_log() -> None:
         logger.setLevel(logging.INFO)
 
 
-def round_policy(runtime: RuntimeSettings) -> RoundPolicy:
-    """What becomes of a round that a rank is missing from, from the config's section."""
-    return RoundPolicy(runtime.round_policy, runtime.round_timeout_s, runtime.quorum_fraction)
-
-
-def reporters(config: ExperimentConfig) -> int:
-    """Ranks that report to the controller; with a collective reduction rank 0 does for all."""
-    return 1 if config.runtime.reduction == "collective" else config.train.num_workers
-
-
 def client_options(runtime: RuntimeSettings) -> ClientOptions:
     """The client's options from the config's section."""
-    own = runtime.model_dump(exclude={"round_policy", "round_timeout_s", "quorum_fraction"})
-    return ClientOptions(**own, rounds=round_policy(runtime))
+    return ClientOptions(**runtime.model_dump())

@@ -9,7 +9,6 @@ from typing import Any
 
 import ray.train
 import ray.train.torch
-from ray.train import collective
 
 from maxent_ray.policy import save_policy
 from maxent_ray.train.checkpoints import STATE, advice, read_checkpoint, write_checkpoint
@@ -57,27 +56,13 @@ def report_steps(start: int, steps: int, checkpoint_every: int) -> Iterator[int]
 
 
 def _begin(process: RankProcess) -> None:
-    """Go on from the newest checkpoint of this run, or from nothing.
-
-    A restart must not meet the controller where the former attempt left it, so every attempt loads a state into
-    it, when all ranks are connected, and rank 0 first: the controller takes its load for a new one even where the
-    former attempt died in between. With a collective reduction all ranks load at once, and rank 0 alone talks to the
-    controller.
-    """
-    worker = process.worker
-    in_turn = worker.config.runtime.reduction == "actor"
-    collective.barrier()
-    if in_turn and worker.placement.rank != 0:
-        collective.barrier()
+    """Go on from the newest checkpoint of this run, or from nothing; each rank for itself."""
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
-        worker.client.load_state_dict(worker.client.state_dict())
-    else:
-        with checkpoint.as_directory() as path:
-            folder = Path(path)
-            process.load_state_bytes(read_checkpoint(folder), str(folder / STATE), advice(folder))
-    if in_turn and worker.placement.rank == 0:
-        collective.barrier()
+        return
+    with checkpoint.as_directory() as path:
+        folder = Path(path)
+        process.load_state_bytes(read_checkpoint(folder), str(folder / STATE), advice(folder))
 
 
 def _train(process: RankProcess, job: TrainJob) -> None:
@@ -89,22 +74,14 @@ def _train(process: RankProcess, job: TrainJob) -> None:
     for step in report_steps(worker.next_step, train.steps, train.checkpoint_every):
         rows = process.run(step - worker.next_step)
         saves = step % train.checkpoint_every == 0 or step == train.steps
-        state = _collect_state(process) if saves else None
-        decisions = process.decisions(version)  # on every rank: it waits for rounds, which may be a collective
+        decisions = process.decisions(version)  # on every rank: they wait for the last one together
+        state = process.state_bytes() if saves and leads else None
         version = max([version, *(decision["version"] for decision in decisions)])
         # Rows before the checkpoint that has them behind it: a crash in between repeats steps and loses none.
         ray.train.report({"rows": [row.to_dict() for row in rows], "decisions": decisions if leads else []})
         if saves:
             _report_checkpoint(job.folder, step, state)
     _finish(process, job)
-
-
-def _collect_state(process: RankProcess) -> bytes | None:
-    """Rank 0's state. All ranks take the answers that are still out, so that they go on from the same ones."""
-    if process.worker.placement.rank == 0:
-        return process.state_bytes()
-    process.worker.client.state_dict()
-    return None
 
 
 def _report_checkpoint(folder: Path, step: int, state: bytes | None) -> None:

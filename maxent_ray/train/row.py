@@ -48,8 +48,8 @@ class StepRow:
     """Reason of the newest decision that this rank knows of."""
     failed_unrolls: int
     """Unrolls since the worker's process started that ran out of memory; their steps sent no controller gradients."""
-    unreachable_steps: int
-    """Steps since the worker's process started that the controller could not be reached for."""
+    decided_locally: int
+    """Rounds since the worker's process started that rank 0 decided itself, as the actor could not be reached."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: a number that is not finite becomes None."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from maxent_ray.config import ExperimentConfig, Section
 from maxent_ray.config_loading import dump_config, load_config
 from maxent_ray.errors import ResumeError
-from maxent_ray.runtime.driver_lock import driver_lock
+from maxent_ray.storage.driver_lock import driver_lock
 from maxent_ray.write_errors import writing
 
 CONFIG, CHECKPOINTS, POLICY = "config.yaml", "train", "policy"

@@ -15,8 +15,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.core.controller_state import Coefficients
+from maxent_ray.core.measurement import GroupMeasures, batch_statistics, measure_groups
 from maxent_ray.core.objectives import ControllerGradients
-from maxent_ray.core.statistics import BatchStatistics, batch_statistics
+from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import MaxentRayError
 from maxent_ray.policy import frozen_copy, load_policy, sample_groups
 from maxent_ray.runtime.client import ControllerClient
@@ -105,8 +106,9 @@ class TrainingWorker:
         rolled_out = time.perf_counter()
         coefficients = self.client.coefficients(step)
         received = time.perf_counter()
-        update = self._update_policy(batch, coefficients)
-        statistics = self._measure(batch, update.terms, coefficients)
+        groups = measure_groups(batch.rewards, batch.log_q, batch.ref_logprobs, coefficients.tau, coefficients.beta)
+        update = self._update_policy(batch, groups)
+        statistics = self._measure(batch, update.terms, groups)
         updated = time.perf_counter()
         gradients = self._hypergradient(batch, update, statistics, coefficients)
         differentiated = time.perf_counter()
@@ -189,14 +191,14 @@ class TrainingWorker:
         batch = draw(self.task.train, self.config.grpo.prompts_per_step, seed=self.config.train.seed, step=step)
         return rank_share(batch, rank, world_size)
 
-    def _update_policy(self, batch: PreparedBatch, coefficients: Coefficients) -> _PolicyUpdate:
+    def _update_policy(self, batch: PreparedBatch, groups: GroupMeasures) -> _PolicyUpdate:
         """2: weights → policy loss → optimiser step."""
         with self._precision():
             terms = policy_loss(
                 self.network,
                 batch,
-                coefficients.tau,
-                coefficients.beta,
+                groups.tau,
+                groups.beta,
                 grpo=self.config.grpo,
                 weighting=self.config.weighting,
             )
@@ -206,21 +208,17 @@ class TrainingWorker:
         norm = float(nn.utils.clip_grad_norm_(self.policy.model.parameters(), limit))
         if not norm < float("inf"):
             raise MaxentRayError(
-                f"step {self.next_step}: the norm of the policy gradient is {norm} (tau {coefficients.tau}, beta "
-                f"{coefficients.beta}); the parameters are unchanged. Start a new run with a lower grpo.learning_rate."
+                f"step {self.next_step}: the norm of the policy gradient is {norm} (tau {groups.tau}, beta "
+                f"{groups.beta}); the parameters are unchanged. Start a new run with a lower grpo.learning_rate."
             )
         self.optimizer.step()
         detached = LossTerms(*(term.detach() for term in terms))
         return _PolicyUpdate(detached, norm, min(1.0, limit / (norm + 1e-6)))
 
-    def _measure(self, batch: PreparedBatch, terms: LossTerms, coefficients: Coefficients) -> BatchStatistics:
+    def _measure(self, batch: PreparedBatch, terms: LossTerms, groups: GroupMeasures) -> BatchStatistics:
         """3: sums and counts of this batch."""
         return batch_statistics(
-            batch.rewards,
-            batch.log_q,
-            batch.ref_logprobs,
-            coefficients.tau,
-            coefficients.beta,
+            groups,
             token_entropy=terms.token_entropy,
             token_kl=terms.token_kl,
             token_mask=batch.rollout.completion_mask,
@@ -269,7 +267,7 @@ class TrainingWorker:
             gradient_norm=update.gradient_norm,
             reason=decision["reason"] if decision is not None else "",
             failed_unrolls=self._hypergradients.failures,
-            unreachable_steps=counters["held_steps"] + counters["local_steps"],
+            decided_locally=counters["decided_locally"],
             **seconds,
         )
 

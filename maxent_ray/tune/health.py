@@ -6,27 +6,23 @@ from collections.abc import Sequence
 
 from maxent_ray.tune.summary import Summary, TrialSummary
 
-_WITHOUT = {"hold": "held", "local": "decided locally"}
-
 
 def health_lines(summary: Summary) -> list[str]:
     """Alarms and degraded steps of every trial.
 
     Returns:
         Lines such as ``analytic-2: warning at step 37: τ has been at its upper bound …`` and ``analytic-2: 12 of 120
-        steps without the controller (held)``.
+        rounds were decided without the controller's actor (with the same outcome)``.
     """
-    return [f"{trial.trial}: {line}" for trial in summary.trials for line in _lines(trial, summary.when_unreachable)]
+    return [f"{trial.trial}: {line}" for trial in summary.trials for line in _lines(trial)]
 
 
-def _lines(trial: TrialSummary, when_unreachable: str) -> Sequence[str]:
+def _lines(trial: TrialSummary) -> Sequence[str]:
     lines = [f"warning at step {warned.step}: {warned.message}" for warned in trial.warnings]
-    if trial.unreachable_steps:
-        how = f" ({_WITHOUT[when_unreachable]})" if when_unreachable in _WITHOUT else ""
-        lines.append(f"{trial.unreachable_steps} of {trial.steps} steps without the controller{how}")
+    if trial.decided_locally:
+        rounds = f"{trial.decided_locally} of {trial.steps} rounds"
+        lines.append(f"{rounds} were decided without the controller's actor (with the same outcome)")
     decisions = sum(trial.reasons.values())
-    if trial.quorum_rounds:
-        lines.append(f"{trial.quorum_rounds} of {decisions} decisions were made without some ranks, by a quorum")
     refused = trial.reasons.get("non_finite", 0)
     if refused:
         lines.append(f"{refused} of {decisions} decisions changed nothing: what was measured was not finite")

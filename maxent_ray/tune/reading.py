@@ -19,7 +19,6 @@ from maxent_ray.config import ExperimentConfig
 from maxent_ray.config_loading import load_config
 from maxent_ray.errors import ConfigError
 from maxent_ray.records import Record, read_lines
-from maxent_ray.runtime.rounds import WITHOUT_RANK
 from maxent_ray.train.evaluation import HeldOutMetrics
 from maxent_ray.tune.running_counts import running_totals
 
@@ -106,10 +105,8 @@ class RunRecords:
     """Trial → reason → decisions that gave it."""
     warnings: Mapping[str, tuple[Warned, ...]]
     """Trial → alarms of its decisions, in order."""
-    quorum_rounds: Mapping[str, int]
-    """Trial → decisions that were made without some ranks."""
-    unreachable_steps: Mapping[str, int]
-    """Trial → steps without the controller, over all attempts, repeated steps included."""
+    decided_locally: Mapping[str, int]
+    """Trial → rounds that rank 0 decided itself, over all attempts, repeated steps included."""
     failed_unrolls: Mapping[str, int]
     """Trial → unrolls that ran out of memory, counted likewise."""
     rows: int
@@ -148,8 +145,7 @@ def read_run(folder: Path) -> RunRecords:
         evaluations={record["trial"]: _evaluation(record) for record in evaluations},
         reasons=_reasons(latest),
         warnings=_warnings(latest),
-        quorum_rounds=Counter(decision["trial"] for decision in latest if _lacks_ranks(decision)),
-        unreachable_steps=running_totals(rows, "unreachable_steps"),
+        decided_locally=running_totals(rows, "decided_locally"),
         failed_unrolls=running_totals(rows, "failed_unrolls"),
         rows=len(rows),
         torn_lines=torn_rows + torn_decisions + torn_lineage + torn_evaluations,
@@ -244,10 +240,6 @@ def _reasons(decisions: Iterable[Record]) -> dict[str, dict[str, int]]:
     for decision in decisions:
         counts.setdefault(decision["trial"], Counter())[decision["reason"]] += 1
     return {trial: dict(sorted(count.items())) for trial, count in counts.items()}
-
-
-def _lacks_ranks(decision: Record) -> bool:
-    return any(event.startswith(WITHOUT_RANK) for event in decision.get("events", ()))
 
 
 def _warnings(decisions: Iterable[Record]) -> dict[str, tuple[Warned, ...]]:

@@ -16,7 +16,7 @@ from typing import Any
 from ray import tune
 
 from maxent_ray.errors import ResumeError
-from maxent_ray.runtime.atomic import remove, write_atomic
+from maxent_ray.storage.atomic import remove, write_atomic
 
 TRIALS, SEARCH = "experiment_state-*.json", "basic-variant-state-*.json"
 KEPT = "kept"

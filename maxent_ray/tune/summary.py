@@ -80,8 +80,8 @@ class TrialSummary:
     """|mean of (KL − KL*)/KL*| over the last third of the steps."""
     seconds_per_step: float | None
     """Median."""
-    unreachable_steps: int | None
-    """Steps that the controller could not be reached for, over all attempts."""
+    decided_locally: int | None
+    """Rounds that rank 0 decided itself because the actor could not be reached, over all attempts."""
     failed_unrolls: int | None
     """Unrolls of truncated backprop that ran out of memory, over all attempts."""
     clones_received: int
@@ -90,8 +90,6 @@ class TrialSummary:
     """Reason → decisions that gave it."""
     warnings: tuple[Warned, ...]
     """Coefficients that were found to do nothing."""
-    quorum_rounds: int
-    """Decisions that were made without some ranks."""
     settings: Mapping[str, Any]
     held_out: HeldOut | None
 
@@ -128,8 +126,6 @@ class Summary:
 
     name: str
     mode: str
-    when_unreachable: str
-    """What steps without the controller did: hold, local or raise."""
     metric: str
     """What the best trials are chosen by."""
     window: int
@@ -186,7 +182,6 @@ def build_summary(records: RunRecords, wall_seconds: float | None = None) -> Sum
     return Summary(
         name=records.folder.name,
         mode=config.tune.mode,
-        when_unreachable=config.runtime.when_unreachable,
         metric=config.tune.metric,
         window=config.tune.perturbation_interval,
         group_size=config.grpo.group_size,
@@ -237,13 +232,12 @@ def _trial_summary(records: RunRecords, trial: str) -> TrialSummary:
         entropy_error=tracking_error([point.entropy_deviation for point in points]),
         kl_error=tracking_error([point.kl_deviation for point in points]),
         seconds_per_step=_median(points),
-        unreachable_steps=records.unreachable_steps.get(trial),
+        decided_locally=records.decided_locally.get(trial),
         failed_unrolls=records.failed_unrolls.get(trial),
         clones_received=len(received),
         clones_donated=sum(clone.donor == trial for clone in records.clones),
         reasons=records.reasons.get(trial, {}),
         warnings=records.warnings.get(trial, ()),
-        quorum_rounds=records.quorum_rounds.get(trial, 0),
         settings=evaluation.settings if evaluation is not None else _last_settings(received),
         held_out=None if evaluation is None else _held_out([evaluation.metrics]),
     )

@@ -18,8 +18,8 @@ from ray import tune
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.records import strict
-from maxent_ray.runtime.atomic import write_atomic
-from maxent_ray.runtime.checkpoint import load_json, read_block, save_json_atomic
+from maxent_ray.storage.atomic import write_atomic
+from maxent_ray.storage.checkpoint import load_json, read_block, save_json_atomic
 from maxent_ray.tune.trial_spec import TrialSpec
 
 STATE, PROGRESS = "state.safetensors", "progress.json"

@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from maxent_ray.core.actuators import watch
+from maxent_ray.core.actuators import _no_response, watch
 from maxent_ray.core.alarms import Alarm, AlarmKind, stuck
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.core.controller_state import ControllerState, Decision, Reason
-from maxent_ray.core.saturation import MOST_BLOCKS, Standing, Stay
-from maxent_ray.core.statistics import BatchStatistics, batch_statistics
+from maxent_ray.core.controller_state import ControllerState, Decision
+from maxent_ray.core.measurement import batch_statistics, measure_groups
+from maxent_ray.core.reading import check_fields, read_dataclass, to_plain
+from maxent_ray.core.saturation import Standing
+from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.core.trend import Trend
+from maxent_ray.core.watching import Observations, Observer
 from maxent_ray.core.weighting import group_weights, listwise_q, weight_entropy, weight_kl
 from maxent_ray.core.window import Sighting, Watch
 
@@ -38,25 +41,26 @@ def entropy_of(value: float) -> BatchStatistics:
     return BatchStatistics(tokens=1, policy_entropy_sum=value)
 
 
-def run(config: ControllerConfig, plant: Plant, steps: int, state: ControllerState | None = None) -> Iterator[Decision]:
-    """Decisions of a closed loop; the last one's state goes on in ``run.state``."""
-    controller = Controller(config)
-    state = controller.init() if state is None else controller.adopt(state)
-    for _ in range(steps):
-        state, decision = controller.step(state, plant(state))
-        yield decision
-    LAST[0] = state
+class Loop:
+    """A closed loop, and an observer of its decisions."""
+
+    def __init__(self, config: ControllerConfig, plant: Plant, memory: Observations = Observations()) -> None:
+        self.controller, self.observer, self.plant = Controller(config), Observer(config), plant
+        self.state, self.memory = self.controller.init(), memory
+
+    def step(self) -> tuple[Decision, tuple[Alarm, ...]]:
+        self.state, decision = self.controller.step(self.state, self.plant(self.state))
+        self.memory, found = self.observer.observe(self.memory, decision)
+        return decision, found
+
+    def alarms(self, steps: int) -> dict[int, Alarm]:
+        found = [(decision.step, alarm) for decision, alarms in (self.step() for _ in range(steps)) for alarm in alarms]
+        assert len(dict(found)) == len(found), "two alarms in one step"
+        return dict(found)
 
 
-LAST: list[ControllerState] = [ControllerState(1.0, 1.0)]
-
-
-def alarms(
-    config: ControllerConfig, plant: Plant, steps: int, state: ControllerState | None = None
-) -> dict[int, Alarm]:
-    found = [(decision.step, alarm) for decision in run(config, plant, steps, state) for alarm in decision.alarms]
-    assert len(dict(found)) == len(found), "two alarms in one step"
-    return dict(found)
+def alarms(config: ControllerConfig, plant: Plant, steps: int) -> dict[int, Alarm]:
+    return Loop(config, plant).alarms(steps)
 
 
 # --- saturated ---
@@ -94,14 +98,17 @@ def test_no_alarm_for_errors_that_go_both_ways_at_a_bound() -> None:
 
 
 def test_a_resume_or_a_clone_says_nothing_twice_and_new_settings_may() -> None:
-    alarms(BETA_ONLY, lambda state: kl_of(0.2), 100)
-    state = ControllerState.from_dict(json.loads(json.dumps(LAST[0].to_dict())))
-    assert alarms(BETA_ONLY, lambda state: kl_of(0.2), 100, state) == {}
+    plant: Plant = lambda state: kl_of(0.2)  # noqa: E731
+    first = Loop(BETA_ONLY, plant)
+    first.alarms(100)
+    memory = read_dataclass(Observations, json.loads(json.dumps(to_plain(first.memory))), "alarms")
+    assert memory == first.memory
+    assert Loop(BETA_ONLY, plant, memory).alarms(100) == {}
     for changed in (replace(BETA_ONLY, target_kl=0.04), replace(BETA_ONLY, beta_max=2.0)):
-        found = alarms(changed, lambda state: kl_of(0.2), 100, state)
+        found = Loop(changed, plant, memory).alarms(100)
         assert [alarm.kind for alarm in found.values()] == [AlarmKind.SATURATED]
     same_but_faster = replace(BETA_ONLY, beta_learning_rate=0.5)
-    assert alarms(same_but_faster, lambda state: kl_of(0.2), 100, state) == {}
+    assert Loop(same_but_faster, plant, memory).alarms(100) == {}
 
 
 def test_an_annealed_target_is_one_setting() -> None:
@@ -138,7 +145,8 @@ def weighted(config: ControllerConfig, batch: tuple[torch.Tensor, ...], tau: flo
     rewards, log_q, rho = batch
     tokens = torch.full((rewards.numel(), 1), 0.05, dtype=torch.float64)
     mask = torch.ones_like(tokens, dtype=torch.bool)
-    return batch_statistics(rewards, log_q, rho, tau, beta, tokens, tokens, mask, bounds=config.coefficient_bounds)
+    groups = measure_groups(rewards, log_q, rho, tau, beta)
+    return batch_statistics(groups, tokens, tokens, mask, bounds=config.coefficient_bounds)
 
 
 def weights_plant(config: ControllerConfig, batch: tuple[torch.Tensor, ...]) -> Plant:
@@ -213,14 +221,13 @@ def test_one_odd_batch_does_not_make_a_target_unreachable() -> None:
 def test_nothing_is_concluded_while_the_other_coefficient_brings_the_target_into_reach() -> None:
     """β falls from far too high, where no τ gives the target, to where one does: by a tenth in every step."""
     config = ControllerConfig(group_size=8, target_entropy=1.0, tau=0.3, tau_max=1.0)
-    controller, state = Controller(config), Controller(config).init()
-    outside = 0
+    loop, outside = Loop(config, lambda state: weighted(config, groups(seed=state.step + 1), state.tau, state.beta)), 0
     for step in range(60):
-        state = replace(state, beta=10 * 0.9**step)
-        measured = weighted(config, groups(seed=step), state.tau, state.beta)
-        outside += (measured.mean("entropy_at_tau_min") or 0.0) > 1.0
-        state, decision = controller.step(state, measured)
-        assert AlarmKind.UNREACHABLE not in {alarm.kind for alarm in decision.alarms}
+        loop.state = replace(loop.state, beta=10 * 0.9**step)
+        decision, found = loop.step()
+        assert decision.entropy_reach is not None
+        outside += decision.entropy_reach.low > 1.0
+        assert AlarmKind.UNREACHABLE not in {alarm.kind for alarm in found}
     assert outside > 20  # of a whole block it was true
 
 
@@ -247,6 +254,34 @@ def test_a_coefficient_that_moves_without_effect() -> None:
     assert alarm.figures["signal_before"] == pytest.approx(2.0, abs=0.02)
     assert alarm.message.startswith("τ went from ")
     assert "policy_entropy does not depend on τ here" in alarm.message
+
+
+def judged(moved: float, noise: float = 0.0) -> list[AlarmKind]:
+    """Of a window of 80 updates, in which ln β rose by ``moved``, to the last bit, and e = 1 stayed, ± noise."""
+    index_squares = 80 * (80**2 - 1) / 12
+    logs = Trend(80, 1.0, products=moved / 79 * index_squares)
+    while logs.slope * 79 != moved:  # the quotient may have been rounded
+        logs = replace(logs, products=math.nextafter(logs.products, math.copysign(math.inf, moved - logs.slope * 79)))
+    window = Watch(errors=Trend(80, 1.0, squares=80 * noise**2), logs=logs)
+    seen = Sighting(79, 1.0, 0, False, 0.1, 0.05, None, 0.3, 0.0)
+    actuator = ControllerConfig(group_size=8, target_kl=0.05).actuator("beta")
+    return [alarm.kind for alarm in _no_response(window, actuator, seen, 20)]
+
+
+def test_a_coefficient_must_have_moved_by_a_factor_of_ten_the_right_way() -> None:
+    ten = math.log(10)
+    assert judged(ten) == [AlarmKind.NO_RESPONSE]
+    assert judged(math.nextafter(ten, 0)) == []
+    assert judged(-ten) == []  # KL is too high, and β fell
+
+
+def test_a_slope_within_three_standard_errors_may_be_an_answer() -> None:
+    """For e = 1 a lag of 500 updates lets .1·m/1000·2 a step through of the least elasticity. Noise of standard
+    deviation d gives the slope one of d·√(80/78)·√(12/(n³ − n)), and three of them are as much at this d."""
+    moved = math.log(40)
+    edge = 0.1 * moved / 500 / (3 * math.sqrt(80 / 78) * math.sqrt(12 / (80**3 - 80)))
+    assert judged(moved, 0.999 * edge) == [AlarmKind.NO_RESPONSE]
+    assert judged(moved, 1.001 * edge) == []
 
 
 def test_the_noise_decides_how_far_it_must_move() -> None:
@@ -354,63 +389,11 @@ def test_a_loop_that_works_hears_nothing(start: float, seed: int) -> None:
         return replace(statistics, policy_kl_sum=level * (1 + rng.gauss(0, 0.18)) * statistics.tokens)
 
     assert alarms(config, plant, 200) == {}
-    assert all(decision.tau > 0 for decision in run(config, plant, 1))
-
-
-def sine(middle: float, period: int) -> Callable[[int], float]:
-    return lambda step: middle + 0.3 * math.sin(2 * math.pi * step / period)
-
-
-SWINGS: dict[str, tuple[Callable[[int], float], str]] = {
-    "period 50": (sine(0.5, 50), "upper"),
-    "period 120": (sine(0.5, 120), "upper"),
-    "period 300": (sine(0.5, 300), "upper"),
-    "below the target": (sine(-0.5, 120), "lower"),
-    "a falling sawtooth": (lambda step: 1.0 - 0.7 * (step % 200) / 200, "upper"),
-    "a rising sawtooth": (lambda step: 0.3 + 0.7 * (step % 200) / 200, "upper"),
-}
-
-
-@pytest.mark.parametrize(("error", "side"), SWINGS.values(), ids=SWINGS)
-@pytest.mark.parametrize("noise", [0.0, 0.05])
-def test_an_error_that_swings_and_never_ends_is_found_once(
-    error: Callable[[int], float], side: str, noise: float
-) -> None:
-    """Its windows begin anew at every turn; five horizons at the bound and the way there are 2600 updates."""
-    draw = random.Random(0)
-    decisions = list(
-        run(BETA_ONLY, lambda state: kl_of(0.05 * (1 + error(state.step)) * math.exp(draw.gauss(0, noise))), 4000)
-    )
-    (alarm,) = [(decision.step, alarm) for decision in decisions for alarm in decision.alarms]
-    assert alarm[0] < 2600
-    assert (alarm[1].kind, alarm[1].coefficient) == (AlarmKind.SATURATED, "beta")
-    assert f"has been at its {side} bound" in alarm[1].message
-    held_back = [each for each in decisions[alarm[0] :] if "beta.projected" in " ".join(each.events)]
-    assert len(held_back) > 100
-    assert {each.reason for each in held_back} == {Reason.INFEASIBLE_TARGET}
-
-
-def test_what_was_found_of_a_swing_is_over_when_the_coefficient_leaves_its_bound() -> None:
-    def swings_and_turns(state: ControllerState) -> BatchStatistics:
-        return kl_of(0.05 * (1 + sine(0.5 if state.step < 2600 else -0.5, 120)(state.step)))
-
-    decisions = list(run(BETA_ONLY, swings_and_turns, 2700))
-    assert decisions[2600].reason is Reason.INFEASIBLE_TARGET
-    assert decisions[-1].reason is not Reason.INFEASIBLE_TARGET
-    memory = LAST[0].beta_watch
-    assert (memory.standing.side, memory.stay.blocks, memory.stay.beyond, memory.infeasible) == (-1, 0, 0, 0)
-
-
-def test_alarms_are_part_of_the_decision_and_ready_for_json() -> None:
-    decisions = list(run(BETA_ONLY, lambda state: kl_of(0.2), 40))
-    (written,) = json.loads(json.dumps(decisions[30].to_dict()))["alarms"]
-    assert (written["kind"], written["coefficient"]) == ("saturated", "beta")
-    assert written["figures"]["updates"] == 20
 
 
 def test_a_memory_that_fits_no_series_stops_no_step() -> None:
     """What passes the door may still contradict itself: no square root of it, and no logarithm, may fail."""
-    rng, controller = random.Random(0), Controller(BETA_ONLY)
+    rng = random.Random(0)
     numbers = (0.0, 1e100, -1e100, 5e-324, 1.0, -1.0, 1e50)
 
     def trend(count: int) -> Trend:
@@ -423,10 +406,9 @@ def test_a_memory_that_fits_no_series_stops_no_step() -> None:
             errors=trend(count),
             logs=trend(rng.choice((count, 0, 5))),
             standing=Standing(rng.choice((-1, 0, 1)), 3),
-            stay=Stay(rng.choice((0, 4, MOST_BLOCKS)), trend(count), rng.choice((-746.0, 231.0)), rng.choice(numbers)),
             outside=trend(19),
         )
-        state = replace(controller.init(), beta_watch=memory)
-        state = ControllerState.from_dict(state.to_dict())
-        state, _ = controller.step(state, kl_of(rng.choice((0.05, 0.2, -1.0, 1e50))))
-        ControllerState.from_dict(state.to_dict())
+        seen = Observations(beta=memory)
+        loop = Loop(BETA_ONLY, lambda state: kl_of(rng.choice((0.05, 0.2, -1.0, 1e50))), seen)
+        check_fields(loop.memory, "alarms")
+        loop.step()

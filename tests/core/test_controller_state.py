@@ -15,10 +15,7 @@ from maxent_ray.core.controller_state import Coefficients, ControllerState, Deci
 from maxent_ray.core.decoupling import Authority, Decoupling
 from maxent_ray.core.kl_filter import KlFilter
 from maxent_ray.core.meta_gradient import RunningSensitivity, SensitivityTrack
-from maxent_ray.core.saturation import Standing, Stay
-from maxent_ray.core.statistics import BatchStatistics
-from maxent_ray.core.trend import Trend
-from maxent_ray.core.window import Watch
+from maxent_ray.core.statistics import BatchStatistics, Reach
 from maxent_ray.errors import InvalidReportError
 
 STATE = ControllerState(
@@ -31,16 +28,6 @@ STATE = ControllerState(
     sensitivities=SensitivityTrack(RunningSensitivity(-3.5, 0.7, 12), RunningSensitivity(-8.25, -1 / 3, 11)),
     decoupling=Decoupling(Authority(-3.2, -2.1, 7), KlFilter(level=0.05, push=1 / 3, measurements=11), step=11),
     window=BatchStatistics(groups=24, tokens=1234, policy_kl_sum=61.7, kl_beta_sum=-2.5),
-    tau_watch=Watch(
-        settings=2**32 - 1,
-        errors=Trend(7, -1 / 3, 2 / 3, 1 / 7, -1 / 9),
-        logs=Trend(7, -690.7),
-        standing=Standing(-1, 3),
-        stay=Stay(5, Trend(2, 1 / 3, 1 / 7, 0.1), -4.6, -0.2, 1),
-        infeasible=1,
-        said={"saturated": 31, "stuck": 19},
-    ),
-    reasons={"updated": 8, "interval": 4},
 )
 
 
@@ -58,7 +45,7 @@ def with_value(path: str, value: object) -> dict[str, Any]:
 def test_a_state_survives_json_to_the_last_bit() -> None:
     text = json.dumps(STATE.to_dict(), allow_nan=False)
     assert ControllerState.from_dict(json.loads(text)) == STATE
-    assert len(text) < 2500  # it travels with every answer
+    assert len(text) < 1600  # it travels with every request and every answer
 
 
 def test_the_dictionary_is_the_whole_state_and_shares_nothing_with_it() -> None:
@@ -121,12 +108,6 @@ def test_a_missing_key_is_named(name: str) -> None:
         ControllerState.from_dict(values)
 
 
-def test_counting_a_reason_leaves_the_old_state_alone() -> None:
-    counted = STATE.count(Reason.UPDATED).count(Reason.STALE)
-    assert counted.reasons == {"updated": 9, "interval": 4, "stale": 1}
-    assert STATE.reasons == {"updated": 8, "interval": 4}
-
-
 def test_coefficients_are_the_states_for_a_step() -> None:
     assert STATE.coefficients(13) == Coefficients(tau=STATE.tau, beta=STATE.beta, version=12, step=13)
 
@@ -141,11 +122,13 @@ def test_a_decision_is_ready_for_json() -> None:
         previous_tau=0.2,
         previous_beta=0.1,
         events=("tau.clipped", "beta.projected_low"),
+        entropy_reach=Reach(0.5, 1.5),
     )
     read = json.loads(json.dumps(decision.to_dict(), allow_nan=False))
     assert read["reason"] == "infeasible_target"
     assert read["events"] == ["tau.clipped", "beta.projected_low"]
     assert read["entropy"] is None
+    assert read["entropy_reach"] == [0.5, 1.5]
 
 
 def test_the_reasons_are_those_of_the_contract() -> None:
@@ -158,5 +141,4 @@ def test_the_reasons_are_those_of_the_contract() -> None:
         "no_gradient",
         "non_finite",
         "infeasible_target",
-        "stale",
     }

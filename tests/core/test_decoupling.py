@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from maxent_ray.core.alarms import AlarmKind
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.controller_config import ControllerConfig
 from maxent_ray.core.controller_state import ControllerState, Reason
@@ -32,6 +33,7 @@ from maxent_ray.core.decoupling import (
 from maxent_ray.core.kl_filter import KlFilter
 from maxent_ray.core.objectives import ControllerGradients, Sensitivity
 from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.watching import Observations, Observer
 from maxent_ray.core.weighting import group_weights, weight_entropy
 from maxent_ray.errors import ConfigError
 
@@ -262,14 +264,16 @@ def test_the_controller_takes_its_moves_as_they_are_and_remembers() -> None:
 
 def test_a_target_that_beta_cannot_reach_is_reported() -> None:
     rules = Controller(config(beta_max=0.2, target_entropy=None, saturation_patience=5))
-    state, reasons = rules.init(), []
+    observer, memory = Observer(rules.config), Observations()
+    state, found = rules.init(), []
     for _ in range(20):
         at = replace(USUAL, beta=state.beta, version=state.version, kl=10 * TARGET_KL)
         state, decision = rules.step(state, measured(kl=10 * TARGET_KL), sent(at))
-        reasons.append(decision.reason)
+        memory, alarms = observer.observe(memory, decision)
+        found += [(alarm.kind, alarm.coefficient) for alarm in alarms]
     assert state.beta == 0.2
     assert "beta.projected_high" in decision.events
-    assert reasons[-1] is Reason.INFEASIBLE_TARGET
+    assert found == [(AlarmKind.SATURATED, "beta")]
 
 
 def test_taking_over_a_run_in_its_middle_disturbs_nothing_that_is_on_target() -> None:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from maxent_ray.core.saturation import Standing, Stay, is_beyond, outlasts_lags, stand
+from maxent_ray.core.saturation import Standing, is_beyond, stand
 from maxent_ray.core.trend import Trend
 
 
@@ -57,27 +57,3 @@ def test_a_bound_of_zero_is_stood_at_by_what_is_zero() -> None:
     errors = Trend(count=20, mean=-0.5)
     assert is_beyond(errors, math.log(1e-300), 0.0, -1)
     assert not is_beyond(errors, math.log(1e-9), 0.0, -1)
-
-
-@pytest.mark.parametrize("lag", [50, 500])
-@pytest.mark.parametrize("start", [-1.0, 1.0, 20.0])
-def test_no_block_of_a_lag_of_one_horizon_outlasts_it(lag: int, start: float) -> None:
-    """Each block's mean is at most e⁻¹ of the one before; from 100 % off the fifth is 1.2 % off at most."""
-    stay = Stay()
-    for block in range(8):
-        for update in range(500):
-            stay = stay.add(start * math.exp(-(500 * block + update) / lag), -1.0)
-        assert not outlasts_lags(stay)
-        assert abs(stay.errors.mean) < 0.02 or block < 4 or start > 1
-        assert stay.mean_log == pytest.approx(-1.0)
-        stay = stay.next_block(0)
-        assert stay.blocks == block + 1
-
-
-def test_what_stays_outlasts_every_lag_from_the_fifth_block_on() -> None:
-    """Standard error √(24.95/(500·499)) = .01: three of them and half of .5 are .28."""
-    noisy = Trend(count=500, mean=0.3, squares=24.95)
-    for blocks in range(7):
-        assert outlasts_lags(Stay(blocks, noisy, earlier=0.5)) == (blocks >= 4)
-    assert not outlasts_lags(Stay(4, noisy, earlier=-0.56))
-    assert outlasts_lags(Stay(4, noisy, earlier=-0.53))

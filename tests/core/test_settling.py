@@ -87,3 +87,11 @@ def test_off_zero_by_more_than_the_least() -> None:
     assert is_off_zero(trend_of([0.03, 0.03, 0.03]), 0.02)
     assert not is_off_zero(trend_of([0.01, 0.01, 0.01]), 0.02)
     assert not is_off_zero(trend_of([0.5, -0.4, 0.5, -0.4]), 0.02)
+
+
+def test_an_error_that_takes_just_the_horizon_rests() -> None:
+    """x = 1 + (i − 2)/16 over five updates: slope 1/16 without any error, so 16 updates change it by its mean."""
+    exact = Trend(count=5, mean=1.0, squares=10 / 256, products=10 / 16)
+    assert (exact.slope, exact.slope_error, exact.curvature_error) == (1 / 16, 0.0, 0.0)
+    assert rests(exact, 16)
+    assert not rests(exact, 17)

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from maxent_ray.core.statistics import BatchStatistics, CoefficientBounds, batch_statistics, merge, merge_all
+from maxent_ray.core.measurement import batch_statistics, measure_groups
+from maxent_ray.core.statistics import BatchStatistics, CoefficientBounds, merge, merge_all
 from maxent_ray.core.weighting import group_weights, listwise_q, weight_entropy, weight_kl
 
 TAU, BETA = 0.3, 0.1
@@ -37,7 +38,7 @@ class Measurements(NamedTuple):
     def statistics(self, tau: float = TAU, beta: float = BETA) -> BatchStatistics:
         rewards, log_q, rho, *tokens = self
         flat = [part.flatten(0, 1) for part in tokens]
-        return batch_statistics(rewards, log_q, rho, tau, beta, *flat, bounds=BOUNDS)
+        return batch_statistics(measure_groups(rewards, log_q, rho, tau, beta), *flat, bounds=BOUNDS)
 
 
 def measure(
@@ -134,7 +135,8 @@ def test_what_the_bounds_give_is_what_a_batch_weighted_there_measures(dtype: tor
 
 def test_without_bounds_no_range_is_claimed() -> None:
     rewards, log_q, rho, *tokens = measure()
-    statistics = batch_statistics(rewards, log_q, rho, TAU, BETA, *(part.flatten(0, 1) for part in tokens))
+    groups = measure_groups(rewards, log_q, rho, TAU, BETA)
+    statistics = batch_statistics(groups, *(part.flatten(0, 1) for part in tokens))
     assert statistics.ranged_groups == 0
     assert statistics.mean("entropy_at_tau_max") is None
 

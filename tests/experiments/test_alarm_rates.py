@@ -14,8 +14,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments" / "be
 import alarm_rates
 from alarm_rates import Case
 
-WANTED = ("saturated", "infeasible", "stuck", "no_response")
-
 
 def quiet(cases: list[Case], steps: int) -> bool:
     return all(replace(case, steps=steps).run() == {} for case in cases)
@@ -40,9 +38,7 @@ def test_a_target_beyond_a_bound_is_found_under_noise(steps_to_answer: int) -> N
     """Where one in twenty-five was, while every update of a block had to be held back."""
     cases = alarm_rates.beyond_the_bound(steps_to_answer, 0.5)[10::8]
     for case in cases:
-        found = replace(case, steps=600).run()
-        assert found.keys() == {"saturated", "infeasible"}
-        assert found["saturated"] <= found["infeasible"] <= found["saturated"] + 10  # the next update held back
+        assert replace(case, steps=600).run().keys() == {"saturated"}
 
 
 @pytest.mark.parametrize("noise", [0.02, 0.18])

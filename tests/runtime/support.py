@@ -1,16 +1,26 @@
-"""Measured data for the runtime tests, and the trajectory that a bare loop over ``Controller.step`` gives."""
+"""Measured data, the trajectory that a bare loop over ``Controller.step`` gives, and ranks as threads and processes."""
 
 from __future__ import annotations
 
 import math
+import os
 import random
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import ray
 
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.core.controller_state import ControllerState
+from maxent_ray.core.controller_state import Coefficients, ControllerState
 from maxent_ray.core.objectives import ControllerGradients, Sensitivity
 from maxent_ray.core.statistics import BatchStatistics, merge
+from maxent_ray.runtime.asking import LocalDecider
+from maxent_ray.runtime.client import ControllerClient
+from maxent_ray.runtime.options import ClientOptions
+from maxent_ray.runtime.reduction import Report
 
 ANALYTIC = ControllerConfig(group_size=8, target_entropy=1.5, target_kl=0.05, optimizer="adam", ema_decay=0.5)
 TRUNCATED = ControllerConfig(
@@ -54,13 +64,117 @@ def unrolled(rank: int, step: int) -> ControllerGradients:
     )
 
 
-def hand_loop(config: ControllerConfig, ranks: Sequence[int], steps: int) -> list[ControllerState]:
+def hand_loop(config: ControllerConfig, ranks: int, steps: int) -> list[ControllerState]:
     """States before the first round and after each: the oracle, without any of the runtime's code."""
     controller = Controller(config)
     states = [controller.init()]
     for step in range(steps):
         total = BatchStatistics()
-        for rank in ranks:
+        for rank in range(ranks):
             total = merge(total, measured(rank, step))
         states.append(controller.step(states[-1], total)[0])
     return states
+
+
+def expected(ranks: int, steps: int, lag: int, config: ControllerConfig = ANALYTIC) -> list[Coefficients]:
+    """What every step trains with."""
+    states = hand_loop(config, ranks, steps)
+    return [states[max(step - lag, 0)].coefficients(step) for step in range(steps)]
+
+
+def train(client: ControllerClient, steps: range) -> list[Coefficients]:
+    """Take steps as a trainer would, which all take no time."""
+    seen = []
+    for step in steps:
+        seen.append(client.coefficients(step))
+        client.report(step, measured(client.rank, step))
+    return seen
+
+
+class ThreadRanks:
+    """Ranks as threads of one process: what they share, and one rank's view of it."""
+
+    def __init__(self, world_size: int) -> None:
+        self.barrier = threading.Barrier(world_size, timeout=20)
+        self.reports: list[Report] = [Report(0, 0, 0)] * world_size
+        self.text = ""
+
+    def of(self, rank: int) -> ThreadRank:
+        return ThreadRank(self, rank)
+
+
+class ThreadRank:
+    def __init__(self, shared: ThreadRanks, rank: int) -> None:
+        self._shared, self._rank = shared, rank
+
+    def gather(self, report: Report) -> list[Report]:
+        self._shared.reports[self._rank] = Report.from_text(report.to_text())
+        self._shared.barrier.wait()
+        reports = list(self._shared.reports)
+        self._shared.barrier.wait()
+        return reports
+
+    def broadcast(self, text: str, step: int) -> str:
+        if self._rank == 0:
+            self._shared.text = text
+        self._shared.barrier.wait()
+        received = self._shared.text
+        self._shared.barrier.wait()
+        return received
+
+    def close(self) -> None:
+        pass
+
+
+def thread_clients(
+    world_size: int, config: ControllerConfig = ANALYTIC, lag: int = 1, decider: Any = None
+) -> list[ControllerClient]:
+    shared, options = ThreadRanks(world_size), ClientOptions(lag=lag)
+    deciders = [decider or LocalDecider(), *[None] * (world_size - 1)]
+    return [
+        ControllerClient("run", rank, config, shared.of(rank), decider, options)
+        for rank, decider in enumerate(deciders)
+    ]
+
+
+def on_all(clients: Sequence[ControllerClient], call: Callable[[ControllerClient], Any]) -> list[Any]:
+    """The call on every rank at once; where one raises, its error in place of the value."""
+
+    def caught(client: ControllerClient) -> Any:
+        try:
+            return call(client)
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        return list(pool.map(caught, clients))
+
+
+class Host:
+    """A process for one rank, in which anything can be run; loads all libraries once, for one run after the other."""
+
+    client: ControllerClient
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def do(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """``call(self, …)``; an error comes back as a value, as itself."""
+        try:
+            return call(self, *arguments)
+        except Exception as error:
+            return error
+
+    def state_dict(self) -> dict[str, Any]:
+        """In another thread than ``do``."""
+        return self.client.state_dict()
+
+
+def new_host() -> Any:
+    return ray.remote(Host).options(num_cpus=0, max_concurrency=2).remote()
+
+
+def on_hosts(hosts: Sequence[Any], call: Callable[..., Any], *arguments: Any, timeout: float = 120) -> list[Any]:
+    """``call(host, rank, world_size, …)`` on all hosts at once."""
+    size = len(hosts)
+    return ray.get([host.do.remote(call, rank, size, *arguments) for rank, host in enumerate(hosts)], timeout=timeout)

@@ -1,520 +1,405 @@
+"""What ranks are told, save and load: always what a bare loop over ``Controller.step`` comes to. Ranks are threads."""
+
 from __future__ import annotations
 
 import json
 import logging
+import math
+import re
 import threading
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from maxent_ray.core.controller import Controller
 from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.core.controller_state import Coefficients, ControllerState
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.statistics import BatchStatistics
-from maxent_ray.errors import ConfigError, ControllerUnavailableError, InvalidReportError, RoundTimeoutError
-from maxent_ray.runtime.agreement import Proposal
+from maxent_ray.errors import ConfigError, ControllerError, ControllerUnavailableError, InvalidReportError
+from maxent_ray.runtime.asking import LocalDecider, Reply
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.runtime.connecting import connect
 from maxent_ray.runtime.options import ClientOptions
-from maxent_ray.runtime.protocol import Answer, Report, StateLoad
-from maxent_ray.runtime.rounds import RoundPolicy
-from maxent_ray.runtime.service import ControllerService
-from maxent_ray.runtime.transport import LocalTransport
-from tests.runtime.support import ANALYTIC, hand_loop, measured
+from tests.runtime.support import (
+    ANALYTIC,
+    TRUNCATED,
+    expected,
+    hand_loop,
+    measured,
+    on_all,
+    thread_clients,
+    train,
+    unrolled,
+)
 
 
-def expected(states: Sequence[ControllerState], step: int, lag: int) -> Coefficients:
-    """What step s trains with: states[r + 1] is the state after round r = s − 1 − lag."""
-    return states[max(step - lag, 0)].coefficients(step)
-
-
-def one_rank(lag: int = 0, **options: Any) -> ControllerClient:
-    return connect("run", 0, 1, ANALYTIC, options=ClientOptions(lag=lag, **options), local=True)
-
-
-def train(client: ControllerClient, steps: range) -> list[Coefficients]:
-    seen = []
-    for step in steps:
-        seen.append(client.coefficients(step))
-        client.report(step, measured(client.rank, step))
-    return seen
+def alone(config: ControllerConfig = ANALYTIC, lag: int = 1) -> ControllerClient:
+    return connect("run", 0, 1, config, options=ClientOptions(lag=lag), local=True)
 
 
 @pytest.mark.parametrize("lag", [0, 1])
-def test_step_s_trains_with_the_outcome_of_round_s_minus_1_minus_lag(lag: int) -> None:
-    states = hand_loop(ANALYTIC, [0], 10)
-    assert train(one_rank(lag), range(10)) == [expected(states, step, lag) for step in range(10)]
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_every_step_of_every_rank_trains_with_the_bare_loops_coefficients(ranks: int, lag: int) -> None:
+    seen = on_all(thread_clients(ranks, lag=lag), lambda client: train(client, range(20)))
+    assert seen == [expected(ranks, 20, lag)] * ranks
 
 
-@pytest.mark.parametrize("lag", [0, 1])
-def test_all_ranks_of_a_step_get_the_same(lag: int) -> None:
-    transport = LocalTransport(ControllerService("run", ANALYTIC, 2))
-    clients = [ControllerClient("run", rank, ANALYTIC, transport, ClientOptions(lag=lag)) for rank in range(2)]
-    seen: dict[int, list[Coefficients]] = {}
-    threads = [
-        threading.Thread(target=lambda client=client: seen.update({client.rank: train(client, range(20))}))
-        for client in clients
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    states = hand_loop(ANALYTIC, range(2), 20)
-    assert seen[0] == seen[1] == [expected(states, step, lag) for step in range(20)]
+def test_gradients_of_all_ranks_reach_the_controller() -> None:
+    """Token-weighted over ranks, as the bare loop does it by hand."""
 
-
-@pytest.mark.parametrize("saved_with", [0, 1])
-@pytest.mark.parametrize("loaded_with", [0, 1])
-def test_a_resumed_run_continues_as_the_uninterrupted_one(saved_with: int, loaded_with: int) -> None:
-    states = hand_loop(ANALYTIC, [0], 12)
-    client = one_rank(saved_with)
-    train(client, range(5))
-    checkpoint = json.loads(json.dumps(client.state_dict(), allow_nan=False))
-    resumed = one_rank(loaded_with)
-    resumed.load_state_dict(checkpoint)
-    after = [expected(states, step, loaded_with) for step in range(5, 12)]
-    assert train(resumed, range(5, 12)) == after
-    if saved_with == loaded_with:  # taking the checkpoint did not disturb the run itself
-        assert train(client, range(5, 12)) == after
-
-
-def test_the_first_state_dict_starts_a_run_over() -> None:
-    client = one_rank(lag=1)
-    start = client.state_dict()
-    first = train(client, range(4))
-    client.load_state_dict(start)
-    assert train(client, range(4)) == first
-
-
-def test_a_clone_keeps_its_own_bounds() -> None:
-    donor = one_rank()
-    train(donor, range(6))
-    narrow = replace(ANALYTIC, tau=1.0, tau_min=0.9, tau_max=1.1)
-    clone = connect("clone", 0, 1, narrow, options=ClientOptions(lag=0), local=True)
-    clone.load_state_dict(donor.state_dict())
-    assert donor.coefficients(6).tau < 0.9
-    assert clone.coefficients(6).tau == 0.9
-    assert clone.coefficients(6).beta == donor.coefficients(6).beta
-
-
-def test_a_malformed_checkpoint_is_refused() -> None:
-    client = one_rank()
-    with pytest.raises(InvalidReportError, match="it needs"):
-        client.load_state_dict({"state": {}})
-    with pytest.raises(InvalidReportError, match="missing: 'beta', 'version', 'step'"):
-        client.load_state_dict({"state": {"tau": 1.0}, "answered": []})
-
-
-def test_unusable_statistics_are_refused_at_once() -> None:
-    client = one_rank()
-    with pytest.raises(InvalidReportError, match=r"rank 0, step 0: statistics.reward_sum is nan"):
-        client.report(0, BatchStatistics(reward_sum=float("nan")))
-    assert train(client, range(1))[0].version == 0
-
-
-def test_a_rank_without_usable_statistics_goes_on_like_the_others(caplog: pytest.LogCaptureFixture) -> None:
-    """Four ranks as threads; rank 2 measures NaN in step 1, and nobody's τ or β moves by that round."""
-    transport = LocalTransport(ControllerService("run", ANALYTIC, 4))
-    clients = [ControllerClient("run", rank, ANALYTIC, transport, ClientOptions(lag=0)) for rank in range(4)]
-    seen: dict[int, list[Coefficients]] = {}
-
-    def run(client: ControllerClient) -> None:
-        seen[client.rank] = []
-        for step in range(4):
-            seen[client.rank].append(client.coefficients(step))
-            poisoned = client.rank == 2 and step == 1
-            statistics = BatchStatistics(reward_sum=float("nan")) if poisoned else measured(client.rank, step)
-            if poisoned:
-                with pytest.raises(InvalidReportError, match=r"rank 2, step 1: statistics.reward_sum is nan"):
-                    client.report(step, statistics)
-            else:
-                client.report(step, statistics)
-
-    in_threads([lambda client=client: run(client) for client in clients])
-    assert seen[0] == seen[1] == seen[2] == seen[3]
-    before, after = seen[0][1], seen[0][2]
-    assert (after.tau, after.beta) == (before.tau, before.beta)
-    assert seen[0][3].tau != after.tau
-    decision = clients[0].decisions(since_version=1)[0]
-    assert decision["reason"] == "non_finite"
-    assert "rank 2, step 1: statistics.reward_sum is nan" in decision["events"][0]
-
-
-def test_an_unroll_that_diverged_raises_nothing_and_moves_nothing() -> None:
-    client = one_rank()
-    client.report(0, measured(0, 0), ControllerGradients(tau_grad=float("inf")))
-    assert client.coefficients(1).tau == ANALYTIC.tau
-    assert client.last_decision["events"] == (
-        "rank 0, step 0: gradients.tau_grad is inf; it must be a finite number at most 1e+100 in size",
-    )
-    with pytest.raises(InvalidReportError, match=r"gradients.tau_grad is 'much'"):
-        client.report(1, measured(0, 1), ControllerGradients(tau_grad="much"))  # type: ignore[arg-type]
-
-
-def test_a_missing_rank_is_named_and_the_question_may_be_asked_again() -> None:
-    policy = RoundPolicy(timeout_s=0.05)
-    transport = LocalTransport(ControllerService("run", ANALYTIC, 2, policy=policy))
-    first, second = [ControllerClient("run", rank, ANALYTIC, transport, ClientOptions(lag=0)) for rank in range(2)]
-    first.report(0, measured(0, 0))
-    for _ in range(2):
-        with pytest.raises(RoundTimeoutError, match="no report from rank 1 of 2"):
-            first.coefficients(1)
-    second.report(0, measured(1, 0))
-    assert first.coefficients(1) == second.coefficients(1) == hand_loop(ANALYTIC, range(2), 1)[-1].coefficients(1)
-    assert first.counters()["held_steps"] == 0  # the controller was there all the time
-
-
-def test_a_quorum_keeps_the_ranks_that_are_left_together() -> None:
-    policy = RoundPolicy("quorum", timeout_s=3.0, quorum_fraction=0.5)  # only the first round takes it
-    transport = LocalTransport(ControllerService("run", ANALYTIC, 4, policy=policy))
-    clients = [ControllerClient("run", rank, ANALYTIC, transport, ClientOptions(lag=0)) for rank in range(3)]
-    seen: dict[int, list[Coefficients]] = {}
-    in_threads([lambda client=client: seen.update({client.rank: train(client, range(5))}) for client in clients])
-    states = hand_loop(ANALYTIC, range(3), 5)
-    assert seen[0] == seen[1] == seen[2] == [states[step].coefficients(step) for step in range(5)]
-    assert clients[0].controller_counters()["quorum_rounds"] == 5
-    assert clients[0].controller_counters()["round_timeouts"] == 0
-
-
-def test_alarms_are_logged_once_by_one_rank(caplog: pytest.LogCaptureFixture) -> None:
-    """β is at its upper bound, and KL four times its target."""
-    config = replace(ANALYTIC, beta=0.1, beta_max=0.2, saturation_patience=3)
-    transport = LocalTransport(ControllerService("run", config, 2))
-    clients = [ControllerClient("run", rank, config, transport, ClientOptions(lag=0)) for rank in range(2)]
-    far = BatchStatistics(groups=1, tokens=1, weight_entropy_sum=1.5, policy_kl_sum=0.2)
-    with caplog.at_level(logging.WARNING):
-        in_threads([lambda c=c: [(c.coefficients(s), c.report(s, far)) for s in range(60)] for c in clients])
-    assert len(caplog.records) == 1
-    assert "β" in caplog.records[0].getMessage()
-    assert caplog.records[0].getMessage().endswith("[saturated]")
-
-
-class RanksInThreads:
-    """A process group's stand-in: every rank waits for the others' proposals, and calls back while it does."""
-
-    def __init__(self, ranks: int) -> None:
-        self.table: dict[tuple[int, int], Proposal] = {}
-        self.ranks = ranks
-
-    def of(self, rank: int) -> Any:
-        return SimpleNamespace(settle=lambda own, while_waiting: self.settle(rank, own, while_waiting))
-
-    def settle(self, rank: int, own: Proposal, while_waiting: Callable[[], None]) -> Answer:
-        step = own.answer.coefficients.step
-        self.table[step, rank] = own
-        while len(known := [self.table[step, r] for r in range(self.ranks) if (step, r) in self.table]) < self.ranks:
-            time.sleep(0.01)
-            while_waiting()
-        taken = min(known, key=lambda proposal: proposal.alone)
-        return own.answer if taken.answer.coefficients == own.answer.coefficients else taken.answer
-
-
-def test_a_report_that_was_lost_is_sent_again_while_others_wait_for_it() -> None:
-    """Rank 0 decides step 2 alone and waits for rank 1, who waits in the controller for rank 0's report of it."""
-    transport = LocalTransport(ControllerService("run", ANALYTIC, 2))
-    group, line = RanksInThreads(2), FlakyTransport(ANALYTIC)
-    line.inner = transport
-    options = ClientOptions(lag=0, retries=0)
-    ways = (line, transport)
-    clients = [ControllerClient("run", r, ANALYTIC, ways[r], options, group.of(r)) for r in range(2)]
-    seen: dict[int, list[Coefficients]] = {0: [], 1: []}
-
-    def run(client: ControllerClient) -> None:
+    def take(client: ControllerClient) -> list[float]:
         for step in range(6):
-            seen[client.rank].append(client.coefficients(step))
-            line.failures = 1 if client.rank == 0 and step == 2 else line.failures
-            client.report(step, measured(client.rank, step))
+            client.coefficients(step)
+            client.report(step, measured(client.rank, step), unrolled(client.rank, step))
+        client.settle()
+        return [decision["tau"] for decision in client.decisions()]
 
-    in_threads([lambda client=client: run(client) for client in clients])
-    states = hand_loop(ANALYTIC, range(2), 6)
-    assert seen[0] == seen[1] == [states[step].coefficients(step) for step in range(6)]
-    assert (clients[0].counters()["held_steps"], clients[0].counters()["corrected_steps"]) == (1, 1)
-    assert all(decision["reason"] != "stale" for decision in clients[0].decisions())
-
-
-def test_a_rank_that_lost_an_answer_and_held_takes_back_nothing() -> None:
-    """Without an agreement over ranks: rank 1 loses the answer of round 2 and its report of round 3."""
-    transport = LocalTransport(ControllerService("run", ANALYTIC, 2))
-    line = FlakyTransport(ANALYTIC)
-    line.inner = transport
-    options = ClientOptions(lag=0, retries=0)
-    clients = [ControllerClient("run", rank, ANALYTIC, way, options) for rank, way in enumerate((transport, line))]
-    seen: dict[int, list[Coefficients]] = {0: [], 1: []}
-
-    def run(client: ControllerClient) -> None:
-        for step in range(7):
-            seen[client.rank].append(client.coefficients(step))
-            client.report(step, measured(client.rank, step))
-            if client.rank == 1 and step == 2:
-                line.failures = 2  # this answer, and the next report
-
-    in_threads([lambda client=client: run(client) for client in clients])
-    states = hand_loop(ANALYTIC, range(2), 3)
-    taus = [[known.tau for known in seen[rank]] for rank in range(2)]
-    assert taus[0][:5] == [*(state.tau for state in states), states[3].tau]  # round 2 as decided, round 3 held
-    assert taus[1][:5] == [*(state.tau for state in states[:3]), states[2].tau, states[2].tau]
-    assert taus[0][5:] == taus[1][5:] and taus[0][5] != states[3].tau
-    assert clients[0].controller_counters()["lost_rounds"] == 1
+    controller = Controller(TRUNCATED)
+    state, wanted = controller.init(), []
+    for step in range(6):
+        ours, theirs = (unrolled(rank, step).sensitivity for rank in range(2))
+        assert ours is not None
+        assert theirs is not None
+        tokens = ours.tokens + theirs.tokens
+        values = {
+            name: (getattr(ours, name) * ours.tokens + getattr(theirs, name) * theirs.tokens) / tokens
+            for name in ("entropy", "kl", "entropy_tau", "entropy_beta", "kl_tau", "kl_beta")
+        }
+        both = ControllerGradients(source="truncated_backprop", sensitivity=replace(ours, **values, tokens=tokens))
+        total = [getattr(measured(0, step), n) + getattr(measured(1, step), n) for n in vars(measured(0, step))]
+        state, decision = controller.step(state, BatchStatistics(*total), both)
+        wanted.append(decision.tau)
+    assert on_all(thread_clients(2, TRUNCATED), take) == [wanted, wanted]
+    assert len(set(wanted)) == 4  # every second step updates
 
 
-def test_a_controller_with_a_past_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
-    """A second run of the same name, or an attempt that did not load its checkpoint."""
-    transport = LocalTransport(ControllerService("run", ANALYTIC, 1))
-    train(ControllerClient("run", 0, ANALYTIC, transport, ClientOptions(lag=0)), range(30))
-    stranger = ControllerClient("run", 0, ANALYTIC, transport, ClientOptions(lag=0))
-    with caplog.at_level(logging.WARNING):
-        train(stranger, range(4))
-    assert [record.getMessage() for record in caplog.records] == [
-        "run 'run': rank 0 reports step 0, but the controller has decided through step 29: it serves another run of "
-        "this name, or an earlier attempt. Load a state, or choose another run_id"
-    ]
+# --- what is saved and loaded ---
 
 
-def in_threads(calls: Sequence[Callable[[], object]]) -> None:
-    """Run all at once; the first error of any is raised here."""
-    with ThreadPoolExecutor(len(calls)) as pool:
-        for future in [pool.submit(call) for call in calls]:
-            future.result(timeout=60)
-
-
-def test_a_round_that_was_never_reported_is_named() -> None:
-    with pytest.raises(InvalidReportError, match="outcome of round 4"):
-        one_rank(lag=1).coefficients(6)
-
-
-def test_a_step_reported_twice_counts_once() -> None:
-    client = one_rank(lag=1)
-    client.report(0, measured(0, 0))
-    client.report(0, measured(3, 3))
-    client.report(1, measured(0, 1))
-    assert client.coefficients(3) == hand_loop(ANALYTIC, [0], 2)[-1].coefficients(3)
-
-
-def test_decisions_reach_the_client() -> None:
-    client = one_rank()
-    assert client.last_decision is None
-    train(client, range(3))
-    client.coefficients(3)
-    assert [decision["version"] for decision in client.decisions(since_version=1)] == [2, 3]
-    assert client.last_decision == client.decisions()[-1]
-    assert client.controller_counters()["reasons"] == {client.last_decision["reason"]: 3}
-
-
-class FlakyTransport:
-    """A hand-written line to a service: the next ``failures`` calls fail; a crash forgets everything."""
-
-    def __init__(self, config: ControllerConfig) -> None:
-        self.config = config
-        self.failures = 0
-        self.crash()
-
-    def crash(self) -> None:
-        self.inner = LocalTransport(ControllerService("run", self.config, 1))
-
-    def generation(self) -> int:
-        return self.inner.generation()
-
-    def prepare(self, report: Report) -> Report:
-        return report
-
-    def submit(self, report: Report) -> tuple[LocalTransport, Report]:
-        self._fail()
-        return self.inner, self.inner.submit(report)
-
-    def result(self, handle: tuple[LocalTransport, Report], timeout_s: float) -> Answer:
-        self._fail()
-        asked, report = handle
-        if asked is not self.inner:
-            raise ControllerUnavailableError("the controller that was asked has died")
-        return asked.result(report, timeout_s)
-
-    def load_state(self, load: StateLoad, timeout_s: float) -> int:
-        self._fail()
-        return self.inner.load_state(load, timeout_s)
-
-    def counters(self, timeout_s: float) -> dict[str, Any]:
-        return self.inner.counters(timeout_s)
-
-    def close(self) -> None:
-        self.inner.close()
-
-    def _fail(self) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise ControllerUnavailableError("line cut")
-
-
-def flaky(**options: Any) -> tuple[ControllerClient, FlakyTransport]:
-    transport = FlakyTransport(ANALYTIC)
-    options = {"lag": 0, "backoff_s": 0.0, "timeout_s": 0.05, **options}
-    return ControllerClient("run", 0, ANALYTIC, transport, ClientOptions(**options)), transport
+def stop_anywhere(client: ControllerClient, steps: int, where: str) -> dict[str, Any]:
+    """Train some steps and save: before the coefficients of the next are asked for, after, or after its report."""
+    train(client, range(steps))
+    if where != "at its start":
+        client.coefficients(steps)
+    if where == "after its report":
+        client.report(steps, measured(client.rank, steps))
+    return json.loads(json.dumps(client.state_dict(), allow_nan=False))  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("lag", [0, 1])
-def test_retries_bridge_a_short_outage(lag: int) -> None:
-    client, transport = flaky(lag=lag)
-    seen = train(client, range(4))
-    transport.failures = 3
-    seen += train(client, range(4, 8))
-    assert seen == [expected(hand_loop(ANALYTIC, [0], 8), step, lag) for step in range(8)]
-    retries = 3 - lag  # with lag 1 two reports are open, and each retry sends both
-    assert client.counters() == {
-        "retries": retries,
-        "failed_calls": 3,
-        "held_steps": 0,
-        "local_steps": 0,
-        "corrected_steps": 0,
-    }
+@pytest.mark.parametrize("where", ["at its start", "in its middle", "after its report"])
+@pytest.mark.parametrize("saved_by", [0, 1])
+@pytest.mark.parametrize("loaded_by", [1, 2])
+def test_one_ranks_state_loaded_on_all_goes_on_as_the_undisturbed_run(
+    lag: int, where: str, saved_by: int, loaded_by: int
+) -> None:
+    """Whatever was on its way when it was saved. Two ranks' statistics may become one rank's: their sum is reported."""
+    saved = on_all(thread_clients(2, lag=lag), lambda client: stop_anywhere(client, 7, where))[saved_by]
+    start = 7 + (where == "after its report")
+
+    def resumed(client: ControllerClient) -> list[Any]:
+        client.load_state_dict(saved)
+        seen = []
+        for step in range(start, 14):
+            seen.append(client.coefficients(step))
+            shards = [measured(rank, step) for rank in ((client.rank,) if loaded_by == 2 else (0, 1))]
+            client.report(step, BatchStatistics(*map(sum, zip(*(vars(each).values() for each in shards), strict=True))))
+        return seen
+
+    wanted = expected(2, 14, lag)[start:]
+    assert on_all(thread_clients(loaded_by, lag=lag), resumed) == [wanted] * loaded_by
 
 
-@pytest.mark.parametrize("lag", [0, 1])
-def test_a_crash_that_loses_open_reports_changes_nothing(lag: int) -> None:
-    client, transport = flaky(lag=lag)
-    seen = train(client, range(4))
-    transport.crash()
-    seen += train(client, range(4, 8))
-    assert seen == [expected(hand_loop(ANALYTIC, [0], 8), step, lag) for step in range(8)]
-    assert client.counters()["held_steps"] == 0
-    assert client.controller_counters()["adopted"] == 1
+def test_the_decision_that_was_on_its_way_is_made_after_the_resume() -> None:
+    first, second = alone(), alone()
+    train(first, range(5))
+    second.load_state_dict(first.state_dict())
+    for client in (first, second):
+        client.settle()
+    assert second.decisions() == first.decisions(4)
+    assert [decision["version"] for decision in second.decisions()] == [5]
 
 
-def test_hold_keeps_the_coefficients_and_counts(caplog: pytest.LogCaptureFixture) -> None:
-    client, transport = flaky(retries=1)
-    states = hand_loop(ANALYTIC, [0], 3)
+@pytest.mark.parametrize(("saved_with", "loaded_with"), [(0, 1), (1, 0)])
+def test_another_lag_goes_on_from_the_same_rounds(saved_with: int, loaded_with: int) -> None:
+    first, second = alone(lag=saved_with), alone(lag=loaded_with)
+    train(first, range(6))
+    second.load_state_dict(first.state_dict())
+    assert train(second, range(6, 12)) == expected(1, 12, loaded_with)[6:]
+
+
+def test_a_state_is_read_while_other_ranks_are_waited_for() -> None:
+    """From another thread, on one rank alone, in the middle of a reduction that cannot end."""
+    clients = thread_clients(2)
+    on_all(clients, lambda client: train(client, range(3)))
+    waiting = threading.Thread(target=on_all, args=([clients[0]], lambda client: client.report(3, measured(0, 3))))
+    waiting.start()
+    before = clients[0].state_dict()
+    clients[1].coefficients(3)
+    assert before == {**clients[1].state_dict(), "alarms": before["alarms"]}
+    clients[1].report(3, measured(1, 3))
+    waiting.join()
+
+
+def test_a_clone_keeps_its_own_bounds_and_settings() -> None:
+    donor, clone = alone(), alone(replace(ANALYTIC, tau=0.25, tau_max=0.251, beta_min=0.09, target_kl=0.2))
+    train(donor, range(20))
+    assert donor.coefficients(20).tau > 0.251
+    clone.load_state_dict(donor.state_dict())
+    assert clone.coefficients(20).tau == 0.251
+    train(clone, range(20, 22))
+    decision = clone.last_decision
+    assert decision is not None
+    assert decision["target_kl"] == 0.2
+
+
+def test_a_state_of_another_objective_is_taken_over() -> None:
+    donor, clone = alone(), alone(TRUNCATED)
+    train(donor, range(4))
+    clone.load_state_dict(donor.state_dict())
+    clone.coefficients(4)
+    clone.report(4, measured(0, 4), unrolled(0, 4))
+    assert (clone.coefficients(5).version, clone.coefficients(5).step) == (4, 5)
+
+
+def malformed(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    copied = json.loads(json.dumps(values))
+    *parents, last = path.split("/")
+    inner = copied
+    for parent in parents:
+        inner = inner[int(parent) if isinstance(inner, list) else parent]
+    inner[last] = value
+    return copied  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("state/tau", math.nan, "controller state.tau is nan; it must be a finite number >= 0"),
+        ("state/reasons", {}, "unknown: 'reasons'"),
+        ("state", None, "controller state is None; it must be a mapping"),
+        ("answered/0/tau", "0.3", "client state's answered.tau is '0.3'"),
+        ("pending/statistics/tokens", -1, "pending round.statistics.tokens is -1"),
+        ("pending/gradients", 3, "pending round.gradients is 3; it must be a mapping"),
+        ("epoch", 1, r"client state has keys .*'epoch'.*; it needs \['alarms', 'answered', 'pending', 'state'\]"),
+    ],
+)
+def test_a_malformed_state_is_refused_by_name_and_nothing_is_loaded(path: str, value: Any, message: str) -> None:
+    client = alone()
     train(client, range(3))
-    client.coefficients(3)
-    transport.failures = 1_000
-    with caplog.at_level(logging.WARNING):
-        held = train(client, range(3, 7))
-    assert {(c.tau, c.beta) for c in held} == {(states[3].tau, states[3].beta)}
-    assert [c.version for c in held] == [3, 4, 5, 6]
-    message = "run 'run', rank 0, step 3: the controller cannot be reached (line cut); until it is back: "
-    assert [record.getMessage() for record in caplog.records] == [  # once an outage, not once a step
-        f"{message}coefficients are held"
-    ]
-    assert client.counters()["held_steps"] == 3
-    assert client.counters()["retries"] == 1  # only the first round of the outage is tried again
-    transport.failures = 0
-    client.coefficients(7)  # round 6 was sent into the outage: held as well
-    train(client, range(7, 9))
-    assert client.coefficients(9).tau != states[3].tau
-    assert client.last_decision["version"] == 9
-    assert client.controller_counters()["unreachable_steps"] == 4
-    assert client.controller_counters()["reasons"]["stale"] == 4
+    saved = client.state_dict()
+    with pytest.raises(InvalidReportError, match=message if path == "epoch" else re.escape(message)):
+        client.load_state_dict(malformed(saved, path, value))
+    assert client.state_dict() == saved
+    assert train(client, range(3, 6)) == expected(1, 6, 1)[3:]
 
 
-def test_local_steps_a_copy_on_the_ranks_own_statistics() -> None:
-    client, transport = flaky(when_unreachable="local", retries=0)
-    train(client, range(2))
-    transport.failures = 1_000
-    train(client, range(2, 5))
-    transport.failures = 0
-    seen = train(client, range(5, 8))
-    states = hand_loop(ANALYTIC, [0], 8)  # with one rank, its own statistics are all there are
-    assert seen == [expected(states, step, 0) for step in range(5, 8)]
-    assert client.counters()["local_steps"] == 4
-
-
-def test_in_an_outage_a_rank_remembers_what_it_decided_for_those_who_come_after() -> None:
-    """Sixteen rounds at most, and two again when the controller is back."""
-    client, transport = flaky(retries=0)
+def test_a_memory_of_alarms_that_cannot_be_read_begins_anew(caplog: pytest.LogCaptureFixture) -> None:
+    client = alone()
     train(client, range(3))
-    transport.failures = 1_000
-    train(client, range(3, 9))
-    assert list(client._answered) == list(range(0, 8))
-    train(client, range(9, 30))
-    assert list(client._answered) == list(range(13, 29))
-    transport.failures = 0
-    train(client, range(30, 33))
-    assert list(client._answered) == [30, 31]
+    client.load_state_dict(malformed(client.state_dict(), "alarms/tau/errors/mean", math.inf))
+    assert train(client, range(3, 6)) == expected(1, 6, 1)[3:]
+    assert "begins anew: client state's alarms.tau.errors.mean is inf" in caplog.text
 
 
-def test_a_checkpoint_does_not_wait_for_a_round_that_a_restarted_controller_waits_to_hear_of() -> None:
-    """Lag 1: round 2 is decided and its answer on its way when the controller dies; round 3 goes to the new one."""
-    client, transport = flaky(lag=1)
-    train(client, range(3))
-    client.coefficients(3)
-    answered = transport.inner
-    transport.crash()
-    client.report(3, measured(0, 3))
-    # Ray has kept the old one's answer:
-    transport.result = lambda handle, timeout_s: (  # type: ignore[method-assign]
-        (answered if handle[1].step == 2 else transport.inner).result(handle[1], timeout_s)
-    )
-    transport.inner._service.policy = replace(transport.inner._service.policy, timeout_s=5.0)
-    states = hand_loop(ANALYTIC, [0], 4)
-    assert client.state_dict()["state"] == states[4].to_dict()
+@pytest.mark.parametrize("value", [None, [], "state", {"state": {}}])
+def test_what_is_no_state_at_all_is_refused(value: Any) -> None:
+    with pytest.raises(InvalidReportError, match=r"client state has keys .*; it needs"):
+        alone().load_state_dict(value)
 
 
-def test_a_rank_that_is_told_of_more_decided_rounds_stays_where_it_is() -> None:
-    """It held until step 5; another rank's state has one more round decided, but is of step 2."""
-    client, transport = flaky(retries=0)
-    train(client, range(3))
-    transport.failures = 1_000
-    train(client, range(3, 7))
-    transport.failures = 0
-    known = hand_loop(ANALYTIC, [0], 3)[-1]
-    client._take(6, Answer(known.coefficients(6), known.to_dict(), None))
-    assert (client._state.decided, client._state.step, client._state.tau) == (3, 5, known.tau)
+# --- numbers that cannot be used, and ranks that differ ---
 
 
-def test_raise_raises_until_the_controller_is_back() -> None:
-    client, transport = flaky(when_unreachable="raise", retries=2)
-    train(client, range(2))
-    transport.failures = 1_000
-    for _ in range(2):
-        with pytest.raises(ControllerUnavailableError, match="no answer for step 1 after 2 retries"):
-            client.coefficients(2)
-    transport.failures = 0
-    assert client.coefficients(2) == hand_loop(ANALYTIC, [0], 2)[-1].coefficients(2)
+@pytest.mark.parametrize("bad_rank", [0, 1])
+def test_a_rank_with_nan_is_told_the_field_and_all_go_on_alike(bad_rank: int) -> None:
+    def take(client: ControllerClient) -> list[Any]:
+        seen: list[Any] = train(client, range(3))
+        found = measured(client.rank, 3)
+        try:
+            client.coefficients(3)
+            client.report(3, replace(found, policy_kl_sum=math.nan) if client.rank == bad_rank else found)
+        except InvalidReportError as error:
+            seen.append(str(error))
+        seen += train(client, range(4, 8))
+        client.settle()
+        decision = client.decisions(3)[0]
+        return [*seen, decision["reason"], decision["events"], client.counters()["unusable"]]
+
+    results = on_all(thread_clients(2), take)
+    message = f"rank {bad_rank}, step 3: statistics.policy_kl_sum is nan; it must be a finite number"
+    assert results[bad_rank].pop(3) == message
+    assert results[0] == results[1]
+    assert results[0][-3:] == ["non_finite", [f"unusable: {message}"], 1]
+    state, controller = hand_loop(ANALYTIC, 2, 3)[-1], Controller(ANALYTIC)
+    unmoved, _ = controller.step(state, None)
+    assert (unmoved.tau, unmoved.beta, unmoved.version) == (state.tau, state.beta, 4)
+    assert results[0][4] == unmoved.coefficients(5)
 
 
-def test_loading_retries_and_then_raises() -> None:
-    client, transport = flaky(retries=2)
-    transport.failures = 2
-    client.load_state_dict(client.state_dict())
-    transport.failures = 3
-    with pytest.raises(ControllerUnavailableError, match="did not take the state"):
+def test_an_unroll_that_diverged_moves_nothing_and_raises_nothing() -> None:
+    client = alone(TRUNCATED, lag=0)
+    sensitivity = unrolled(0, 0).sensitivity
+    assert sensitivity is not None
+    client.report(0, measured(0, 0), ControllerGradients(sensitivity=replace(sensitivity, kl_beta=math.inf)))
+    assert client.coefficients(1).tau == TRUNCATED.tau
+    decision = client.last_decision
+    assert decision is not None
+    assert (decision["reason"], "kl_beta is inf" in decision["events"][0]) == ("non_finite", True)
+
+
+def test_many_unusable_ranks_are_named_in_a_message_of_bounded_length() -> None:
+    def take(client: ControllerClient) -> Any:
+        with pytest.raises(InvalidReportError):
+            client.report(0, BatchStatistics(tokens="9" * 10**6))  # type: ignore[arg-type]
+        client.settle()
         client.load_state_dict(client.state_dict())
+        return client.last_decision["events"]  # type: ignore[index]
+
+    events = on_all(thread_clients(5), take)[0]
+    assert len(events) == 4
+    assert events[-1] == "unusable: 2 ranks more"
+    assert max(map(len, events)) <= 200
+
+
+def test_steps_are_reported_in_order_and_once() -> None:
+    client = alone()
+    client.report(0, measured(0, 0))
+    client.report(0, measured(0, 5))  # ignored
+    assert client.coefficients(2) == hand_loop(ANALYTIC, 1, 1)[1].coefficients(2)
+    for step in (4, 9, -1):
+        with pytest.raises(InvalidReportError, match=f"step is {step}; it must be 1, the one after the last"):
+            client.report(step, measured(0, step))
+    with pytest.raises(InvalidReportError, match=r"step 9 trains with the outcome of round 7, .* rounds \[-1, 0\]"):
+        client.coefficients(9)
+
+
+def test_ranks_in_different_steps_or_states_get_the_same_error() -> None:
+    clients = thread_clients(3)
+    on_all(clients, lambda client: train(client, range(2)))
+    errors = on_all(clients, lambda client: client.report(2 + client.rank // 2, measured(client.rank, 2)))
+    said = "ranks are not in the same step: rank 0 reports step 2, rank 2 reports step 3"
+    assert {str(error) for error in errors} == {said}
+    earlier = alone()
+    train(earlier, range(1))
+    clients[1].load_state_dict(earlier.state_dict())
+    errors = on_all(clients, lambda client: client.report(2, measured(client.rank, 2)))
+    assert {type(error) for error in errors} == {InvalidReportError}
+    (message,) = {str(error) for error in errors}
+    assert "ranks hold controller states of different steps" in message
+    assert "rank 1 is to report step 1 next" in message
+
+
+def test_ranks_with_other_states_of_one_step_get_the_same_error() -> None:
+    clients, other = thread_clients(2), alone()
+    on_all(clients, lambda client: train(client, range(2)))
+    train(other, range(2))
+    other.settle()
+    on_all(clients, lambda client: client.settle())
+    clients[1].load_state_dict(other.state_dict())
+    messages = {str(error) for error in on_all(clients, lambda client: client.report(2, measured(client.rank, 2)))}
+    assert len(messages) == 1
+    assert "ranks hold different controller states of the same step" in messages.pop()
+
+
+class Failing(LocalDecider):
+    """Raises once."""
+
+    def __init__(self, error: Exception) -> None:
+        self._errors = [error]
+
+    def reply(self) -> Reply:
+        if self._errors:
+            raise self._errors.pop()
+        return super().reply()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (ControllerUnavailableError("gone\nand far"), ControllerUnavailableError, "gone\nand far"),
+        (ZeroDivisionError("by 0"), ControllerError, "ZeroDivisionError: by 0"),
+    ],
+)
+def test_rank_0s_error_is_everyones_and_the_round_can_be_asked_for_again(
+    error: Exception, kind: type[Exception], message: str
+) -> None:
+    clients = thread_clients(2, lag=0, decider=Failing(error))
+    on_all(clients, lambda client: client.report(0, measured(client.rank, 0)))
+    errors = on_all(clients, lambda client: client.coefficients(1))
+    assert [(type(each), str(each)) for each in errors] == [(kind, message)] * 2
+    assert on_all(clients, lambda client: client.coefficients(1)) == [hand_loop(ANALYTIC, 2, 1)[1].coefficients(1)] * 2
+
+
+# --- alarms ---
+
+
+def test_alarms_are_given_once_by_rank_0_and_not_again_after_a_resume(caplog: pytest.LogCaptureFixture) -> None:
+    """β is held at its bound by a KL of four times the target: the 12th update (11) is the first one held."""
+    config = ControllerConfig(group_size=8, target_kl=0.05, beta=0.1, beta_max=1.0)
+    high = BatchStatistics(tokens=1, policy_kl_sum=0.2)
+
+    def take(client: ControllerClient, start: int = 0) -> dict[str, Any]:
+        for step in range(start, start + 60):
+            client.coefficients(step)
+            client.report(step, high)
+        client.settle()
+        return client.state_dict()
+
+    clients = thread_clients(2, config)
+    with caplog.at_level(logging.WARNING):
+        saved = on_all(clients, take)
+        resumed = alone(config)
+        resumed.load_state_dict(saved[0])
+        take(resumed, 60)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("step 30: β has been at its upper bound (beta_max = 1) for 20 updates")
+    (given,) = [decision for decision in clients[0].decisions() if decision["alarms"]]
+    assert (given["step"], given["alarms"][0]["kind"]) == (30, "saturated")
+    assert saved[1]["alarms"] is None
+    assert "watch" not in json.dumps(saved[0]["state"])
+    assert saved[0]["state"] == saved[1]["state"]
+
+
+# --- arguments ---
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"lag": 2}, "lag is 2; valid: 0, 1"),
-        ({"reduction": "tree"}, "reduction is 'tree'"),
-        ({"when_unreachable": "guess"}, "valid: hold, local, raise"),
-        ({"timeout_s": 0.0}, "timeout_s is 0.0"),
-        ({"timeout_s": float("inf")}, "timeout_s is inf"),
-        ({"retries": -1}, "retries is -1"),
-        ({"backoff_s": float("nan")}, "backoff_s is nan"),
+        ({"timeout_s": 0.0}, "timeout_s is 0.0; it must be finite and > 0 seconds"),
+        ({"round_timeout_s": math.inf}, "round_timeout_s is inf; it must be finite and > 0 seconds"),
+        ({"when_unreachable": "hold"}, "when_unreachable is 'hold'; valid: decide_locally, raise"),
     ],
 )
-def test_options_are_checked_at_the_door(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_options_are_checked(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
         ClientOptions(**options)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("", 0, 1), "run_id is empty"),
-        (("r" * 201, 0, 1), "run_id has 201 characters"),
-        (("run", 1, 1), "rank is 1"),
-        (("run", 0, 0), "world_size is 0"),
-        (("run", 0, 2), "only one rank can report"),
+        (("", 0, 1), "run_id is ''; it must name the run"),
+        (("  ", 0, 1), "run_id is '  '; it must name the run"),
+        (("r" * 201, 0, 1), "run_id has 201 characters; it must have at most 200"),
+        (("run", 0, 0), "world_size is 0; it must be >= 1"),
+        (("run", 2, 2), "rank is 2; it must be in [0, 2), the world size"),
+        (("run", -1, 2), "rank is -1; it must be in [0, 2), the world size"),
+        (("run", 0, 2), "world_size is 2 with local=True: ranks need a process group"),
     ],
 )
 def test_connect_checks_its_arguments(arguments: tuple[str, int, int], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         connect(*arguments, ANALYTIC, local=True)
 
 
-def test_collective_needs_torch_distributed() -> None:
-    with pytest.raises(ConfigError, match="init_process_group"):
-        connect("run", 0, 2, ANALYTIC, options=ClientOptions(reduction="collective"), local=True)
+def test_without_ray_it_says_what_to_do() -> None:
+    import ray
+
+    if ray.is_initialized():
+        pytest.skip("another test's cluster is there")
+    with pytest.raises(ConfigError, match=r"Ray is not running; call ray.init\(\) first, or connect with local=True"):
+        connect("run", 0, 1, ANALYTIC)

@@ -1,103 +1,147 @@
-"""Two gloo processes merge their reports; only rank 0 has a controller."""
+"""Reports are checked where they come in, and become one round on all ranks alike."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
+from dataclasses import fields, replace
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
-from maxent_ray.core.objectives import ControllerGradients
-from maxent_ray.runtime.protocol import Report
-from maxent_ray.runtime.service import ControllerService
-from tests.runtime.gloo import give_back, join, run_ranks
-from tests.runtime.support import ANALYTIC, TRUNCATED, hand_loop, measured, unrolled
+from maxent_ray.core.objectives import ControllerGradients, Sensitivity
+from maxent_ray.core.statistics import BatchStatistics, merge_all
+from maxent_ray.errors import InvalidReportError
+from maxent_ray.runtime.deciding import Round
+from maxent_ray.runtime.reduction import PARTIAL, Report, find_fault, merge_reports
+from tests.runtime.support import ANALYTIC, TRUNCATED, measured, unrolled
 
-
-def main(rank: int, folder: Path, lag: str) -> None:
-    """One rank of the collective, run as a process of its own."""
-    from maxent_ray.core.statistics import BatchStatistics
-    from maxent_ray.errors import InvalidReportError
-    from maxent_ray.runtime import ClientOptions, connect
-
-    join(rank, 2, folder)
-    client = connect("run", rank, 2, ANALYTIC, options=ClientOptions(lag=int(lag), reduction="collective"), local=True)
-    seen: list[Any] = []
-    for step in range(6):
-        seen.append(client.coefficients(step))
-        client.report(step, measured(rank, step), ControllerGradients(0.1) if rank else None)
-    checkpoint = client.state_dict()
-    own = ""
-    try:
-        client.report(6, BatchStatistics(reward_sum=float("nan") if rank == 1 else 0.0))
-    except InvalidReportError as error:
-        own = str(error)
-    passed = (client.coefficients(7 + int(lag)), client.last_decision)
-    client.load_state_dict(checkpoint)
-    seen.append(client.coefficients(6))
-    counters = client.controller_counters()
-    give_back(rank, folder, (seen, checkpoint, passed, counters, own))
-
-
-@pytest.mark.parametrize("lag", [0, 1])
-def test_ranks_agree_and_equal_the_hand_loop(tmp_path: Path, lag: int) -> None:
-    results = run_ranks(main, 2, tmp_path, lag)
-    *first, _ = results[0]
-    *second, refused = results[1]
-    assert first == second
-    seen, checkpoint, (unmoved, decision), counters = first
-    states = hand_loop(ANALYTIC, range(2), 6)
-    assert seen == [states[max(step - lag, 0)].coefficients(step) for step in range(7)]
-    assert checkpoint["state"] == states[6].to_dict()
-    assert "rank 1, step 6: statistics.reward_sum is nan" in refused
-    assert (unmoved.tau, unmoved.beta) == (states[6].tau, states[6].beta)
-    assert decision["reason"] == "non_finite"
-    assert refused in decision["events"]
-    assert counters["partial_gradients"] == 6
+WEIRD: dict[str, Any] = {
+    "none": None,
+    "true": True,
+    "text": "9" * 10_000_000,
+    "bytes": b"1",
+    "list": [1.0],
+    "dict": dict.fromkeys(range(1000), 0.0),
+    "complex": 1j,
+    "decimal": Decimal("1"),
+    "tensor": torch.tensor(1.0),
+    "tensor of three": torch.ones(3),
+    "array": np.ones(3),
+    "object": object(),
+    "class": Report,
+    "10**400": 10**400,
+    "-10**400": -(10**400),
+    "nan": math.nan,
+    "inf": math.inf,
+    "-inf": -math.inf,
+    "1e200": 1e200,
+}
+SENSITIVITY = unrolled(0, 0).sensitivity
+assert SENSITIVITY is not None
 
 
-def report_over_a_collective(rank: int, folder: Path, world_size: str) -> None:
-    """One rank that counts the reports it sends itself, of statistics and sensitivities."""
-    from maxent_ray.runtime import ClientOptions, ControllerClient, ControllerService, LocalTransport
-    from maxent_ray.runtime.reduction import CollectiveTransport
-    from maxent_ray.runtime.rounds import RoundPolicy
-
-    class Counting(LocalTransport):
-        sent = 0
-
-        def submit(self, report: Report) -> Report:
-            self.sent += 1
-            return super().submit(report)
-
-    ranks = int(world_size)
-    join(rank, ranks, folder)
-    line = Counting(ControllerService("run", TRUNCATED, 1))
-    client = ControllerClient(
-        "run", rank, TRUNCATED, CollectiveTransport(rank, ranks, RoundPolicy(), lambda: line), ClientOptions(lag=0)
-    )
-    for step in range(STEPS):
-        client.coefficients(step)
-        client.report(step, measured(rank, step), unrolled(rank, step))
-    decisions = client.decisions() if client.state_dict() else []
-    give_back(rank, folder, (line.sent, decisions))
+def fault(statistics: Any, gradients: Any = None, config: Any = TRUNCATED) -> tuple[str, bool]:
+    return find_fault("rank 1, step 7: ", statistics, gradients, config)
 
 
-STEPS = 12
+@pytest.mark.parametrize("weird", WEIRD)
+def test_every_weird_number_of_the_statistics_is_named_in_few_words(weird: str) -> None:
+    for field in fields(BatchStatistics):
+        message, is_callers = fault(replace(measured(0, 0), **{field.name: WEIRD[weird]}))
+        assert message.startswith(f"rank 1, step 7: statistics.{field.name} is ")
+        assert (is_callers, len(message) < 300) == (True, True)
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
-def test_a_collective_sends_one_report_a_step_and_decides_as_the_actor_does(tmp_path: Path, ranks: int) -> None:
-    results = run_ranks(report_over_a_collective, ranks, tmp_path, ranks)
-    assert [sent for sent, _ in results] == [STEPS] + [0] * (ranks - 1)  # whatever the world size
-    service = ControllerService("run", TRUNCATED, ranks)
-    for step in range(STEPS):
-        for rank in range(ranks):
-            service.report(Report("run", rank, step, measured(rank, step), unrolled(rank, step)))
-    by_actor = service.decisions()
-    assert any(decision["tau"] != decision["previous_tau"] for decision in by_actor)
-    for _, by_collective in results:
-        assert len(by_collective) == len(by_actor) == STEPS
-        for ours, theirs in zip(by_collective, by_actor, strict=True):
-            for name in ("tau", "beta", "entropy", "kl"):
-                assert ours[name] == pytest.approx(theirs[name], rel=1e-12)
-            assert ours["reason"] == theirs["reason"]
+@pytest.mark.parametrize("weird", WEIRD)
+def test_every_weird_number_of_the_gradients_is_named_and_a_divergence_is_nobodys_fault(weird: str) -> None:
+    value = WEIRD[weird]
+    for field in fields(Sensitivity):
+        bad = ControllerGradients(sensitivity=replace(SENSITIVITY, **{field.name: value}))
+        message, is_callers = fault(measured(0, 0), bad)
+        assert message.startswith(f"rank 1, step 7: gradients.sensitivity.{field.name} is ")
+        assert is_callers == (type(value) is not float)
+    if value is not None:
+        message, is_callers = fault(measured(0, 0), ControllerGradients(tau_grad=value))
+        assert message.startswith("rank 1, step 7: gradients.tau_grad is ")
+
+
+@pytest.mark.parametrize("value", [*WEIRD.values(), ControllerGradients()])
+def test_what_is_no_statistics_or_gradients_at_all(value: Any) -> None:
+    assert fault(value)[0].endswith("; it must be BatchStatistics")
+    if value is not None and type(value) is not ControllerGradients:
+        assert fault(measured(0, 0), value)[0].endswith("; it must be ControllerGradients")
+
+
+@pytest.mark.parametrize(
+    ("changes", "valid"),
+    [
+        ({"steps": 2}, "steps is 2; it must be truncation_steps = 1"),
+        ({"tokens": 0}, "tokens is 0; it must be >= 1"),
+        ({"tau": 0.0}, "tau is 0.0; it must be > 0"),
+        ({"beta": 0.0}, "beta is 0.0; it must be > 0"),
+    ],
+)
+def test_an_unroll_that_this_controller_cannot_have_asked_for(changes: dict[str, Any], valid: str) -> None:
+    bad = ControllerGradients(sensitivity=replace(SENSITIVITY, **changes))
+    assert fault(measured(0, 0), bad) == (f"rank 1, step 7: gradients.sensitivity.{valid}", True)
+    fixed = replace(TRUNCATED, target_kl=0.0)
+    assert bool(fault(measured(0, 0), bad, fixed)[0]) == ("beta" not in changes)
+
+
+def test_numpy_floats_and_good_reports_pass() -> None:
+    assert fault(measured(0, 0), unrolled(0, 0)) == ("", False)
+    assert fault(replace(measured(0, 0), reward_sum=np.float64(1.0)), None, ANALYTIC) == ("", False)
+
+
+# --- merging ---
+
+
+def report(rank: int, gradients: ControllerGradients | None = None) -> Report:
+    return Report(3, 3, 99, measured(rank, 3), gradients)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 5])
+def test_statistics_are_those_of_the_whole_batch_to_the_last_bit(ranks: int) -> None:
+    reports = [Report.from_text(report(rank).to_text()) for rank in range(ranks)]
+    assert merge_reports(reports) == Round(merge_all(measured(rank, 3) for rank in range(ranks)))
+
+
+def test_gradients_are_averaged_over_tokens() -> None:
+    tokens = [measured(rank, 3).tokens for rank in range(2)]
+    sent = [ControllerGradients(0.1, -0.2, source="mine"), ControllerGradients(0.4, 0.6, source="mine")]
+    found = merge_reports([report(rank, gradients) for rank, gradients in enumerate(sent)])
+    assert found.gradients is not None
+    assert found.gradients.tau_grad == pytest.approx((0.1 * tokens[0] + 0.4 * tokens[1]) / sum(tokens), rel=1e-14)
+    assert found.gradients.beta_grad == pytest.approx((-0.2 * tokens[0] + 0.6 * tokens[1]) / sum(tokens), rel=1e-14)
+    assert (found.gradients.source, found.events) == ("mine", ())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "tau_grad"),
+    [
+        (unrolled(0, 3), None, None),
+        (unrolled(0, 3), ControllerGradients(0.1, 0.1), None),
+        (unrolled(0, 3), ControllerGradients(sensitivity=replace(SENSITIVITY, tau=0.31)), None),
+        (ControllerGradients(0.1, 0.1), ControllerGradients(0.1, None), 0.1),
+    ],
+)
+def test_gradients_that_some_ranks_lack_are_left_out_and_it_is_said(
+    first: ControllerGradients, second: ControllerGradients | None, tau_grad: float | None
+) -> None:
+    found = merge_reports([report(0, first), report(1, second)])
+    assert found.events == (PARTIAL,)
+    assert (None if found.gradients is None else found.gradients.tau_grad) == pytest.approx(tau_grad)
+    assert found.gradients is None or found.gradients.beta_grad is None
+
+
+def test_ranks_that_are_elsewhere_are_named() -> None:
+    for other, message in (
+        (replace(report(1), step=4), "rank 0 reports step 3, rank 1 reports step 4"),
+        (replace(report(1), expected=4), "rank 0 is to report step 3 next, rank 1 is to report step 4 next"),
+        (replace(report(1), state=7), "rank 1 has 00000007, rank 0 has 00000063"),
+    ):
+        with pytest.raises(InvalidReportError, match=message):
+            merge_reports([report(0), other])

@@ -18,7 +18,8 @@ import ray
 from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from maxent_ray.runtime.actor import RESENDS, ControllerActor
+from maxent_ray.runtime import connecting
+from maxent_ray.runtime.actor import ControllerActor
 from maxent_ray.runtime.connecting import NAMESPACE
 from maxent_ray.train import loop
 from maxent_ray.train.job import TrainJob
@@ -27,15 +28,33 @@ from maxent_ray.train.rank import RankProcess
 from maxent_ray.train.rank_loop import train_rank
 from tests.train.faults import CHECKPOINT_EVERY, RANKS, fault_config, wait_until
 
-NAME = "nodes"
+NAME, CONTROLLER_NODE = "nodes", "controller-node"
 SOON = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
 """By default Ray takes a quarter of a minute to notice that a node is gone."""
 CONTROLLER_DIES, RANK_DIES = CHECKPOINT_EVERY, 2 * CHECKPOINT_EVERY
 
 
+def on_its_own_node(node: str) -> Any:
+    """A way to create the first attempt's controller on one node."""
+    place = NodeAffinitySchedulingStrategy(node, soft=True)
+
+    def create(run_id: str, namespace: str, wait: bool = True) -> tuple[Any, str]:
+        options = {"namespace": namespace, "num_cpus": 0, "max_restarts": -1, "scheduling_strategy": place}
+        while True:  # Ray takes a soft wish for a node without processors as one among others
+            actor = ray.remote(ControllerActor).options(name=f"maxent-controller-{run_id}", **options).remote()
+            if ray.get(where(actor)) == node:
+                return actor, run_id
+            ray.kill(actor)
+            wait_until(lambda: not ray.util.list_named_actors(True), "the end of a controller")
+
+    return create
+
+
 def waiting_rank(settings: dict[str, TrainJob]) -> None:
     """The training function: says which node it is on, and at two steps waits for a death."""
     folder, run = settings["job"].folder, RankProcess.run
+    if not (folder / f"killed-at-{CONTROLLER_DIES}").exists():
+        connecting._create = on_its_own_node((folder.parent / CONTROLLER_NODE).read_text())
 
     def run_and_wait(process: RankProcess, steps: int) -> Any:
         place = process.worker.next_step
@@ -105,20 +124,8 @@ def main(results: Path) -> None:
     controller_node = cluster.add_node(num_cpus=0, **small)
     ray.init(address=cluster.address, log_to_driver=False)
     cluster.wait_for_nodes()
-    place = NodeAffinitySchedulingStrategy(controller_node.node_id, soft=True)
-
-    def on_its_own_node(run_id: str, config: Any, world_size: int, namespace: str, policy: Any) -> Any:
-        options = {"namespace": namespace, "num_cpus": 0, "max_restarts": -1, "max_task_retries": RESENDS}
-        while True:  # Ray takes a soft wish for a node without processors as one among others
-            name = f"maxent-controller-{run_id}"
-            actor = ray.remote(ControllerActor).options(name=name, scheduling_strategy=place, **options)
-            controller = actor.remote(run_id, config, world_size, policy)
-            if ray.get(where(controller)) == controller_node.node_id:
-                return controller
-            ray.kill(controller)
-            wait_until(lambda: not ray.util.list_named_actors(True), "the end of a controller")
-
-    loop.get_or_create, loop.train_rank = on_its_own_node, waiting_rank
+    (results / CONTROLLER_NODE).write_text(controller_node.node_id)
+    loop.train_rank = waiting_rank
     Executioner(cluster, results / NAME, controller_node).start()
     run_training(fault_config(), name=NAME, results=results)
     ray.shutdown()

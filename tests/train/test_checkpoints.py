@@ -14,7 +14,7 @@ from ray.train.v2._internal.execution.storage import StorageContext
 from ray.train.v2._internal.execution.training_report import _TrainingReport
 
 from maxent_ray.errors import ResumeError
-from maxent_ray.runtime.checkpoint import decode, encode
+from maxent_ray.storage.checkpoint import decode, encode
 from maxent_ray.train.checkpoint import decode_state, encode_state
 from maxent_ray.train.checkpoints import (
     SNAPSHOT,

@@ -23,7 +23,7 @@ from maxent_ray.config import ExperimentConfig
 from maxent_ray.config_loading import dump_config
 from maxent_ray.errors import ResumeError
 from maxent_ray.runtime.connecting import NAMESPACE
-from maxent_ray.runtime.driver_lock import driver_lock
+from maxent_ray.storage.driver_lock import driver_lock
 from maxent_ray.train import loop
 from maxent_ray.train.checkpoints import STATE, prepare_checkpoints
 from maxent_ray.train.job import TrainJob
@@ -184,7 +184,7 @@ def dying_processes(settings: dict[str, TrainJob]) -> None:
         if place == (1, 2 * CHECKPOINT_EVERY) and once("rank"):
             os.kill(os.getpid(), signal.SIGKILL)
         if place == (0, CHECKPOINT_EVERY) and once("controller"):
-            controller = ray.get_actor(f"maxent-controller-{job.run_id}", NAMESPACE)
+            controller = ray.get_actor(f"maxent-controller-{process.worker.client.run_id}", NAMESPACE)
             os.kill(ray.get(controller.__ray_call__.remote(lambda actor: os.getpid())), signal.SIGKILL)
         return run(process, steps)
 

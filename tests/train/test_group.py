@@ -46,24 +46,23 @@ def side_by_side(*runs: tuple[ExperimentConfig, str]) -> list[WorkerGroup]:
         return list(pool.map(lambda run: WorkerGroup(*run), runs))
 
 
-def of_ranks(ranks: int, reduction: str) -> ExperimentConfig:
-    return tiny(f"train.num_workers={ranks}", f"runtime.reduction={reduction}", *BACKPROP)
+def of_ranks(ranks: int) -> ExperimentConfig:
+    return tiny(f"train.num_workers={ranks}", *BACKPROP)
 
 
 @pytest.fixture(scope="module", params=[2, 4])
 def group(request: pytest.FixtureRequest, ray_cluster: None) -> Iterator[WorkerGroup]:
     """Processes that load all libraries once, for one run after the other, as in a Tune trial."""
-    made = WorkerGroup(of_ranks(request.param, "actor"), f"ranks-{uuid.uuid4().hex[:12]}")
+    made = WorkerGroup(of_ranks(request.param), f"ranks-{uuid.uuid4().hex[:12]}")
     yield made
     made.close()
 
 
-@pytest.mark.parametrize("reduction", ["actor", "collective"])
 def test_all_ranks_train_every_step_with_the_same_coefficients(
-    group: WorkerGroup, run_id: str, reduction: str
+    group: WorkerGroup, run_id: str
 ) -> None:
     ranks = len(group._ranks)
-    group.reset(of_ranks(ranks, reduction), run_id)
+    group.reset(of_ranks(ranks), run_id)
     rows = group.run(6)
     versions = [decision["version"] for decision in group.decisions()]
     by_step = defaultdict(set)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from maxent_ray.errors import ResumeError
-from maxent_ray.runtime.driver_lock import LOCK
+from maxent_ray.storage.driver_lock import LOCK
 from maxent_ray.train.run_folder import CONFIG, own_folder
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from maxent_ray.config import GRPOConfig, WeightingSettings
 from maxent_ray.core.controller_state import Coefficients
+from maxent_ray.core.measurement import batch_statistics, measure_groups
 from maxent_ray.core.objectives import Sensitivity
-from maxent_ray.core.statistics import BatchStatistics, batch_statistics
+from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.core.weighting import group_weights, weight_entropy, weight_kl
 from maxent_ray.policy import Policy
 from maxent_ray.train.batch import PreparedBatch
@@ -44,11 +45,7 @@ def live(policy: Policy, batch: PreparedBatch) -> Live:
     optimizer.step()
     mask = batch.rollout.completion_mask
     statistics = batch_statistics(
-        batch.rewards,
-        batch.log_q,
-        batch.ref_logprobs,
-        TAU,
-        BETA,
+        measure_groups(batch.rewards, batch.log_q, batch.ref_logprobs, TAU, BETA),
         terms.token_entropy.detach(),
         terms.token_kl.detach(),
         mask,

@@ -13,6 +13,7 @@ from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import MaxentRayError
 from maxent_ray.tasks import Grade, Prompt, Task
+from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.train.checkpoint import decode_state
 from maxent_ray.train.rank import RankProcess, RankSpec, client_options
 from maxent_ray.train.worker import objective_label
@@ -287,7 +288,6 @@ def test_nothing_runs_before_setup_or_after_close() -> None:
 
 def test_client_options_are_the_configs_runtime_section() -> None:
     config = tiny_config(
-        {"runtime.lag": 0, "runtime.retries": 7, "runtime.when_unreachable": "raise", "runtime.timeout_s": 3.5}
+        {"runtime.lag": 0, "runtime.round_timeout_s": 7, "runtime.when_unreachable": "raise", "runtime.timeout_s": 3.5}
     )
-    options = client_options(config.runtime)
-    assert (options.lag, options.retries, options.when_unreachable, options.timeout_s) == (0, 7, "raise", 3.5)
+    assert client_options(config.runtime) == ClientOptions(0, 3.5, "raise", 7.0)

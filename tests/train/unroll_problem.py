@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from maxent_ray.config import WeightingSettings
 from maxent_ray.core.controller_state import Coefficients
-from maxent_ray.core.statistics import BatchStatistics, batch_statistics
+from maxent_ray.core.measurement import batch_statistics, measure_groups
+from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.policy import frozen_copy
 from maxent_ray.tasks import Countdown
 from maxent_ray.train.batch import PreparedBatch, prepare_batch
@@ -62,11 +63,7 @@ def measured(model: nn.Module, batch: PreparedBatch) -> BatchStatistics:
     with torch.no_grad():
         terms = policy_loss(model, batch, TAU, BETA, grpo=GRPO, weighting=weighting())
     return batch_statistics(
-        batch.rewards,
-        batch.log_q,
-        batch.ref_logprobs,
-        TAU,
-        BETA,
+        measure_groups(batch.rewards, batch.log_q, batch.ref_logprobs, TAU, BETA),
         terms.token_entropy,
         terms.token_kl,
         batch.rollout.completion_mask,

@@ -55,7 +55,7 @@ def row(trial: str, objective: str, step: int, **values: Any) -> dict[str, Any]:
         "seconds_controller": 0.001,
         "reason": "updated",
         "failed_unrolls": 0,
-        "unreachable_steps": 0,
+        "decided_locally": 0,
         "trial": trial,
         "segment": 0,
         **values,

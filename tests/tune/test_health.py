@@ -34,9 +34,9 @@ def decision(
     return {**values, "trial": "analytic-2", "segment": segment}
 
 
-def summary_of(folder: Path, decisions: list[dict[str, Any]], unreachable: int = 0) -> Summary:
+def summary_of(folder: Path, decisions: list[dict[str, Any]], locally: int = 0) -> Summary:
     write_results(folder, lineage=False, references=False, evaluations=False)
-    rows = [row("analytic-2", "analytic", s, unreachable_steps=min(s, unreachable)) for s in range(120)]
+    rows = [row("analytic-2", "analytic", s, decided_locally=min(s, locally)) for s in range(120)]
     write_lines(folder / "rows.jsonl", rows)
     write_lines(folder / "decisions.jsonl", decisions)
     return summarise(folder)
@@ -51,13 +51,11 @@ def printed(summary: Summary) -> str:
 
 def test_alarms_and_degraded_steps_are_lines_of_the_results(tmp_path: Path) -> None:
     decisions = [decision(36), decision(37, alarms=(ALARM,)), decision(38, "non_finite")]
-    decisions.append(decision(39, events=("tau.clipped", "without.rank_2", "without.rank_3")))
-    summary = summary_of(tmp_path, decisions, unreachable=12)
+    summary = summary_of(tmp_path, decisions, locally=12)
     lines = [
         LINE,
-        "analytic-2: 12 of 120 steps without the controller (held)",
-        "analytic-2: 1 of 4 decisions were made without some ranks, by a quorum",
-        "analytic-2: 1 of 4 decisions changed nothing: what was measured was not finite",
+        "analytic-2: 12 of 120 rounds were decided without the controller's actor (with the same outcome)",
+        "analytic-2: 1 of 3 decisions changed nothing: what was measured was not finite",
     ]
     assert health_lines(summary) == lines
     assert all(f"! {line}" in printed(summary) for line in lines)
@@ -71,12 +69,12 @@ def test_a_healthy_run_says_nothing(tmp_path: Path) -> None:
 
 
 def test_they_are_in_summary_json(tmp_path: Path) -> None:
-    summary_of(tmp_path, [decision(37, alarms=(ALARM,))], unreachable=12)
+    summary_of(tmp_path, [decision(37, alarms=(ALARM,))], locally=12)
     (trial,) = json.loads((tmp_path / "summary.json").read_text())["trials"]
     assert trial["warnings"] == [
         {"step": 37, "kind": "saturated", "coefficient": "tau", "message": "τ has been at its upper bound."}
     ]
-    assert trial["unreachable_steps"] == 12
+    assert trial["decided_locally"] == 12
 
 
 def test_a_step_that_was_trained_again_warns_once(tmp_path: Path) -> None:

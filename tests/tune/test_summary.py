@@ -142,25 +142,25 @@ class TestTrials:
         assert summary.objectives[0].best_trial == "analytic-2"  # the best of those that can be shown
         assert summary.objectives[0].finished == ("analytic-0", "analytic-1", "analytic-2")
 
-    def test_unreachable_steps_are_counted_anew_in_every_segment(self, tmp_path: Path) -> None:
+    def test_decided_locally_are_counted_anew_in_every_segment(self, tmp_path: Path) -> None:
         counts = ((0, 0), (0, 2), (1, 0), (1, 3))
         rows = [
-            row("analytic-0", "analytic", s, segment=g, unreachable_steps=n)
+            row("analytic-0", "analytic", s, segment=g, decided_locally=n)
             for s, (g, n) in enumerate(counts)
         ]
-        assert summarise(small(tmp_path, rows)).trial("analytic-0").unreachable_steps == 5
+        assert summarise(small(tmp_path, rows)).trial("analytic-0").decided_locally == 5
 
-    def test_unreachable_steps_of_attempts_before_a_restart_are_counted_too(self, tmp_path: Path) -> None:
+    def test_decided_locally_of_attempts_before_a_restart_are_counted_too(self, tmp_path: Path) -> None:
         """Step, rank and count of rows as they were recorded: three attempts, each from 0, of two ranks."""
         recorded = [(s, r, n) for s, held in enumerate(((0, 0), (1, 0), (2, 1))) for r, n in enumerate(held)]
         recorded += [(2, 0, 0), (2, 1, 0), (3, 0, 0), (3, 1, 3)]  # went back to step 2
         recorded += [(4, 0, 1), (4, 1, 0), (5, 0, 1), (5, 1, 1)]  # went on where it was
-        rows = [row("analytic-0", "analytic", s, rank=r, unreachable_steps=n) for s, r, n in recorded]
-        assert summarise(small(tmp_path, rows)).trial("analytic-0").unreachable_steps == 2 + 3 + 1
+        rows = [row("analytic-0", "analytic", s, rank=r, decided_locally=n) for s, r, n in recorded]
+        assert summarise(small(tmp_path, rows)).trial("analytic-0").decided_locally == 2 + 3 + 1
 
     def test_a_resumed_run_without_outages_counts_none(self, tmp_path: Path) -> None:
         rows = [row("analytic-0", "analytic", step) for step in (0, 1, 2, 1, 2, 3, 0, 1)]
-        assert summarise(small(tmp_path, rows)).trial("analytic-0").unreachable_steps == 0
+        assert summarise(small(tmp_path, rows)).trial("analytic-0").decided_locally == 0
 
     def test_failed_unrolls_are_counted_and_noted(self, tmp_path: Path) -> None:
         rows = [row("analytic-0", "analytic", step, failed_unrolls=n) for step, n in enumerate((0, 1, 3))]

@@ -10,7 +10,7 @@ from typing import Any
 import ray
 
 from maxent_ray.config import ExperimentConfig
-from maxent_ray.runtime.checkpoint import decode, encode
+from maxent_ray.storage.checkpoint import decode, encode
 from maxent_ray.tune.trainable import PopulationTrial, TrialGroup
 
 OFFSET = {"analytic": 0.0, "truncated_backprop": 100.0}

@@ -23,8 +23,8 @@ from maxent_ray.cluster import ClusterOptions
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config_loading import dump_config, load_config
 from maxent_ray.errors import RecordingError, ResumeError
-from maxent_ray.runtime import driver_lock as module
-from maxent_ray.runtime.driver_lock import LOCK, driver_lock
+from maxent_ray.storage import driver_lock as module
+from maxent_ray.storage.driver_lock import LOCK, driver_lock
 from maxent_ray.train.loop import run_training
 from maxent_ray.tune.comparison import run_comparison
 from maxent_ray.tune.sweep import run_sweep
@@ -33,7 +33,7 @@ from tests.conftest import ROOT
 HOLDER = """
 import subprocess, sys, time
 from pathlib import Path
-from maxent_ray.runtime.driver_lock import driver_lock
+from maxent_ray.storage.driver_lock import driver_lock
 
 with driver_lock(Path(sys.argv[1])):
     worker = subprocess.Popen(["sleep", "600"], close_fds=False, stdout=subprocess.DEVNULL)

@@ -7,19 +7,20 @@ from typing import Any
 
 from maxent_ray.core.reading import to_plain
 from maxent_ray.core.window import Watch
-from maxent_ray.runtime.checkpoint import SCHEMA
+from maxent_ray.storage.checkpoint import SCHEMA
 
 
 def upgraded(client_state: Mapping[str, Any], schema: int) -> Mapping[str, Any]:
-    """What ``state_dict`` of a client gives today, from what it gave under an older schema.
+    """A client's ``state_dict()`` as it is today, from one of an older schema.
 
     Args:
         client_state: Of a checkpoint that was found to be whole.
         schema: That of the checkpoint, at most today's.
 
     Example:
-        >>> upgraded({"state": {}, "answered": []}, SCHEMA)
-        {'state': {}, 'answered': []}
+        >>> today = {"state": {}, "answered": [], "pending": None, "alarms": None}
+        >>> upgraded(today, SCHEMA) == today
+        True
     """
     for older in range(schema, SCHEMA):
         client_state = _FROM[older](client_state)
@@ -37,5 +38,18 @@ def _watch_windows(client_state: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**client_state, "state": state}
 
 
-_FROM: Mapping[int, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {1: _watch_windows}
+def _alarms_apart(client_state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Schema 2 kept the alarms' memory and counts of reasons in the controller's state; nothing was ever pending."""
+    watches = {name: client_state["state"][f"{name}_watch"] for name in ("tau", "beta")}
+    dropped = {"tau_watch", "beta_watch", "reasons"}
+    fields = to_plain(Watch()).keys()
+    return {
+        "state": {name: value for name, value in client_state["state"].items() if name not in dropped},
+        "answered": client_state["answered"][-2:],  # an outage kept more
+        "pending": None,
+        "alarms": {name: {kept: watch[kept] for kept in fields} for name, watch in watches.items()},
+    }
+
+
+_FROM: Mapping[int, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {1: _watch_windows, 2: _alarms_apart}
 """Schema → what makes the next one of it."""

@@ -18,9 +18,9 @@ import safetensors.torch
 import torch
 
 from maxent_ray.errors import RecordingError, ResumeError
-from maxent_ray.runtime import checkpoint
-from maxent_ray.runtime.atomic import write_atomic
-from maxent_ray.runtime.checkpoint import Content, decode, encode, load_json, read_block, save_json_atomic
+from maxent_ray.storage import checkpoint
+from maxent_ray.storage.atomic import write_atomic
+from maxent_ray.storage.checkpoint import Content, decode, encode, load_json, read_block, save_json_atomic
 
 TENSORS = {
     "weights": torch.tensor([[math.pi, -0.0, 5e-324], [1e308, math.inf, math.nan]], dtype=torch.float64),
@@ -49,7 +49,7 @@ def bits(tensor: torch.Tensor) -> bytes:
 
 def test_every_bit_of_tensors_and_numbers_survives() -> None:
     tensors, state, schema = decode(encode(TENSORS, STATE), "block")
-    assert (state, schema) == (STATE, 2)
+    assert (state, schema) == (STATE, 3)
     assert tensors.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
         assert (tensors[name].dtype, tensors[name].shape) == (tensor.dtype, tensor.shape)
@@ -60,7 +60,7 @@ def test_a_block_is_a_safetensors_file_that_says_what_it_is(tmp_path: Path) -> N
     (tmp_path / "block.safetensors").write_bytes(encode(TENSORS, STATE))
     with safetensors.safe_open(tmp_path / "block.safetensors", framework="pt") as file:
         metadata = file.metadata()
-    assert (metadata["format"], metadata["schema"]) == ("maxent_ray.checkpoint", "2")
+    assert (metadata["format"], metadata["schema"]) == ("maxent_ray.checkpoint", "3")
     assert json.loads(metadata["state"]) == STATE
 
 
@@ -125,7 +125,7 @@ def test_a_newer_schema_asks_for_a_newer_package(tmp_path: Path, monkeypatch: py
     for path, read in ((tmp_path / "state.json", load_json), (tmp_path / "state", read_block)):
         with pytest.raises(ResumeError) as refused:
             read(path)
-        told = f"{path} was written by a newer maxent_ray (schema 7, this one reads up to 2): update the package"
+        told = f"{path} was written by a newer maxent_ray (schema 7, this one reads up to 3): update the package"
         assert str(refused.value) == told
 
 
@@ -143,7 +143,7 @@ def test_a_sealed_file_of_another_format_is_refused(
 def test_json_numbers_keep_every_bit(tmp_path: Path) -> None:
     save_json_atomic(tmp_path / "state.json", STATE)
     assert load_json(tmp_path / "state.json") == STATE
-    assert json.loads((tmp_path / "state.json").read_text())["schema"] == 2
+    assert json.loads((tmp_path / "state.json").read_text())["schema"] == 3
     with pytest.raises(ValueError, match="schema"):
         save_json_atomic(tmp_path / "state.json", {"schema": 9})
 
@@ -172,8 +172,8 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole_and_says_so(tmp_path: Path)
 WRITER = """
 import sys, torch
 from pathlib import Path
-from maxent_ray.runtime.atomic import write_atomic
-from maxent_ray.runtime.checkpoint import encode
+from maxent_ray.storage.atomic import write_atomic
+from maxent_ray.storage.checkpoint import encode
 blocks = [encode({"w": torch.full((200_000,), float(step))}, {"step": step}) for step in range(8)]
 step = 0
 while True:

@@ -1,0 +1,130 @@
+"""Rank 0's way to a decision: from the run's actor, or, while that cannot be reached, from the same function here."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from maxent_ray.errors import ControllerUnavailableError
+from maxent_ray.runtime.deciding import decide
+from maxent_ray.runtime.options import ClientOptions
+
+logger = logging.getLogger(__name__)
+
+
+class Reply(NamedTuple):
+    """A decided round as rank 0 got it."""
+
+    answer: str
+    decided_locally: bool
+    """The actor could not be reached."""
+
+
+class LocalDecider:
+    """Answers one request after the other, in this process."""
+
+    _request: str
+
+    def submit(self, request: str) -> None:
+        """Send a request without waiting."""
+        self._request = request
+
+    def reply(self) -> Reply:
+        """Wait for the answer to the last request."""
+        return Reply(decide(self._request), decided_locally=False)
+
+    def close(self) -> None:
+        """Let go of the actor, if there is one."""
+
+
+class ActorDecider(LocalDecider):
+    """Asks an actor. An outage costs one wait of ``timeout_s`` at most; the actor is then tried beside the steps.
+
+    Args:
+        run_id: The run, for messages.
+        actor: The controller's actor.
+        options: Patience, and what to do without the actor.
+        recreate: Makes another actor when this one is gone for good.
+    """
+
+    def __init__(self, run_id: str, actor: Any, options: ClientOptions, recreate: Callable[[], Any]) -> None:
+        self._run_id = run_id
+        self._actor = actor
+        self._options = options
+        self._recreate = recreate
+        self._call: Any = None  # of the last request, or None where it was not sent
+        self._probe: Any = None  # during an outage
+        self._deadline = 0.0
+        self._failure = ""
+
+    def submit(self, request: str) -> None:
+        """Send a request, unless there is an outage that is not over."""
+        self._request, self._call = request, None
+        if self._is_back():
+            self._deadline = time.monotonic() + self._options.timeout_s
+            self._call = self._actor.decide.remote(request)
+
+    def reply(self) -> Reply:
+        """The actor's answer, or this process's own.
+
+        Raises:
+            ControllerUnavailableError: the actor did not answer and ``when_unreachable`` is ``raise``.
+        """
+        if self._call is None:
+            self.submit(self._request)
+        answer = self._wait()
+        if answer is not None:
+            return Reply(answer, decided_locally=False)
+        if self._options.when_unreachable == "raise":
+            raise ControllerUnavailableError(f"run {self._run_id!r}: {self._failure}")
+        return super().reply()._replace(decided_locally=True)
+
+    def close(self) -> None:
+        """Let go of the actor, which ends with its last handle."""
+        self._actor = self._call = self._probe = None
+
+    def _wait(self) -> str | None:
+        import ray
+        from ray.exceptions import GetTimeoutError, RayError
+
+        if self._call is None:
+            return None
+        call, self._call = self._call, None
+        try:
+            answer: str = ray.get(call, timeout=max(self._deadline - time.monotonic(), 0.0))
+            return answer
+        except RayError as error:
+            late = isinstance(error, GetTimeoutError)
+            reason = f"no answer in {self._options.timeout_s:g} s" if late else str(error).strip().splitlines()[0]
+            self._failure = f"the controller cannot be reached ({reason})"
+            if self._options.when_unreachable == "decide_locally":
+                logger.warning("run %r: %s; until it is back rank 0 decides, alike", self._run_id, self._failure)
+            self._try_again(error)
+            return None
+
+    def _is_back(self) -> bool:
+        """Whether there is no outage any more, without waiting."""
+        import ray
+        from ray.exceptions import RayError
+
+        if self._probe is None:
+            return True
+        if not ray.wait([self._probe], timeout=0)[0]:
+            return False
+        try:
+            ray.get(self._probe)
+        except RayError as error:
+            self._try_again(error)
+            return False
+        logger.info("run %r: the controller is back", self._run_id)
+        self._probe = None
+        return True
+
+    def _try_again(self, error: Exception) -> None:
+        from ray.exceptions import ActorDiedError
+
+        if isinstance(error, ActorDiedError | ValueError):  # gone for good, or never there: its name was taken
+            self._actor = self._recreate()
+        self._probe = self._actor.ping.remote()

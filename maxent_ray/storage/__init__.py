@@ -1,0 +1,1 @@
+"""What is written to disk: whole files, sealed checkpoints, and locks on results folders."""

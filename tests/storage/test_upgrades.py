@@ -1,0 +1,125 @@
+"""Checkpoints of schemas 1 and 2 are read: coefficients and averages go on, and alarms are not given twice.
+
+``schema_1.safetensors`` and ``schema_2.safetensors`` were written by the code of those schemas (commits 38c1b0d and
+de68b1c): ``encode_state`` of the ``MODEL`` and the ``OPTIMIZER`` below and of a local client after forty updates at
+KL = .2 under ``CONFIG``, at step 30 of which β was said to be saturated.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from maxent_ray.core.controller_config import ControllerConfig
+from maxent_ray.core.controller_state import Coefficients
+from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.errors import InvalidReportError, ResumeError
+from maxent_ray.runtime.client import ControllerClient
+from maxent_ray.runtime.connecting import connect
+from maxent_ray.runtime.options import ClientOptions
+from maxent_ray.storage import checkpoint
+from maxent_ray.storage.upgrades import upgraded
+from maxent_ray.train.checkpoint import decode_state, encode_state
+
+FILES = {schema: Path(__file__).with_name(f"schema_{schema}.safetensors") for schema in (1, 2)}
+CONFIG = ControllerConfig(group_size=8, target_entropy=1.9, target_kl=0.05, beta=0.1, beta_max=1.0)
+WEIGHT = torch.arange(6, dtype=torch.float32).reshape(2, 3) / 3
+MODEL = {"embedding": WEIGHT, "head": WEIGHT, "bias": torch.tensor([0.5, -2.0], dtype=torch.bfloat16)}
+OPTIMIZER = {"step": torch.tensor(40.0), "exp_avg": WEIGHT / 7, "exp_avg_sq": WEIGHT**2}
+NEXT = [
+    (0.24432988912326142, 1.0, 39),
+    (0.2430473204797264, 1.0, 40),
+    (0.24177148446448865, 1.0, 41),
+    (0.24050234573574872, 1.0, 42),
+    (0.23923986913722795, 1.0, 43),
+    (0.2379840196971947, 1.0, 44),
+]
+"""What steps 40 to 45 trained with under schema 2, undisturbed, with ``lag=1`` and the statistics below."""
+AS_BEFORE = BatchStatistics(groups=1, weight_entropy_sum=1.905, tokens=1, policy_kl_sum=0.2)
+
+
+def as_written(schema: int) -> dict[str, Any]:
+    """The client's state in the file, not yet brought to today's form."""
+    content = checkpoint.decode(FILES[schema].read_bytes(), FILES[schema])
+    assert content.schema == schema
+    values: dict[str, Any] = content.state["controller"]
+    return values
+
+
+def resumed(schema: int, lag: int) -> ControllerClient:
+    client = connect("run", 0, 1, CONFIG, options=ClientOptions(lag=lag), local=True)
+    client.load_state_dict(decode_state(FILES[schema].read_bytes(), FILES[schema])["controller"])
+    return client
+
+
+def assert_same_bits(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == wanted.keys()
+    for name, tensor in wanted.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor)
+
+
+@pytest.mark.parametrize("schema", FILES)
+def test_parameters_moments_and_step_are_read(schema: int) -> None:
+    state = decode_state(FILES[schema].read_bytes(), FILES[schema])
+    assert state["step"] == 40
+    assert_same_bits(state["model"], MODEL)
+    assert list(state["optimizer"]) == [0]
+    assert_same_bits(state["optimizer"][0], OPTIMIZER)
+
+
+def test_schema_1_goes_on_where_it_was() -> None:
+    client = resumed(1, lag=0)
+    assert client.coefficients(40) == Coefficients(0.27925321776992656, 1.0, version=40, step=40)
+    state = client.state_dict()["state"]
+    assert state["tau_rule"] == {"step.previous_gradient": -0.0013157894736841825, "step.started": 1.0}
+    assert state["beta_rule"] == {"step.previous_gradient": -1.0, "step.started": 1.0}
+
+
+def test_schema_2_goes_on_as_its_own_code_did() -> None:
+    client = resumed(2, lag=1)
+    seen = []
+    for step in range(40, 46):
+        known = client.coefficients(step)
+        seen.append((known.tau, known.beta, known.version))
+        client.report(step, AS_BEFORE)
+    assert seen == NEXT
+
+
+@pytest.mark.parametrize("schema", FILES)
+def test_alarms_that_were_given_are_not_given_again(schema: int, caplog: pytest.LogCaptureFixture) -> None:
+    client = resumed(schema, lag=0)
+    with caplog.at_level(logging.WARNING):
+        for step in range(40, 140):
+            client.coefficients(step)
+            client.report(step, AS_BEFORE)
+    assert caplog.records == []
+    assert client.state_dict()["alarms"]["beta"]["said"] == {"saturated": 30}
+
+
+@pytest.mark.parametrize("schema", FILES)
+def test_what_is_upgraded_is_left_as_it_was(schema: int) -> None:
+    values = as_written(schema)
+    before = copy.deepcopy(values)
+    upgraded(values, schema)
+    assert values == before
+
+
+@pytest.mark.parametrize("schema", FILES)
+def test_an_older_state_without_its_schema_is_refused_by_name(schema: int) -> None:
+    client = connect("run", 0, 1, CONFIG, local=True)
+    with pytest.raises(InvalidReportError, match=r"client state has keys \['answered', 'state'\]; it needs"):
+        client.load_state_dict(as_written(schema))
+
+
+def test_a_newer_one_is_refused_with_its_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with monkeypatch.context() as later:
+        later.setattr(checkpoint, "SCHEMA", 4)
+        block = encode_state({"step": 1, "model": {}, "optimizer": {}, "controller": {}})
+    with pytest.raises(ResumeError, match=rf"{tmp_path / 'state'} was written by a newer maxent_ray \(schema 4"):
+        decode_state(block, tmp_path / "state")
