@@ -16,6 +16,7 @@ from maxent_ray.core.hypergradient import Mode
 from maxent_ray.core.meta_gradient import Form
 from maxent_ray.core.statistics import EntropySignal, KlSignal
 from maxent_ray.errors import ConfigError
+from maxent_ray.runtime.options import ClientOptions
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -263,6 +264,11 @@ class RuntimeSettings(Section):
             elif (name in values and name not in cls.model_fields) or values.get(name) == "local":
                 raise ValueError(f"runtime.{name} = {values[name]!r} is gone; {now}")
         return values
+
+    @model_validator(mode="after")
+    def _as_options(self) -> RuntimeSettings:
+        ClientOptions(**self.model_dump())
+        return self
 
 
 class TrainSettings(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -24,20 +25,19 @@ def draw(steps: Sequence[Step], faults: Mapping[str, Sequence[float]], path: Pat
         faults: Kind → when each fell.
         path: Of the PNG.
     """
-    start = steps[0].time
-    times = [step.time - start for step in steps]
+    times = [step.time for step in steps]
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(9, 5), sharex=True, layout="constrained")
-    top.plot(times, [step.tau for step in steps], label="τ", linewidth=1)
-    top.plot(times, [step.beta for step in steps], label="β", linewidth=1)
+    top.plot([step.tau for step in steps], label="τ", linewidth=1)
+    top.plot([step.beta for step in steps], label="β", linewidth=1)
     top.set(yscale="log", ylabel="coefficient", title="every coefficient is that of a bare loop, whatever is killed")
-    bottom.plot(times[1:], [1e3 * (b - a) for a, b in pairwise(times)], linewidth=0.8)
-    bottom.set(yscale="log", ylabel="step (ms)", xlabel="seconds")
+    bottom.plot(range(1, len(times)), [after - before for before, after in pairwise(times)], linewidth=0.8)
+    bottom.set(yscale="log", ylabel="step (s)", xlabel="steps done, those done again after a rank's death included")
     for axes in (top, bottom):
         for kind, moments in faults.items():
             for index, moment in enumerate(moments):
                 label = kind if axes is top and index == 0 else None
-                axes.axvline(moment - start, color=COLOURS[kind], linewidth=0.8, zorder=0, label=label)
-    top.legend(loc="lower right")
+                axes.axvline(bisect(times, moment), color=COLOURS[kind], linewidth=0.8, zorder=0, label=label)
+    top.legend(loc="upper center", ncols=5, fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)

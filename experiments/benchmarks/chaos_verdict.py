@@ -70,23 +70,35 @@ def judge(
     )
 
 
-def kill_costs(kills: Sequence[float], finished: Sequence[float]) -> list[float]:
+def kill_costs(kills: Sequence[float], others: Sequence[float], finished: Sequence[float]) -> list[float]:
     """Seconds that each kill cost: how much longer than usual the steps around it took.
 
     Args:
-        kills: When something was killed, in order.
+        kills: When the controller was killed, in order.
+        others: When something else was done; steps that this falls into say nothing of a kill.
         finished: When each step was done, of one rank.
 
     Example:
-        >>> kill_costs([2.5], [0.0, 1.0, 2.0, 5.0, 6.0])
+        >>> kill_costs([2.5], [5.5], [0.0, 1.0, 2.0, 5.0, 9.0, 10.0])
         [2.0]
     """
-    gaps = [after - before for before, after in pairwise(finished)]
-    usual = statistics.median(gaps)
+    gaps = [gap for gap in pairwise(finished) if not any(gap[0] <= other < gap[1] for other in others)]
+    usual = statistics.median(end - start for start, end in gaps)
     costs = []
     for number, kill in enumerate(kills):
         until = kills[number + 1] if number + 1 < len(kills) else float("inf")
         # a step may finish with an answer that had arrived before the kill: the one after it then pays
-        hit = [gap for gap, end in zip(gaps, finished[1:], strict=False) if kill <= end < until][:3]
+        hit = [end - start for start, end in gaps if kill <= end < until][:3]
         costs.append(max(0.0, max(hit, default=usual) - usual))
     return costs
+
+
+def longest_step(rank_kills: Sequence[float], finished: Sequence[float]) -> float:
+    """The longest that a step took, but for those in which a rank was killed and all began anew.
+
+    Example:
+        >>> longest_step([2.5], [0.0, 1.0, 2.0, 9.0, 12.0])
+        3.0
+    """
+    gaps = [gap for gap in pairwise(finished) if not any(gap[0] <= kill < gap[1] for kill in rank_kills)]
+    return max(end - start for start, end in gaps)

@@ -2,9 +2,9 @@
 
     python experiments/benchmarks/controller_latency.py --output experiments/results/controller_latency
 
-With ``lag=0``, so that nothing is overlapped. The bare actor gets the same state and the same statistics, as Ray pickles
-them, and returns state and decision. In turn with it: an empty call, the client of a run of one rank, and, between two
-more processes, that of a run of two ranks, which reduce and share. Prints medians and ratios, and writes JSON.
+With ``lag=0``, so that nothing is overlapped. The bare actor gets the same state and the same statistics, as Ray
+pickles them, and returns state and decision. In turn with it: an empty call, the client of a run of one rank, and,
+between two more processes, that of a run of two ranks, which reduce and share. Prints medians and ratios, writes JSON.
 """
 
 from __future__ import annotations

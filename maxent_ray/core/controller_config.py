@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, get_args
 
 from maxent_ray.core.alarms import TARGET_ENTROPY, TARGET_KL, Actuator
 from maxent_ray.core.meta_gradient import FORMS, Form
-from maxent_ray.core.objectives import ANALYTIC_METHODS, TRUNCATED_METHODS
+from maxent_ray.core.objectives import ANALYTIC_METHODS, TRUNCATED_METHODS, Sensitivity
 from maxent_ray.core.statistics import CoefficientBounds, EntropySignal, KlSignal
 from maxent_ray.errors import ConfigError, UnknownObjectiveError
 
@@ -200,6 +200,19 @@ class ControllerConfig:
             integral=default.integral if rate is None else rate,
             proportional=default.proportional if proportional is None else proportional,
         )
+
+    def misfit(self, sensitivity: Sensitivity | None) -> str:
+        """What of an unroll this controller cannot have asked for: its field, value and what is valid; or nothing."""
+        if sensitivity is None:
+            return ""
+        fits = {
+            "steps": (sensitivity.steps == self.truncation_steps, f"truncation_steps = {self.truncation_steps}"),
+            "tokens": (sensitivity.tokens >= 1, ">= 1"),
+            "tau": (sensitivity.tau > 0, "> 0"),
+            "beta": (sensitivity.beta > 0 or (sensitivity.beta == 0 and not self.moves("beta")), "> 0"),
+        }
+        wrong = ((name, valid) for name, (holds, valid) in fits.items() if not holds)
+        return next((f"{name} is {getattr(sensitivity, name)}; it must be {valid}" for name, valid in wrong), "")
 
     def is_update_step(self, step: int) -> bool:
         """Whether the controller moves after ``step`` (past the warm-up, and a multiple of the interval)."""

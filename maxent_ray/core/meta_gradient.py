@@ -94,6 +94,41 @@ def disagreement(reports: Sequence[Sensitivity]) -> str | None:
     return None
 
 
+def merge_gradients(
+    sent: Sequence[ControllerGradients | None], tokens: Sequence[int]
+) -> tuple[ControllerGradients | None, bool]:
+    """Token-weighted mean over ranks, of all of them or none: a mean over some would be one over another batch.
+
+    Args:
+        sent: What each rank formed, in rank order.
+        tokens: Completion tokens of each rank; without any, ranks count alike.
+
+    Returns:
+        The gradients, and whether some ranks lacked what others had, so that it was left out.
+    """
+    formed = [gradients for gradients in sent if gradients is not None]
+    if len(formed) < len(sent) or not formed:
+        return None, bool(formed)
+    sensitivities = [gradients.sensitivity for gradients in formed if gradients.sensitivity is not None]
+    if sensitivities:
+        if len(sensitivities) < len(formed) or disagreement(sensitivities):
+            return None, True
+        return ControllerGradients(source=formed[0].source, sensitivity=merge_sensitivities(sensitivities)), False
+    columns = [gradients.tau_grad for gradients in formed], [gradients.beta_grad for gradients in formed]
+    is_partial = any(0 < column.count(None) < len(column) for column in columns)
+    tau_grad, beta_grad = (_mean(column, tokens) for column in columns)
+    return ControllerGradients(tau_grad, beta_grad, source=formed[0].source), is_partial
+
+
+def _mean(signals: Sequence[float | None], tokens: Sequence[int]) -> float | None:
+    """Mean over tokens; None when a rank lacks the signal."""
+    known = [signal for signal in signals if signal is not None]
+    if len(known) < len(signals):
+        return None
+    weights = tokens if sum(tokens) > 0 else [1] * len(known)
+    return sum(signal * weight for signal, weight in zip(known, weights, strict=True)) / sum(weights)
+
+
 def is_finite(sensitivity: Sensitivity) -> bool:
     """Whether every number of it is finite, and none so large that its square would not be."""
     return all(abs(value) < LARGEST for value in astuple(sensitivity))

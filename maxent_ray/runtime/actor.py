@@ -22,6 +22,8 @@ from maxent_ray.runtime.metrics import ControllerMetrics
 
 START_TIMEOUT_S = 60.0
 """How long the actor's process may take to start."""
+NAME_PATIENCE_S, NAME_POLL_S = 2.0, 0.1
+"""How long a name may be taken: the actor of a run that has just died is still there for a moment."""
 EXPORT_EVERY_S, LOGGED = 0.5, 1000
 _NAME = "maxent-controller-"
 
@@ -35,7 +37,7 @@ class ControllerActor:
         self._log: deque[dict[str, Any]] = deque(maxlen=LOGGED)
         self._to_export: deque[tuple[str, str]] = deque()
         self._addresses: dict[str, str] = {}
-        self._told: set[tuple[str, str, int]] = set()
+        self._told: dict[tuple[str, int], str] = {}
         Thread(target=self._export, name="maxent-ray-metrics", daemon=True).start()
 
     def decide(self, request: str) -> str:
@@ -51,16 +53,19 @@ class ControllerActor:
         """The last decisions made here, oldest first; what rank 0 decided meanwhile is not among them."""
         return [decision for decision in list(self._log) if decision["version"] > since_version]
 
-    def publish(self, meeting: str, address: str) -> None:
-        """Tell other ranks of a meeting where rank 0 waits for them."""
-        self._addresses[meeting] = address
+    def publish(self, topic: str, address: str) -> None:
+        """Tell the other ranks of a run where rank 0 waits for them."""
+        self._addresses[topic] = address
 
-    def address(self, meeting: str, rank: int) -> str | None:
-        """Where a rank finds rank 0; told once, so that the ranks of two runs of one name part."""
-        address = self._addresses.get(meeting)
-        if address is None or (meeting, address, rank) in self._told:
+    def is_open(self, topic: str) -> bool:
+        """Whether rank 0 of this run was here."""
+        return topic in self._addresses
+
+    def address(self, topic: str, rank: int, who: str) -> str | None:
+        """Where a rank finds rank 0; told to one asker for each rank."""
+        address = self._addresses.get(topic)
+        if address is None or self._told.setdefault((address, rank), who) != who:
             return None
-        self._told.add((meeting, address, rank))
         return address
 
     def _export(self) -> None:
@@ -102,9 +107,8 @@ def create_controller(run_id: str, namespace: str, *, wait: bool = True) -> tupl
     if not ray.is_initialized():
         raise ConfigError("Ray is not running; call ray.init() first, or connect with local=True")
     actor: Any = None
-    number = 0
+    number, patience = 1, time.monotonic() + (NAME_PATIENCE_S if wait else 0.0)
     while actor is None:
-        number += 1
         name = run_id if number == 1 else f"{run_id}-{number}"
         options = {"name": f"{_NAME}{name}", "namespace": namespace, "num_cpus": 0, "max_restarts": -1}
         try:
@@ -115,6 +119,10 @@ def create_controller(run_id: str, namespace: str, *, wait: bool = True) -> tupl
             if "already" not in str(error):
                 raise
             actor = None  # the name is taken, which may show at either place
+            if time.monotonic() < patience:
+                time.sleep(NAME_POLL_S)
+            else:
+                number += 1
         except RayError as error:
             raise ControllerUnavailableError(f"run {name!r}: the controller's actor does not start: {error}") from error
     if number > 1:
@@ -126,7 +134,7 @@ def living_controllers(run_id: str, namespace: str) -> Iterator[Any]:
     """Actors of all live runs that were started under this name."""
     for entry in ray.util.list_named_actors(all_namespaces=True):
         name, number = entry["name"], entry["name"].removeprefix(f"{_NAME}{run_id}")
-        if entry["namespace"] == namespace and number != name and (not number or number[1:].isdecimal()):
+        if entry["namespace"] == namespace and (not number or (number[0] == "-" and number[1:].isdecimal())):
             try:
                 yield ray.get_actor(name, namespace)
             except ValueError:  # gone since

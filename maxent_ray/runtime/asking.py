@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from maxent_ray.errors import ControllerUnavailableError
@@ -50,21 +51,28 @@ class ActorDecider(LocalDecider):
     """
 
     def __init__(self, run_id: str, actor: Any, options: ClientOptions, recreate: Callable[[], Any]) -> None:
+        import ray
+
+        self._ray = ray
         self._run_id = run_id
         self._actor = actor
         self._options = options
         self._recreate = recreate
         self._call: Any = None  # of the last request, or None where it was not sent
         self._probe: Any = None  # during an outage
+        self._is_gone = False  # for good
         self._deadline = 0.0
         self._failure = ""
 
     def submit(self, request: str) -> None:
-        """Send a request, unless there is an outage that is not over."""
+        """Send a request, unless there is an outage that is not over. Raises nothing: other ranks would wait."""
         self._request, self._call = request, None
-        if self._is_back():
-            self._deadline = time.monotonic() + self._options.timeout_s
-            self._call = self._actor.decide.remote(request)
+        self._deadline = time.monotonic() + self._options.timeout_s
+        try:
+            if self._is_back():
+                self._call = self._actor.decide.remote(request)
+        except Exception as error:
+            self._fail(error)
 
     def reply(self) -> Reply:
         """The actor's answer, or this process's own.
@@ -74,9 +82,11 @@ class ActorDecider(LocalDecider):
         """
         if self._call is None:
             self.submit(self._request)
-        answer = self._wait()
-        if answer is not None:
-            return Reply(answer, decided_locally=False)
+        if self._call is not None:
+            try:
+                return Reply(self._ray.get(self._call, timeout=max(self._deadline - time.monotonic(), 0.0)), False)
+            except self._ray.exceptions.RayError as error:
+                self._fail(error)
         if self._options.when_unreachable == "raise":
             raise ControllerUnavailableError(f"run {self._run_id!r}: {self._failure}")
         return super().reply()._replace(decided_locally=True)
@@ -85,46 +95,28 @@ class ActorDecider(LocalDecider):
         """Let go of the actor, which ends with its last handle."""
         self._actor = self._call = self._probe = None
 
-    def _wait(self) -> str | None:
-        import ray
-        from ray.exceptions import GetTimeoutError, RayError
-
-        if self._call is None:
-            return None
-        call, self._call = self._call, None
-        try:
-            answer: str = ray.get(call, timeout=max(self._deadline - time.monotonic(), 0.0))
-            return answer
-        except RayError as error:
-            late = isinstance(error, GetTimeoutError)
-            reason = f"no answer in {self._options.timeout_s:g} s" if late else str(error).strip().splitlines()[0]
-            self._failure = f"the controller cannot be reached ({reason})"
-            if self._options.when_unreachable == "decide_locally":
-                logger.warning("run %r: %s; until it is back rank 0 decides, alike", self._run_id, self._failure)
-            self._try_again(error)
-            return None
-
     def _is_back(self) -> bool:
         """Whether there is no outage any more, without waiting."""
-        import ray
-        from ray.exceptions import RayError
+        if self._is_gone:
+            self._actor, self._is_gone = self._recreate(), False
+            self._probe = self._actor.ping.remote()
+        if self._probe is not None and self._ray.wait([self._probe], timeout=0)[0]:
+            probe, self._probe = self._probe, None
+            self._ray.get(probe)
+            self._failure = ""
+            logger.info("run %r: the controller is back", self._run_id)
+        return self._probe is None
 
-        if self._probe is None:
-            return True
-        if not ray.wait([self._probe], timeout=0)[0]:
-            return False
-        try:
-            ray.get(self._probe)
-        except RayError as error:
-            self._try_again(error)
-            return False
-        logger.info("run %r: the controller is back", self._run_id)
-        self._probe = None
-        return True
-
-    def _try_again(self, error: Exception) -> None:
-        from ray.exceptions import ActorDiedError
-
-        if isinstance(error, ActorDiedError | ValueError):  # gone for good, or never there: its name was taken
-            self._actor = self._recreate()
-        self._probe = self._actor.ping.remote()
+    def _fail(self, error: Exception) -> None:
+        """Begin an outage, or go on with one: look for the actor beside the steps."""
+        exceptions, self._call = self._ray.exceptions, None
+        late = isinstance(error, exceptions.GetTimeoutError)
+        reason = f"no answer in {self._options.timeout_s:g} s" if late else str(error).strip().splitlines()[-1]
+        failure = f"the controller cannot be reached ({reason})"
+        if failure != self._failure and self._options.when_unreachable == "decide_locally":
+            logger.warning("run %r: %s; until it is back rank 0 decides, with the same outcome", self._run_id, failure)
+        self._failure = failure
+        self._is_gone = isinstance(error, exceptions.ActorDiedError | exceptions.ActorAlreadyExistsError)
+        if not self._is_gone and not isinstance(error, exceptions.RayTaskError):  # an actor that raises is there
+            with suppress(Exception):  # then the next step tries again
+                self._probe = self._actor.ping.remote()

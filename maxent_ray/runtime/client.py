@@ -1,4 +1,4 @@
-"""What a training worker holds: it reports what it measured, and gets what it trains the next step with."""
+"""A rank's client: it reports measurements and receives coefficients."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from maxent_ray import errors
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.controller_config import ControllerConfig
 from maxent_ray.core.controller_state import Coefficients, ControllerState, Decision
+from maxent_ray.core.field_kinds import LONGEST_TEXT
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.reading import read_dataclass, to_plain
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.core.watching import Observations, Observer
-from maxent_ray.errors import InvalidReportError, MaxentRayError
+from maxent_ray.errors import ControllerError, InvalidReportError, MaxentRayError
 from maxent_ray.runtime.asking import LocalDecider
 from maxent_ray.runtime.deciding import Round, config_text, request_text, state_text
 from maxent_ray.runtime.options import ClientOptions
-from maxent_ray.runtime.ranks import SingleRank
-from maxent_ray.runtime.reduction import PARTIAL, UNUSABLE, Report, find_fault, merge_reports
+from maxent_ray.runtime.ranks import DECISION_BYTES, SingleRank
+from maxent_ray.runtime.reduction import Report, find_fault, merge_reports
 
 OUTCOMES, DECISIONS = 2, 1000
 """Rounds whose outcome is kept, which is what lag 1 needs; and decisions that are."""
-_KEYS = {"state", "answered", "pending", "alarms"}
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Known:
-    """All that a rank knows of its run, in one value: whoever reads it in another thread sees one moment."""
+    """A rank's knowledge of its run; immutable, so that other threads read a consistent snapshot."""
 
     state: str
     """The controller's state, as JSON."""
@@ -47,6 +47,17 @@ class _Known:
     """The round of the next step, reduced and not decided yet."""
     observations: Observations = Observations()
     """Of rank 0; other ranks observe nothing."""
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """A client's ``state_dict()``."""
+
+    state: ControllerState
+    answered: tuple[Coefficients, ...]
+    """Outcomes of the last rounds, the newest last."""
+    pending: Round | None
+    alarms: Observations | None
 
 
 class ControllerClient:
@@ -95,7 +106,7 @@ class ControllerClient:
         self._decider = decider
         self._lock = RLock()
         self._decisions: deque[dict[str, Any]] = deque(maxlen=DECISIONS)
-        self._counts = Counter(decided_locally=0, unusable=0, partial_gradients=0)
+        self._counts = Counter(decided_locally=0)
         self._new_alarms: list[tuple[str, str]] = []
         state = self._controller.init()
         before = tuple(state.coefficients(step) for step in range(state.step + 1 - OUTCOMES, state.step + 1))
@@ -151,7 +162,7 @@ class ControllerClient:
                 return
             fault, is_callers = find_fault(f"rank {self.rank}, step {step}: ", statistics, gradients, self._config)
             place = (step, last + 1, crc32(known.state.encode()))
-            own = Report(*place, unusable=fault) if fault else Report(*place, statistics, gradients)
+            own = Report(*place, unusable=fault[:LONGEST_TEXT]) if fault else Report(*place, statistics, gradients)
             merged = merge_reports(self._ranks.gather(own))  # first: ranks that differ find out here, all of them
             self._take_decision()
             self._ask(merged)
@@ -185,27 +196,27 @@ class ControllerClient:
         Raises:
             InvalidReportError: the state is malformed; names the first entry that does not fit. Nothing was loaded.
         """
-        if not isinstance(values, Mapping) or values.keys() != _KEYS:
-            found = sorted(map(str, values)) if isinstance(values, Mapping) else type(values).__name__
-            raise InvalidReportError(f"client state has keys {found}; it needs {sorted(_KEYS)}")
-        state = self._controller.adopt(ControllerState.from_dict(values["state"]))
-        outcomes = [read_dataclass(Coefficients, entry, "client state's answered") for entry in values["answered"]]
-        pending = None if values["pending"] is None else read_dataclass(Round, values["pending"], "pending round")
-        within = tuple(self._within_bounds(state, outcome) for outcome in outcomes[-OUTCOMES:])
-        observations = self._read_alarms(values["alarms"])
+        saved = read_dataclass(_Saved, values, "client state")
+        state = self._controller.adopt(saved.state)
+        rounds = [outcome.step for outcome in saved.answered]
+        if rounds != list(range(state.step + 1 - OUTCOMES, state.step + 1)):
+            needed = f"the outcomes of the last {OUTCOMES} rounds before step {state.step + 1}"
+            raise InvalidReportError(f"client state.answered is of rounds {rounds}; it must be {needed}")
+        outcomes = tuple(self._within_bounds(state, outcome) for outcome in saved.answered)
         with self._lock:
-            self._known = _Known(state_text(state), state.step, within, observations=observations)
+            seen = saved.alarms or Observations()
+            self._known = _Known(state_text(state), state.step, outcomes, observations=seen)
             kept = [decision for decision in self._decisions if decision["version"] <= state.version]
             self._decisions = deque(kept, DECISIONS)
-            if pending is not None:
-                self._ask(pending)
+            if saved.pending is not None:
+                self._ask(saved.pending)
 
     def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
         """Decisions this client knows of, oldest first: those above ``since_version``; on rank 0 with their alarms."""
         return [decision for decision in list(self._decisions) if decision["version"] > since_version]
 
     def counters(self) -> dict[str, int]:
-        """Rounds that were decided locally, moved nothing for want of usable numbers, or lacked ranks' gradients."""
+        """Rounds that rank 0 decided itself, as the actor could not be reached."""
         return dict(self._counts)
 
     def close(self) -> None:
@@ -233,8 +244,6 @@ class ControllerClient:
         state, decision = answer.split("\n")
         decided = Decision.from_dict(json.loads(decision))
         self._counts["decided_locally"] += bool(locally)
-        self._counts["unusable"] += any(event.startswith(UNUSABLE) for event in decided.events)
-        self._counts["partial_gradients"] += PARTIAL in decided.events
         observations, alarms = self._observe(known.observations, decided)
         self._decisions.append({**decided.to_dict(), "alarms": alarms})
         outcome = Coefficients(decided.tau, decided.beta, decided.version, decided.step)
@@ -251,24 +260,18 @@ class ControllerClient:
             self._new_alarms.append((alarm.kind.value, alarm.coefficient))
         return observations, [asdict(alarm) for alarm in alarms]
 
-    def _read_alarms(self, values: object) -> Observations:
-        """The alarms' memory, which no decision depends on: one that cannot be read begins anew."""
-        try:
-            return Observations() if values is None else read_dataclass(Observations, values, "client state's alarms")
-        except InvalidReportError as error:
-            logger.warning("run %r: the memory of alarms begins anew: %s", self.run_id, error)
-            return Observations()
-
     def _within_bounds(self, state: ControllerState, known: Coefficients) -> Coefficients:
         allowed = self._controller.adopt(replace(state, tau=known.tau, beta=known.beta))
         return replace(known, tau=allowed.tau, beta=allowed.beta)
 
 
 def _outcome(decider: LocalDecider) -> str:
-    """What rank 0 shares: an error's name or nothing, "locally" or nothing, and the answer or the error's message."""
+    """Rank 0's lines for all: an error's name or nothing, "locally" or nothing, the answer or the error's message."""
     try:
         reply = decider.reply()
+        if len(reply.answer) < DECISION_BYTES // 2:
+            return f"\n{'locally' if reply.decided_locally else ''}\n{reply.answer}"
+        raise ControllerError(f"a decision has {len(reply.answer)} characters; it may have {DECISION_BYTES // 2}")
     except Exception as error:  # whatever it is, the other ranks wait in the broadcast
-        name = type(error).__name__
-        return f"{name}\n\n{error}" if isinstance(error, MaxentRayError) else f"ControllerError\n\n{name}: {error}"
-    return f"\n{'locally' if reply.decided_locally else ''}\n{reply.answer}"
+        name, message = type(error).__name__, str(error)[:1000]
+        return f"{name}\n\n{message}" if isinstance(error, MaxentRayError) else f"ControllerError\n\n{name}: {message}"

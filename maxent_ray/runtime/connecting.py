@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import torch.distributed as dist
 
 from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.errors import ConfigError, RankLostError
+from maxent_ray.errors import ConfigError, MaxentRayError, RankLostError
 from maxent_ray.runtime.asking import ActorDecider, LocalDecider
 from maxent_ray.runtime.client import ControllerClient
-from maxent_ray.runtime.finding import find_store
+from maxent_ray.runtime.finding import meet_over_actor, meet_over_group
 from maxent_ray.runtime.meeting import Meeting
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.runtime.ranks import GlooRanks, SingleRank
@@ -37,11 +36,10 @@ def connect(
 ) -> ControllerClient:
     """Connect one rank to the run's controller; all ranks of the run call it.
 
-    Rank 0 creates the controller's actor. Ranks find each other over ``group``, else over torch.distributed's default
-    group where that has these ranks and moves CPU tensors, else over the actor; then they form a small gloo group of
-    their own. A ``run_id`` that a live run of the cluster has already is made unique, and a warning says so
-    (``client.run_id`` is the name in use). Runs of one name whose ranks find each other over the actor are told apart
-    by job and placement group: inside one of these, give runs of several ranks names of their own.
+    Rank 0 creates the controller's actor. Ranks find each other over ``group``, else torch.distributed's default group,
+    of whatever backend, else the actor; then they form a small gloo group of their own. A ``run_id`` that a live run of
+    the cluster has already is made unique, and a warning says so (``client.run_id`` is the name in use); it is an error
+    where ranks find each other over the actor and both runs are in one job and placement group.
 
     Args:
         run_id: Names the run, in logs, metrics and the actor's name; at most 200 characters.
@@ -49,7 +47,7 @@ def connect(
         world_size: Ranks of the run.
         config: The controller's settings, the same on all ranks.
         options: Lag, patience, and what to do without the actor; the same on all ranks.
-        group: A process group of these ranks that moves CPU tensors, to find each other over.
+        group: A process group of these ranks, to find each other over.
         local: Decide in rank 0's process, without Ray; several ranks then need a process group.
         namespace: Ray namespace of the actor.
         actor: A controller's actor that serves one run after the other, given to all ranks; None: one for this run.
@@ -68,18 +66,22 @@ def connect(
     _check_arguments(run_id, rank, world_size)
     name = run_id
     decider: LocalDecider | None = None
-    if rank == 0:
-        actor, name = (actor, run_id) if local or actor is not None else _create(run_id, namespace)
-        again = partial(_create, name, namespace, wait=False)
-        decider = LocalDecider() if local else ActorDecider(name, actor, options, lambda: again()[0])
+    if rank == 0 and local:
+        decider = LocalDecider()
+    elif rank == 0:
+        from maxent_ray.runtime.actor import create_controller  # loads Ray
+
+        actor, name = (actor, run_id) if actor is not None else create_controller(run_id, namespace)
+        decider = ActorDecider(name, actor, options, lambda: create_controller(name, namespace, wait=False)[0])
     ranks = SingleRank()
     if world_size > 1:
-        place, limit = (rank, world_size), options.round_timeout_s
-        actors = None if local else lambda: _living(run_id, namespace) if actor is None else (actor,)
-        store, tell = find_store(run_id, *place, actors, group, limit)
-        arguments = {"world_size": world_size, "lag": options.lag, "round_timeout_s": limit, **asdict(config)}
-        name = _compare_arguments(Meeting(store, *place), name, rank, arguments, limit, tell)
-        ranks = GlooRanks(store, *place, limit)
+        meeting, most = _meet(run_id, rank, world_size, group, local, namespace, actor, options.round_timeout_s)
+        try:
+            name = _compare_arguments(meeting, most, name, rank, world_size, config, options)
+            ranks = GlooRanks(meeting, rank, world_size, options.round_timeout_s)
+        except MaxentRayError:
+            meeting.leave()
+            raise
     return ControllerClient(name, rank, config, ranks, decider, options)
 
 
@@ -94,49 +96,69 @@ def _check_arguments(run_id: str, rank: int, world_size: int) -> None:
         raise ConfigError(f"rank is {rank}; it must be in [0, {world_size}), the world size")
 
 
-def _create(run_id: str, namespace: str, wait: bool = True) -> tuple[Any, str]:
-    from maxent_ray.runtime.actor import create_controller  # loads Ray
-
-    return create_controller(run_id, namespace, wait=wait)
-
-
-def _living(run_id: str, namespace: str) -> Iterable[Any]:
+def _meet(
+    run_id: str,
+    rank: int,
+    world_size: int,
+    group: dist.ProcessGroup | None,
+    local: bool,
+    namespace: str,
+    actor: Any,
+    timeout_s: float,
+) -> tuple[Meeting, int]:
+    """The meeting of the run's ranks, and how many can come to it."""
+    if group is None and dist.is_available() and dist.is_initialized():
+        group = dist.group.WORLD
+    if group is not None:
+        return meet_over_group(group, run_id, rank, world_size, timeout_s), dist.get_world_size(group)
+    if local:
+        raise ConfigError(
+            f"world_size is {world_size} with local=True: ranks need a process group to find each other over; call "
+            "torch.distributed.init_process_group() first, or give group="
+        )
     from maxent_ray.runtime.actor import living_controllers  # loads Ray
 
-    return living_controllers(run_id, namespace)
+    def actors() -> list[Any]:
+        living = living_controllers(run_id, namespace)
+        return [actor, *(other for other in living if other != actor)] if actor is not None else list(living)
+
+    return meet_over_actor(actors, run_id, rank, world_size, timeout_s), world_size
 
 
 def _compare_arguments(
     meeting: Meeting,
+    most: int,
     name: str,
     rank: int,
-    arguments: Mapping[str, Any],
-    timeout_s: float,
-    tell: Callable[[], object],
+    world_size: int,
+    config: ControllerConfig,
+    options: ClientOptions,
 ) -> str:
     """The name that rank 0 has for the run, once all ranks are there and were asked for the same."""
-    line = {"name": name, "arguments": arguments}
-    verdict = meeting.convene("arguments", line, _verdict, timeout_s, tell)
-    name, where = verdict["name"], f"run {verdict['name']!r}: "
-    difference = verdict["difference"] or _difference(verdict["arguments"], rank, arguments)
-    if difference:
-        raise ConfigError(f"{where}{difference}; connect all ranks alike")
-    if verdict["missing"]:
-        raise RankLostError(f"{where}{verdict['missing']} did not connect within {timeout_s:g} s")
-    return str(name)
+    limit = options.round_timeout_s
+    own = {"world_size": world_size, "lag": options.lag, "round_timeout_s": limit, **asdict(config)}
 
+    def differences(lines: Mapping[int, Any]) -> list[str]:
+        if 0 not in lines:
+            return []
+        first = lines[0]["arguments"]
+        return [
+            f"{argument} is {first[argument]!r} on rank 0 and {line['arguments'].get(argument)!r} on rank {other}"
+            for other, line in sorted(lines.items())
+            for argument in first
+            if first[argument] != line["arguments"].get(argument)
+        ]
 
-def _verdict(lines: Sequence[Any | None]) -> Mapping[str, Any]:
-    """What rank 0 finds: how others' arguments differ from its own, and who is missing."""
-    own = lines[0]
-    assert own is not None
-    others = [(rank, line) for rank, line in enumerate(lines) if line is not None and rank > 0]
-    differences = [_difference(own["arguments"], rank, line["arguments"]) for rank, line in others]
-    missing = [str(rank) for rank, line in enumerate(lines) if line is None]
-    named = f"rank{'s' * (len(missing) > 1)} {', '.join(missing)} of {len(lines)}" if missing else ""
-    return {**own, "difference": "; ".join(filter(None, differences)), "missing": named}
+    def enough(lines: Mapping[int, Any]) -> bool:
+        return bool(differences(lines)) or len(lines) == most
 
-
-def _difference(ours: Mapping[str, Any], rank: int, theirs: Mapping[str, Any]) -> str:
-    names = [name for name in ours if ours[name] != theirs.get(name)]
-    return "; ".join(f"{name} is {ours[name]!r} on rank 0 and {theirs.get(name)!r} on rank {rank}" for name in names)
+    lines = meeting.lines("arguments", {"name": name, "arguments": own}, limit, enough)
+    if differences(lines):
+        raise ConfigError(f"run {name!r}: {'; '.join(differences(lines))}; connect all ranks alike")
+    missing = [str(other) for other in range(world_size) if other not in lines]
+    if missing and most < world_size:
+        raise ConfigError(f"run {name!r}: world_size is {world_size}, but the process group has {most} ranks")
+    if missing:
+        named = f"rank{'s' * (len(missing) > 1)} {', '.join(missing)} of {world_size}"
+        raise RankLostError(f"run {name!r}: {named} did not connect within {limit:g} s")
+    return str(lines[0]["name"])

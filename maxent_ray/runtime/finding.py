@@ -2,117 +2,112 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import torch.distributed as dist
 from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]  # public, though not re-exported
 
-from maxent_ray.errors import ConfigError, ControllerUnavailableError
+from maxent_ray.errors import ConfigError, ControllerUnavailableError, RankLostError
+from maxent_ray.runtime.meeting import Meeting
 
-_STORE_TIMEOUT_S, _CALL_TIMEOUT_S, _POLL_S = 10.0, 5.0, 0.05
+_STORE_TIMEOUT_S, _CALL_TIMEOUT_S, _POLL_S = 10.0, 5.0, 0.1
 
 
-def find_store(
-    run_id: str,
-    rank: int,
-    world_size: int,
-    actors: Callable[[], Iterable[Any]] | None,
-    group: dist.ProcessGroup | None,
-    timeout_s: float,
-) -> tuple[Store, Callable[[], object]]:
-    """Find rank 0's store, over a process group or else over the run's actor.
+def meet_over_group(group: dist.ProcessGroup, run_id: str, rank: int, world_size: int, timeout_s: float) -> Meeting:
+    """Meet the other ranks, who hear of rank 0's store through the one that their group was formed in.
+
+    Raises:
+        ConfigError: this process has another rank in the group.
+        RankLostError: rank 0 did not come.
+    """
+    if dist.get_rank(group) != rank:
+        raise ConfigError(
+            f"this process was asked for as rank {rank} of {world_size}, but is rank {dist.get_rank(group)} of "
+            f"{dist.get_world_size(group)} in its process group; give group= the one of the run's ranks"
+        )
+    shared: Store = dist.distributed_c10d._world.pg_map[group][1]  # there is no public way to it
+    time_around = shared.add(f"maxent_ray/times/{rank}/{run_id}", 1)  # a group may meet more than once
+    key = f"maxent_ray/address/{time_around}/{run_id}"
+    if rank == 0:
+        store = _serve()
+        shared.set(key, _address(store))
+        return _meeting(store, rank, world_size)
+    try:
+        shared.wait([key], timedelta(seconds=timeout_s))
+    except RuntimeError:  # the time is up, or the store is gone
+        raise RankLostError(f"run {run_id!r}: rank 0 of {world_size} did not connect within {timeout_s:g} s") from None
+    return _meeting(_reach(shared.get(key).decode()), rank, world_size)
+
+
+def meet_over_actor(
+    actors: Callable[[], Iterable[Any]], run_id: str, rank: int, world_size: int, timeout_s: float
+) -> Meeting:
+    """Meet the other ranks, who hear of rank 0's store from the run's actor.
 
     Args:
+        actors: Gives the run's actor; on other ranks than 0 those that may be it.
         run_id: As it was asked for, on all ranks alike.
         rank: This process's rank.
         world_size: Ranks of the run.
-        actors: Gives the run's actor; on other ranks than 0 those that may be it. None: there is none.
-        group: One that was handed in; None: torch.distributed's default one, where it fits and moves CPU tensors.
         timeout_s: How long to look for rank 0.
 
-    Returns:
-        The store, and what rank 0 does again and again while it waits there for the others.
-
     Raises:
-        ConfigError: the group has other ranks, or there is neither group nor actor.
+        ConfigError: the run cannot be told from another live one.
         ControllerUnavailableError: rank 0 cannot be found.
     """
-    over = _default_group(rank, world_size) if group is None else _checked(group, rank, world_size)
-    if over is None and actors is None:
-        raise ConfigError(
-            f"world_size is {world_size} with local=True: ranks need a process group to find each other over; call "
-            "torch.distributed.init_process_group() first, or give group="
-        )
-    store = TCPStore("0.0.0.0", 0, is_master=True, wait_for_workers=False) if rank == 0 else None
-    address = None if store is None else f"{_node_address()}:{store.port}"
-    if over is not None:
-        told = [address]
-        dist.broadcast_object_list(told, group=over, group_src=0)
-        return store or _reach(str(told[0])), lambda: None
-    assert actors is not None
-    meeting = f"{run_id}@{_scope()}"
-    if store is not None:
-        (actor,) = actors()
-        return store, lambda: actor.publish.remote(meeting, address)
-    deadline = time.monotonic() + timeout_s
+    import ray
+
+    context = ray.get_runtime_context()
+    topic = f"{run_id}@{context.get_job_id()}/{context.get_placement_group_id() or ''}"  # tells runs of one name apart
+    if rank == 0:
+        own, *others = actors()
+        if any(ray.get([other.is_open.remote(topic) for other in others], timeout=_CALL_TIMEOUT_S)):
+            raise ConfigError(
+                f"run {run_id!r}: a live run of this name is in the same job and placement group, and ranks could not "
+                "tell the two apart; give this one another name, or its ranks' process group (group=)"
+            )
+        store = _serve()
+        ray.get(own.publish.remote(topic, _address(store)), timeout=_CALL_TIMEOUT_S)
+        return _meeting(store, rank, world_size)
+    deadline, who = time.monotonic() + timeout_s, uuid4().hex
     while time.monotonic() < deadline:
-        found = next(filter(None, (_ask(actor, meeting, rank) for actor in actors())), None)
-        if found is not None:
-            return found, lambda: None
+        for actor in actors():
+            found = _ask(actor, topic, rank, who)
+            if found is not None:
+                return _meeting(found, rank, world_size)
         time.sleep(_POLL_S)
     raise ControllerUnavailableError(f"run {run_id!r}, rank {rank}: rank 0 did not connect within {timeout_s:g} s")
 
 
-def _checked(group: dist.ProcessGroup, rank: int, world_size: int) -> dist.ProcessGroup:
-    found = (dist.get_rank(group), dist.get_world_size(group))
-    if found != (rank, world_size):
-        raise ConfigError(
-            f"this process was asked for as rank {rank} of {world_size}, but is rank {found[0]} of {found[1]} in the "
-            "process group"
-        )
-    return group
-
-
-def _default_group(rank: int, world_size: int) -> dist.ProcessGroup | None:
-    if not (dist.is_available() and dist.is_initialized()):
-        return None
-    fits = (dist.get_rank(), dist.get_world_size()) == (rank, world_size)
-    moves_cpu_tensors = any(part.startswith("cpu:") for part in dist.get_backend_config().split(","))
-    return dist.group.WORLD if fits and moves_cpu_tensors else None
-
-
-def _node_address() -> str:
-    """Where other machines reach this one."""
-    import ray
-    import ray.util
-
-    return ray.util.get_node_ip_address() if ray.is_initialized() else socket.gethostbyname(socket.gethostname())
-
-
-def _scope() -> str:
-    """What tells runs of one name apart: their job, and the placement group of their ranks."""
-    import ray
-
-    context = ray.get_runtime_context()
-    return f"{context.get_job_id()}/{context.get_placement_group_id() or ''}"
-
-
-def _ask(actor: Any, meeting: str, rank: int) -> Store | None:
+def _ask(actor: Any, topic: str, rank: int, who: str) -> Store | None:
     """The store of an actor's run, if that is this rank's and can be reached."""
     import ray
-    from ray.exceptions import RayError
 
     try:
-        address = ray.get(actor.address.remote(meeting, rank), timeout=_CALL_TIMEOUT_S)
+        address = ray.get(actor.address.remote(topic, rank, who), timeout=_CALL_TIMEOUT_S)
         return None if address is None else _reach(address)
-    except (RayError, RuntimeError):  # the actor of a dying run, or its store
+    except (ray.exceptions.RayError, RuntimeError):  # the actor of a dying run, or its store
         return None
 
 
-def _reach(address: str) -> TCPStore:
+def _serve() -> Store:
+    return TCPStore("0.0.0.0", 0, is_master=True, wait_for_workers=False)
+
+
+def _reach(address: str) -> Store:
     host, _, port = address.rpartition(":")
     return TCPStore(host, int(port), is_master=False, timeout=timedelta(seconds=_STORE_TIMEOUT_S))
+
+
+def _address(store: Any) -> str:
+    import ray.util
+
+    return f"{ray.util.get_node_ip_address()}:{store.port}"
+
+
+def _meeting(store: Any, rank: int, world_size: int) -> Meeting:
+    return Meeting(store, _reach(f"{store.host if rank else '127.0.0.1'}:{store.port}"), rank, world_size)

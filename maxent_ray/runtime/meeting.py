@@ -1,99 +1,128 @@
-"""Ranks come together in a store of torch.distributed: before their first round, and when one of them has failed."""
+"""Ranks meet in a store of torch.distributed that rank 0 serves: they leave lines there, and a pulse while alive."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
-from threading import Thread
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from threading import Event, Thread
 from typing import Any
 
-import torch.distributed as dist
-from torch.distributed import Store  # type: ignore[attr-defined]  # public, though not re-exported
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]  # public, though not re-exported
 
 from maxent_ray.errors import RankLostError
 
-PATIENCE = 1.25
-"""How many times as long as rank 0 the others wait: it answers when its own time is up."""
-_POLL_S = 1.0
-
-Judge = Callable[[Sequence[Any | None]], Mapping[str, Any]]
-"""Makes the verdict of what each rank says; None: nothing, in the time that there was."""
+BEAT_S, SILENT_S = 0.5, 3.0
+"""Seconds between two beats of a pulse, and without one after which a rank died or hangs."""
+_POLL_S, _LINGER_S = 0.02, 5.0
 
 
 class Meeting:
-    """Every rank leaves a line, rank 0 reads them all, and everyone gets its verdict.
+    """One rank's place among the ranks of a run.
 
     Args:
-        store: Served by rank 0; all ranks are connected to it.
+        store: Served by rank 0, a connection of this rank's own.
+        pulse: Another connection to it.
         rank: This process's rank.
         world_size: Ranks of the run.
     """
 
-    def __init__(self, store: Store, rank: int, world_size: int) -> None:
+    def __init__(self, store: Store, pulse: Store, rank: int, world_size: int) -> None:
         self._store = store
         self._rank = rank
         self._world_size = world_size
+        self._left = Event()
+        Thread(target=self._beat, args=(pulse,), name="maxent-ray-pulse", daemon=True).start()
 
-    def convene(
-        self, topic: str, line: Any, judge: Judge, timeout_s: float, tell: Callable[[], object] = lambda: None
-    ) -> Mapping[str, Any]:
-        """The verdict on what all ranks say; every rank calls it, once a topic.
+    def lines(
+        self, topic: str, line: Any, timeout_s: float, enough: Callable[[Mapping[int, Any]], bool] = lambda _: False
+    ) -> dict[int, Any]:
+        """Rank → what it says, of those who say it in time; every rank calls it, once a topic.
 
         Args:
             topic: Names the occasion.
-            line: What this rank says; like the verdict anything that JSON can hold.
-            judge: Called on rank 0.
-            timeout_s: How long rank 0 waits for the others' lines.
-            tell: Called on rank 0 about once a second while it waits.
+            line: What this rank says; anything that JSON can hold.
+            timeout_s: How long to wait for the others' lines.
+            enough: Whether these lines are enough to go on without waiting for the rest.
 
         Raises:
             RankLostError: rank 0, which serves the store, died or hangs.
         """
-        if self._rank == 0:
-            self._put(f"{topic}/0", line)
-            return self._judge(topic, judge, timeout_s, tell)
-        found: list[Mapping[str, Any]] = []
-        # In a thread: where the server hangs, calls do not return, whatever time limit they have.
-        talk = Thread(target=self._ask, args=(topic, line, timeout_s * PATIENCE, found), daemon=True)
-        talk.start()
-        talk.join(timeout_s * PATIENCE)
-        if not found:
-            raise RankLostError("rank 0 died or hangs")
-        return found[0]
 
-    def _ask(self, topic: str, line: Any, seconds: float, found: list[Mapping[str, Any]]) -> None:
+        def listen() -> dict[int, Any]:
+            self._store.set(f"{topic}/{self._rank}", json.dumps(line))
+            deadline = time.monotonic() + timeout_s
+            heard: dict[int, Any] = {}
+            while True:
+                for rank in set(range(self._world_size)) - heard.keys():
+                    if self._store.check([f"{topic}/{rank}"]):
+                        heard[rank] = json.loads(self._store.get(f"{topic}/{rank}"))
+                if len(heard) == self._world_size or enough(heard) or time.monotonic() > deadline:
+                    self._store.set(f"{topic}/heard/{self._rank}", "")
+                    return heard
+                time.sleep(_POLL_S)
+
+        heard: dict[int, Any] = self._of_store(listen, timeout_s + SILENT_S)
+        if self._rank == 0:  # the store goes with rank 0, which may be about to leave
+            readers = [f"{topic}/heard/{rank}" for rank in heard]
+            deadline = time.monotonic() + _LINGER_S
+            while not self._store.check(readers) and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+        return heard
+
+    def roll_call(self, activity: str) -> str:
+        """Whose fault it is that ranks do not come together, as every rank can tell for itself; takes SILENT_S.
+
+        Args:
+            activity: What this rank was about to do.
+        """
         try:
-            self._put(f"{topic}/{self._rank}", line)
-            self._store.wait([f"{topic}/verdict"], timedelta(seconds=seconds))
-            found.append(self._get(f"{topic}/verdict"))
-            self._put(f"{topic}/read/{self._rank}", True)
-        except RuntimeError:  # what torch.distributed raises of its store: it is gone, or the time is up
-            return
+            before = self._of_store(self._pulses, SILENT_S)
+            heard = self.lines("roll call", activity, SILENT_S)
+            after = self._of_store(self._pulses, SILENT_S)
+        except RankLostError as error:
+            return str(error)
+        absent = [rank for rank in range(self._world_size) if rank not in heard]
+        silent = [rank for rank in absent if before[rank] == after[rank]]
+        if silent:
+            return f"{_named(silent, self._world_size)} died or hang{'s' * (len(silent) == 1)}"
+        if absent:
+            return f"{_named(absent, self._world_size)} did not come, still busy with a step, or hanging in it"
+        calls = {said: f"rank {rank} {said}" for rank, said in sorted(heard.items(), reverse=True)}
+        return f"ranks wait in different calls: {', '.join(reversed(calls.values()))}"
 
-    def _judge(self, topic: str, judge: Judge, timeout_s: float, tell: Callable[[], object]) -> Mapping[str, Any]:
-        places = [f"{topic}/{rank}" for rank in range(self._world_size)]
-        self._await(places, timeout_s, tell)
-        lines = [self._get(place) if self._store.check([place]) else None for place in places]
-        verdict = judge(lines)
-        self._put(f"{topic}/verdict", verdict)
-        readers = [f"{topic}/read/{rank}" for rank, line in enumerate(lines) if line is not None and rank > 0]
-        self._await(readers, min(_POLL_S, timeout_s))  # before rank 0 goes, as it may now, and takes the store along
-        return verdict
+    def leave(self) -> None:
+        """End the pulse and let go of the store."""
+        self._left.set()
 
-    def _await(self, places: list[str], timeout_s: float, tell: Callable[[], object] = lambda: None) -> None:
-        """Wait until all places are filled, or the time is up."""
-        deadline = time.monotonic() + timeout_s
-        while places and (left := deadline - time.monotonic()) > 0 and not self._store.check(places):
-            tell()
-            try:
-                self._store.wait(places, timedelta(seconds=max(min(left, _POLL_S), 0.01)))
-            except dist.DistStoreError:  # not yet
-                continue
+    def prefixed(self, name: str) -> Store:
+        """The store, for keys of another use."""
+        return PrefixStore(name, self._store)
 
-    def _put(self, place: str, value: Any) -> None:
-        self._store.set(place, json.dumps(value))
+    def _beat(self, pulse: Store) -> None:
+        with suppress(RuntimeError):  # what torch.distributed raises of its store: it is gone
+            while not self._left.wait(BEAT_S):
+                pulse.add(f"pulse/{self._rank}", 1)
 
-    def _get(self, place: str) -> Any:
-        return json.loads(self._store.get(place))
+    def _pulses(self) -> list[int]:
+        return [int(self._store.add(f"pulse/{rank}", 0)) for rank in range(self._world_size)]
+
+    def _of_store(self, call: Callable[[], Any], seconds: float) -> Any:
+        """The result of calls to the store; in a thread, as they never return where the server hangs."""
+        results: list[Any] = []
+
+        def run() -> None:
+            with suppress(RuntimeError):
+                results.append(call())
+
+        thread = Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(seconds)
+        if not results:
+            raise RankLostError("rank 0 died or hangs")
+        return results[0]
+
+
+def _named(ranks: list[int], world_size: int) -> str:
+    return f"rank{'s' * (len(ranks) > 1)} {', '.join(map(str, ranks))} of {world_size}"

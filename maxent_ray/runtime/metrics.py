@@ -18,12 +18,12 @@ GAUGES = {
     "tied_share": "Share of the groups whose rewards all tie",
 }
 """Field of a decision → help text; the metric is ``maxent_<field>``."""
-COUNTERS = {
-    "unusable": "Rounds that moved nothing because a rank's measurements could not be used",
-    "partial_gradients": "Rounds whose gradients some ranks lacked, and that went without",
-    "decided_locally": "Rounds that rank 0 decided itself because the actor could not be reached",
+EVENTS = {
+    "fallback": ("fallbacks", "Updates of truncated backprop that were made with analytic gradients"),
+    "unusable": ("unusable", "Rounds that moved nothing because a rank's measurements could not be used"),
+    "gradients.partial": ("partial_gradients", "Rounds whose gradients some ranks lacked, and that went without"),
 }
-"""Total that rank 0 tells → help text; the metric is ``maxent_<total>``."""
+"""Beginning of an event → counter ``maxent_<counter>`` and its help text."""
 
 
 class ControllerMetrics:
@@ -33,30 +33,30 @@ class ControllerMetrics:
         self._tags = {"run_id": run_id, "objective": objective}
         keys = tuple(self._tags)
         self._gauges = {name: Gauge(f"maxent_{name}", text, keys) for name, text in GAUGES.items()}
-        self._counters = {name: Counter(f"maxent_{name}", text, keys) for name, text in COUNTERS.items()}
+        self._events = {event: Counter(f"maxent_{name}", text, keys) for event, (name, text) in EVENTS.items()}
         self._decisions = Counter("maxent_decisions", "Decisions by reason", (*keys, "reason"))
-        self._fallbacks = Counter("maxent_fallbacks", "Truncated-backprop updates made with analytic gradients", keys)
+        self._locally = Counter("maxent_decided_locally", "Rounds decided by rank 0, for want of the actor", keys)
         self._alarms = Counter("maxent_alarms", "Coefficients found to do nothing", (*keys, "kind", "coefficient"))
-        self._published = dict.fromkeys(COUNTERS, 0)
+        self._locally_before = 0
 
     def publish(self, decision: Mapping[str, Any], told: Mapping[str, Any]) -> None:
         """Publish one decision; fields that are None leave their gauge as it is.
 
         Args:
             decision: ``Decision.to_dict()``.
-            told: By rank 0 with its request: totals, counted from the start of the run, and ``alarms`` since the
+            told: By rank 0 with its request: ``decided_locally`` from the start of the run, and ``alarms`` since the
                 request before, each a kind and a coefficient.
         """
         for name, gauge in self._gauges.items():
             if decision[name] is not None:
                 gauge.set(decision[name], self._tags)
         self._decisions.inc(tags={**self._tags, "reason": decision["reason"]})
-        if "fallback" in decision["events"]:
-            self._fallbacks.inc(tags=self._tags)
+        for event, counter in self._events.items():
+            if any(each.startswith(event) for each in decision["events"]):
+                counter.inc(tags=self._tags)
         for kind, coefficient in told.get("alarms", ()):
             self._alarms.inc(tags={**self._tags, "kind": kind, "coefficient": coefficient})
-        for name, counter in self._counters.items():
-            new = told.get(name, 0) - self._published[name]
-            if new > 0:
-                counter.inc(new, self._tags)
-                self._published[name] += new
+        locally = told.get("decided_locally", 0)
+        if locally > self._locally_before:
+            self._locally.inc(locally - self._locally_before, self._tags)
+            self._locally_before = locally

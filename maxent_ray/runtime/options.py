@@ -1,4 +1,4 @@
-"""How a client talks to the other ranks and to the controller's actor: one frozen, checked value."""
+"""Options of a client: patience with the other ranks and with the controller's actor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WhenUnreachable = Literal["decide_locally", "raise"]
 
 @dataclass(frozen=True)
 class ClientOptions:
-    """How a client talks to the other ranks and to the controller's actor.
+    """Patience with the other ranks and with the controller's actor, and the lag.
 
     Raises:
         ConfigError: a value is out of range; the message names it.
@@ -44,3 +44,6 @@ class ClientOptions:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} is {value}; it must be finite and > 0 seconds")
+        if self.timeout_s > self.round_timeout_s / 3:  # others wait while rank 0 waits for the actor
+            limit = f"at most a third of round_timeout_s = {self.round_timeout_s}"
+            raise ConfigError(f"timeout_s is {self.timeout_s}; it must be {limit} seconds")

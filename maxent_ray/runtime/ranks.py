@@ -6,7 +6,7 @@ any kind (gloo, or nccl, which moves GPU tensors only), and goes on when that on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -14,16 +14,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]  # public, though not re-exported
 
 from maxent_ray.errors import RankLostError
-from maxent_ray.runtime.meeting import PATIENCE, Meeting
+from maxent_ray.runtime.meeting import SILENT_S, Meeting
 from maxent_ray.runtime.reduction import Report
 
-_ROLL_CALL_SHARE, _LONGEST_ROLL_CALL_S = 0.2, 5.0
-"""Of the time limit: what is kept for finding out who is missing."""
-_PIECE, _HEADER = 4096, 8
-"""Bytes of a piece of a message, and of the message's length at its head."""
+REPORT_BYTES, DECISION_BYTES = 4096, 16384
+"""Sizes of the messages; a report is numbers and a reason of bounded length."""
 
 
 class SingleRank:
@@ -42,93 +39,59 @@ class SingleRank:
 
 
 class GlooRanks(SingleRank):
-    """Ranks in processes of their own.
+    """Ranks in processes of their own. A rank that dies or hangs is a :class:`RankLostError` on all others in time.
 
     Args:
-        store: Served by rank 0; all ranks are connected to it.
+        meeting: Where the ranks meet, also when one is lost.
         rank: This process's rank.
         world_size: Ranks of the run.
-        timeout_s: Within this time a rank that dies or hangs is an error on all others.
-
-    Raises:
-        RankLostError: a rank left; names it. So do all methods, and every later call then.
+        timeout_s: Until that error; it also ends every later call.
     """
 
-    def __init__(self, store: Store, rank: int, world_size: int, timeout_s: float) -> None:
-        self._meeting = Meeting(store, rank, world_size)
+    def __init__(self, meeting: Meeting, rank: int, world_size: int, timeout_s: float) -> None:
+        self._meeting = meeting
         self._world_size = world_size
-        self._roll_call_s = min(_LONGEST_ROLL_CALL_S, _ROLL_CALL_SHARE * timeout_s)
         self._lost = ""
         self._group: Any = None  # a ProcessGroupGloo, or None
         with self._naming_the_lost("connects"):
-            limit = timedelta(seconds=timeout_s - PATIENCE * self._roll_call_s)
-            self._group = dist.ProcessGroupGloo(PrefixStore("rounds", store), rank, world_size, limit)
+            limit = timedelta(seconds=max(timeout_s - 2 * SILENT_S, timeout_s / 2))
+            self._group = dist.ProcessGroupGloo(meeting.prefixed("rounds"), rank, world_size, limit)
 
     def gather(self, report: Report) -> list[Report]:
         """Every rank's report, in rank order."""
-        own = _framed(report.to_text())
+        table = [_buffer("", REPORT_BYTES) for _ in range(self._world_size)]
         with self._naming_the_lost(f"reports step {report.step}"):
-            received = self._gather(own[:_PIECE])
-            sizes = [int.from_bytes(each[:_HEADER], "little") + _HEADER for each in received]
-            for start in range(_PIECE, max(sizes), _PIECE):
-                more = self._gather(own[start : start + _PIECE])
-                received = [before + piece for before, piece in zip(received, more, strict=True)]
-        texts = (each[_HEADER:size].decode() for each, size in zip(received, sizes, strict=True))
-        return [Report.from_text(text) for text in texts]
+            self._group.allgather([table], [_buffer(report.to_text(), REPORT_BYTES)]).wait()
+        return [Report.from_text(_text(row)) for row in table]
 
     def broadcast(self, text: str, step: int) -> str:
         """Rank 0's text on the decision of a step, on all ranks."""
-        own = _framed(text)
+        buffer = _buffer(text, DECISION_BYTES)
         with self._naming_the_lost(f"waits for the decision on step {step}"):
-            received = self._broadcast(own[:_PIECE])
-            size = int.from_bytes(received[:_HEADER], "little") + _HEADER
-            for start in range(_PIECE, size, _PIECE):
-                received += self._broadcast(own[start : start + _PIECE])
-        return received[_HEADER:size].decode()
+            self._group.broadcast(buffer, 0).wait()
+        return _text(buffer)
 
     def close(self) -> None:
         """Let go of the other ranks; they miss this one in their next round."""
         self._group, self._lost = None, self._lost or "the connection to the other ranks was closed"
-
-    def _gather(self, piece: bytes) -> list[bytes]:
-        table = [_buffer() for _ in range(self._world_size)]
-        self._group.allgather([table], [_buffer(piece)]).wait()
-        return [bytes(row.numpy()) for row in table]
-
-    def _broadcast(self, piece: bytes) -> bytes:
-        buffer = _buffer(piece)
-        self._group.broadcast(buffer, 0).wait()
-        return bytes(buffer.numpy())
+        self._meeting.leave()
 
     @contextmanager
-    def _naming_the_lost(self, place: str) -> Iterator[None]:
+    def _naming_the_lost(self, activity: str) -> Iterator[None]:
         if self._lost:
             raise RankLostError(self._lost)
         try:
             yield
         except RuntimeError as error:  # whatever gloo meets: a closed connection, the time limit
             self._group = None  # closes our connections, so that ranks that wait for us hear of it at once
-            try:
-                found = self._meeting.convene("roll call", place, _roll_call, self._roll_call_s)["found"]
-            except RankLostError as lost:
-                found = str(lost)
-            self._lost = f"{found} ({str(error).splitlines()[0][:120]})"
+            self._lost = f"{self._meeting.roll_call(activity)} ({str(error).splitlines()[0][:120]})"
             raise RankLostError(self._lost) from error
 
 
-def _framed(text: str) -> bytes:
-    content = text.encode()
-    return len(content).to_bytes(_HEADER, "little") + content
+def _buffer(text: str, size: int) -> Tensor:
+    """A text as bytes, filled up with zeros, which JSON has none of."""
+    return torch.frombuffer(bytearray(text.encode().ljust(size, b"\0")), dtype=torch.uint8)
 
 
-def _buffer(content: bytes = b"") -> Tensor:
-    return torch.frombuffer(bytearray(content.ljust(_PIECE, b"\0")), dtype=torch.uint8)
-
-
-def _roll_call(lines: Sequence[Any | None]) -> dict[str, Any]:
-    missing = [str(rank) for rank, place in enumerate(lines) if place is None]
-    if missing:
-        several = len(missing) > 1
-        return {"found": f"rank{'s' * several} {', '.join(missing)} of {len(lines)} died or hang{'s' * (not several)}"}
-    places = {place: f"rank {rank} {place}" for rank, place in reversed(list(enumerate(lines)))}
-    return {"found": f"the ranks have parted, though all are there: {', '.join(reversed(places.values()))}"}
+def _text(buffer: Tensor) -> str:
+    return bytes(buffer.numpy()).rstrip(b"\0").decode()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from maxent_ray.core.controller_config import ControllerConfig
 from maxent_ray.core.field_kinds import LONGEST_TEXT
-from maxent_ray.core.meta_gradient import disagreement, merge_sensitivities
+from maxent_ray.core.meta_gradient import merge_gradients
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.reading import build_dataclass, first_problem, to_plain
 from maxent_ray.core.statistics import BatchStatistics, merge_all
@@ -27,7 +27,7 @@ REASONS_SHOWN = 3
 
 @dataclass(frozen=True)
 class Report:
-    """What one rank says of one step."""
+    """One rank's report on one step."""
 
     step: int
     expected: int
@@ -62,29 +62,17 @@ def find_fault(
         >>> find_fault("rank 0, step 3: ", BatchStatistics(reward_sum=float("nan")), None, config)
         ('rank 0, step 3: statistics.reward_sum is nan; it must be a finite number', True)
     """
-    kinds = ("statistics", statistics, BatchStatistics), ("gradients", gradients, ControllerGradients)
-    for name, value, cls in kinds:
-        if value is None and cls is ControllerGradients:
+    sent = ("statistics", statistics, BatchStatistics), ("gradients", gradients, ControllerGradients)
+    for name, value, kind in sent:
+        if value is None and name == "gradients":
             return "", False
-        if type(value) is not cls:
-            return f"{where}{name} is a {type(value).__name__}; it must be {cls.__name__}", True
+        if type(value) is not kind:
+            return f"{where}{name} is a {type(value).__name__}; it must be {kind.__name__}", True
         problem = first_problem(value, f"{where}{name}")
         if problem is not None:
-            diverged = cls is ControllerGradients and type(problem.value) is float
-            return str(problem.error()), not diverged
-    sensitivity = None if gradients is None else gradients.sensitivity
-    if sensitivity is None:
-        return "", False
-    for field, holds, valid in (
-        ("steps", sensitivity.steps == config.truncation_steps, f"truncation_steps = {config.truncation_steps}"),
-        ("tokens", sensitivity.tokens >= 1, ">= 1"),
-        ("tau", sensitivity.tau > 0, "> 0"),
-        ("beta", sensitivity.beta > 0 or (sensitivity.beta == 0 and not config.moves("beta")), "> 0"),
-    ):
-        if not holds:
-            found = getattr(sensitivity, field)
-            return f"{where}gradients.sensitivity.{field} is {found}; it must be {valid}", True
-    return "", False
+            return str(problem.error()), name == "statistics" or type(problem.value) is not float
+    misfit = config.misfit(gradients.sensitivity) if gradients is not None else ""
+    return (f"{where}gradients.sensitivity.{misfit}", True) if misfit else ("", False)
 
 
 def merge_reports(reports: Sequence[Report]) -> Round:
@@ -106,7 +94,8 @@ def merge_reports(reports: Sequence[Report]) -> Round:
     if reasons:
         more = (f"{UNUSABLE}{len(reasons) - REASONS_SHOWN} ranks more",) if len(reasons) > REASONS_SHOWN else ()
         return Round(None, events=(*reasons[:REASONS_SHOWN], *more))
-    gradients, is_partial = _merge_gradients(reports)
+    tokens = [report.statistics.tokens for report in reports]
+    gradients, is_partial = merge_gradients([report.gradients for report in reports], tokens)
     return Round(merge_all(report.statistics for report in reports), gradients, (PARTIAL,) if is_partial else ())
 
 
@@ -127,29 +116,3 @@ def _check_equal(what: str, phrase: str, values: Sequence[int]) -> None:
     if len(set(values)) > 1:
         said = [f"rank {values.index(value)} {phrase.format(value)}" for value in sorted(set(values))]
         raise InvalidReportError(f"{what}: {', '.join(said)}")
-
-
-def _merge_gradients(reports: Sequence[Report]) -> tuple[ControllerGradients | None, bool]:
-    """All ranks or none: a mean over some of them would be a mean over another batch. And whether some lacked any."""
-    sent = [report.gradients for report in reports if report.gradients is not None]
-    if len(sent) < len(reports):
-        return None, bool(sent)
-    sensitivities = [gradients.sensitivity for gradients in sent if gradients.sensitivity is not None]
-    if sensitivities:
-        if len(sensitivities) < len(sent) or disagreement(sensitivities):
-            return None, True
-        return ControllerGradients(source=sent[0].source, sensitivity=merge_sensitivities(sensitivities)), False
-    tokens = [report.statistics.tokens for report in reports]
-    columns = [gradients.tau_grad for gradients in sent], [gradients.beta_grad for gradients in sent]
-    is_partial = any(0 < column.count(None) < len(column) for column in columns)
-    tau_grad, beta_grad = (_mean(column, tokens) for column in columns)
-    return ControllerGradients(tau_grad, beta_grad, source=sent[0].source), is_partial
-
-
-def _mean(signals: Sequence[float | None], tokens: Sequence[int]) -> float | None:
-    """Mean over tokens (over ranks when none counted any); None when a rank lacks the signal."""
-    known = [signal for signal in signals if signal is not None]
-    if len(known) < len(signals):
-        return None
-    weights = tokens if sum(tokens) > 0 else [1] * len(known)
-    return sum(signal * weight for signal, weight in zip(known, weights, strict=True)) / sum(weights)

@@ -201,6 +201,7 @@ class TrainingWorker:
                 groups.beta,
                 grpo=self.config.grpo,
                 weighting=self.config.weighting,
+                weights=groups.weights,
             )
         self.optimizer.zero_grad(set_to_none=True)
         terms.loss.backward()

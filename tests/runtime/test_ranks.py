@@ -17,16 +17,15 @@ import torch.distributed as dist
 
 from maxent_ray.core.controller_state import Coefficients
 from maxent_ray.errors import ConfigError, ControllerUnavailableError, RankLostError
-from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.runtime.connecting import connect
 from maxent_ray.runtime.options import ClientOptions
-from tests.runtime.support import ANALYTIC, Host, expected, new_host, on_hosts, train
+from tests.runtime.support import ANALYTIC, Host, expected, measured, new_host, on_hosts, train
 
 pytestmark = pytest.mark.ray
 
 PATIENT: dict[str, Any] = {"timeout_s": 30.0}
 LIMIT_S = 8.0
-SHORT: dict[str, Any] = {"timeout_s": 30.0, "round_timeout_s": LIMIT_S}
+SHORT: dict[str, Any] = {"timeout_s": 2.0, "round_timeout_s": LIMIT_S}
 
 
 def join(host: Host, rank: int, size: int, run_id: str, options: dict[str, Any], **others: Any) -> str:
@@ -82,26 +81,25 @@ def test_a_default_group_of_any_kind_may_come_and_go(
     assert found == [expected(2, 12, 1)] * 2
 
 
-def handed_in(host: Host, rank: int, size: int, folder: str, run_id: str, places: list[int]) -> Any:
-    """Two runs, each in a group of its own half of the default one."""
+def handed_in(host: Host, rank: int, size: int, folder: str, run_id: str) -> Any:
+    """Two runs of one name, each in a group of its own half of the default one."""
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size)
     try:
         groups = [dist.new_group(ranks) for ranks in ([0, 1], [2, 3])]
         connect_as = (run_id, rank % 2, 2, replace(ANALYTIC, target_kl=(0.05, 0.3)[rank // 2]))
         client = connect(*connect_as, options=ClientOptions(**PATIENT), group=groups[rank // 2])
         seen = train(client, range(6))
-        with pytest.raises(ConfigError, match=rf"rank {rank} of 4, but is rank {rank % 2} of 2 in the process group"):
-            connect(run_id, rank, 4, ANALYTIC, group=groups[rank // 2])
-        with pytest.raises(ConfigError, match=r"world_size is 2 with local=True: ranks need a process group"):
-            connect(run_id, rank % 2, 2, ANALYTIC, local=True)  # the default group has four ranks
         client.close()
+        wrong = "world_size is 4, but the process group has 2 ranks" if rank < 2 else "but is rank . of 2 in its proc"
+        with pytest.raises(ConfigError, match=wrong):
+            connect(run_id, rank, 4, ANALYTIC, group=groups[rank // 2])
         return seen
     finally:
         dist.destroy_process_group()
 
 
 def test_a_group_that_is_handed_in_keeps_runs_of_one_name_apart(hosts: list[Any], run_id: str, tmp_path: Path) -> None:
-    found = on_hosts(hosts, handed_in, str(tmp_path), run_id, [])
+    found = on_hosts(hosts, handed_in, str(tmp_path), run_id)
     assert found == [expected(2, 6, 1)] * 2 + [expected(2, 6, 1, replace(ANALYTIC, target_kl=0.3))] * 2
 
 
@@ -173,7 +171,8 @@ def test_ranks_that_have_parted_hear_where_each_is_and_do_not_hang(hosts: list[A
     on_hosts(hosts[:2], join, run_id, {**SHORT, "lag": 0})
     errors = on_hosts(hosts[:2], load_another)
     assert {type(error) for error in errors} == {RankLostError}
-    assert all("rank 0 waits for the decision on step 2, rank 1 reports step 0" in str(error) for error in errors)
+    said = "ranks wait in different calls: rank 0 waits for the decision on step 2, rank 1 reports step 0"
+    assert all(said in str(error) for error in errors)
 
 
 # --- deaths ---
@@ -213,18 +212,43 @@ def load(host: Host, rank: int, size: int, saved: dict[str, Any]) -> None:
     host.client.load_state_dict(saved)
 
 
-def test_a_long_message_takes_several_pieces(hosts: list[Any], run_id: str) -> None:
+def late(host: Host, rank: int, size: int, seconds: float) -> Any:
+    time.sleep(seconds)
+    return train(host.client, range(3, 5))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("late_rank", [0, 1])
+def test_a_rank_that_is_only_late_is_not_named(hosts: list[Any], run_id: str, late_rank: int) -> None:
+    """Rank 2 dies while another one is in a long step, from which it comes after the first one has given up."""
+    three = hosts[:3]
+    on_hosts(three, join, run_id, {**SHORT, "round_timeout_s": 30.0})
+    on_hosts(three, take_steps, 0, 3)
+    os.kill(ray.get(hosts[2].pid.remote()), signal.SIGKILL)
+    waits = [6.0 if rank == late_rank else 0.0 for rank in range(2)]
+    errors = ray.get([hosts[rank].do.remote(late, rank, 3, waits[rank]) for rank in range(2)], timeout=60)
+    hosts[2] = new_host()
+    assert [type(error) for error in errors] == [RankLostError] * 2
+    assert all("rank 2 of 3 died or hangs" in str(error) for error in errors), errors
+
+
+def test_two_runs_of_one_name_that_cannot_be_told_apart_are_an_error(hosts: list[Any], run_id: str) -> None:
+    """One job, no placement group, no process group: the first goes on, the second is told what to do."""
+    on_hosts(hosts[:2], join, run_id, SHORT)
+    first, second = on_hosts(hosts[2:], join, run_id, SHORT)
+    assert isinstance(first, ConfigError)
+    assert "give this one another name, or its ranks' process group" in str(first)
+    assert isinstance(second, ControllerUnavailableError)
+    assert on_hosts(hosts[:2], take_steps, 0, 4) == [expected(2, 4, 1)] * 2
+
+
+def close_and_report(host: Host, rank: int, size: int) -> Any:
+    host.client.close()
+    host.client.close()
+    return host.client.report(0, measured(rank, 0))
+
+
+def test_a_closed_client_says_so(hosts: list[Any], run_id: str) -> None:
     on_hosts(hosts[:2], join, run_id, PATIENT)
-    texts = on_hosts(hosts[:2], send_long)
-    assert texts == ["a" * 4088 + "β" * 5000] * 2
-
-
-def send_long(host: Host, rank: int, size: int) -> str:
-    text = "a" * 4088 + "β" * 5000
-    return host.client._ranks.broadcast(text if rank == 0 else "", 0)
-
-
-def test_closed_ranks_say_so() -> None:
-    client: ControllerClient = connect("run", 0, 1, ANALYTIC, local=True)
-    client.close()
-    client.close()
+    errors = on_hosts(hosts[:2], close_and_report)
+    assert [str(error) for error in errors] == ["the connection to the other ranks was closed"] * 2

@@ -20,8 +20,8 @@ PATIENCE_S = 300.0
 """Nothing waits that long but a test that fails: the machine may be busy with others."""
 
 
-def fault_config() -> ExperimentConfig:
-    """Two ranks that wait for each round's decision (``lag: 0``)."""
+def fault_config(lag: int = 0) -> ExperimentConfig:
+    """Two ranks; with ``lag=0`` they wait for each round's decision."""
     return tiny_config(
         {
             "train.num_workers": RANKS,
@@ -29,7 +29,7 @@ def fault_config() -> ExperimentConfig:
             "train.checkpoint_every": CHECKPOINT_EVERY,
             "train.max_failures": 4,
             "train.use_gpu": False,
-            "runtime.lag": 0,
+            "runtime.lag": lag,
         }
     )
 

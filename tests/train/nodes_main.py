@@ -18,7 +18,7 @@ import ray
 from ray.cluster_utils import Cluster
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from maxent_ray.runtime import connecting
+from maxent_ray.runtime import actor
 from maxent_ray.runtime.actor import ControllerActor
 from maxent_ray.runtime.connecting import NAMESPACE
 from maxent_ray.train import loop
@@ -38,13 +38,13 @@ def on_its_own_node(node: str) -> Any:
     """A way to create the first attempt's controller on one node."""
     place = NodeAffinitySchedulingStrategy(node, soft=True)
 
-    def create(run_id: str, namespace: str, wait: bool = True) -> tuple[Any, str]:
+    def create(run_id: str, namespace: str, *, wait: bool = True) -> tuple[Any, str]:
         options = {"namespace": namespace, "num_cpus": 0, "max_restarts": -1, "scheduling_strategy": place}
         while True:  # Ray takes a soft wish for a node without processors as one among others
-            actor = ray.remote(ControllerActor).options(name=f"maxent-controller-{run_id}", **options).remote()
-            if ray.get(where(actor)) == node:
-                return actor, run_id
-            ray.kill(actor)
+            made = ray.remote(ControllerActor).options(name=f"maxent-controller-{run_id}", **options).remote()
+            if ray.get(where(made)) == node:
+                return made, run_id
+            ray.kill(made)
             wait_until(lambda: not ray.util.list_named_actors(True), "the end of a controller")
 
     return create
@@ -54,7 +54,7 @@ def waiting_rank(settings: dict[str, TrainJob]) -> None:
     """The training function: says which node it is on, and at two steps waits for a death."""
     folder, run = settings["job"].folder, RankProcess.run
     if not (folder / f"killed-at-{CONTROLLER_DIES}").exists():
-        connecting._create = on_its_own_node((folder.parent / CONTROLLER_NODE).read_text())
+        actor.create_controller = on_its_own_node((folder.parent / CONTROLLER_NODE).read_text())  # type: ignore[assignment]
 
     def run_and_wait(process: RankProcess, steps: int) -> Any:
         place = process.worker.next_step

@@ -1,6 +1,6 @@
 """Runs whose driver, ranks and controller are really killed (SIGKILL): the undisturbed run is the oracle, bit for bit.
 
-With ``lag: 0`` and a fixed seed. Nodes are killed in a cluster of their own, which needs a process of its own.
+With a fixed seed. Nodes are killed in a cluster of their own, which needs a process of its own.
 """
 
 from __future__ import annotations
@@ -192,14 +192,15 @@ def dying_processes(settings: dict[str, TrainJob]) -> None:
     train_rank(settings)
 
 
-def test_a_killed_controller_and_a_killed_rank_change_nothing(
-    undisturbed: Path, config: ExperimentConfig, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("lag", [0, 1])
+def test_a_killed_controller_and_a_killed_rank_change_nothing(undisturbed: Path, lag: int, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "train_rank", dying_processes)
-        folder = run_training(config, name="killed", results=tmp_path).folder
+        folder = run_training(fault_config(lag), name="killed", results=tmp_path).folder
     killed = {path.name for path in folder.glob("*-killed")}
     assert killed == {"rank-killed", "controller-killed"}
+    if lag == 1:
+        undisturbed = run_training(fault_config(lag), name="undisturbed", results=tmp_path).folder
     assert_same(folder, undisturbed)
 
 

@@ -224,7 +224,6 @@ def test_an_unroll_that_is_not_finite_is_skipped_with_its_reason_and_counted(cap
     assert (after.tau, after.beta) == (before.tau, before.beta)
     last = process.run(1)[-1]
     assert [decision["reason"] for decision in process.decisions()][1:3] == ["non_finite"] * 2
-    assert process.worker.client.state_dict()["state"]["reasons"]["non_finite"] == 2
     assert last.failed_unrolls == 0
     assert [record.getMessage() for record in caplog.records if "not finite" in record.getMessage()] == [
         "step 1: the unroll is not finite; the update is skipped"

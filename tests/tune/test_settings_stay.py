@@ -202,8 +202,8 @@ def test_the_worker_trains_with_the_perturbed_settings(clone: Clone) -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_the_controller_decides_with_the_perturbed_settings(clone: Clone) -> None:
-    """Asked what it was made with, and seen in what it does next: one step by hand from the donor's state."""
-    assert ray.get(clone.recipient._group._controller.describe.remote()).config == clone.config
+    """Each request carries the client's settings; and seen in what it decides next."""
+    assert in_worker(clone.recipient, lambda worker: worker.client._config) == clone.config
     assert clone.config.target_kl == 0.06 and clone.config.beta_min == 0.09 and clone.config.tau_learning_rate == 0.24
     before = Controller(clone.config).adopt(controller_state(clone.donor))
     result = clone.recipient.train()
