@@ -241,7 +241,7 @@ _FORMER_RUNTIME = {
 
 
 class RuntimeSettings(Section):
-    """How workers and the controller talk."""
+    """Settings of the runtime: ranks, and the controller's actor."""
 
     lag: Literal[0, 1] = 1
     """0 waits for the controller at a step's end; 1 overlaps the call with the next rollout."""

@@ -285,7 +285,7 @@ class Controller:
 
 
 def _reason(decision: Decision, tau_events: tuple[str, ...], beta_events: tuple[str, ...]) -> Reason:
-    """Why the coefficients moved as they did; of this batch alone."""
+    """Reason of an update, of this batch alone."""
     active = [
         events
         for grad, events in ((decision.tau_grad, tau_events), (decision.beta_grad, beta_events))
@@ -301,7 +301,7 @@ def _reason(decision: Decision, tau_events: tuple[str, ...], beta_events: tuple[
 
 
 def _is_beyond(events: tuple[str, ...], target: float | None, reach: Reach | None) -> bool:
-    """Whether a bound held this update back, and no value inside the bounds gives the target on this batch."""
+    """A bound held this update back, and no value inside the bounds gives the target on this batch."""
     held = "projected_low" in events or "projected_high" in events
     return held and target is not None and reach is not None and not reach.contains(target)
 

@@ -202,7 +202,7 @@ class ControllerConfig:
         )
 
     def misfit(self, sensitivity: Sensitivity | None) -> str:
-        """What of an unroll this controller cannot have asked for: its field, value and what is valid; or nothing."""
+        """Field, value and valid range of an unroll that this controller cannot have asked for; empty when it fits."""
         if sensitivity is None:
             return ""
         fits = {

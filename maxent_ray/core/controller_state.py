@@ -1,4 +1,4 @@
-"""What a controller knows (state), what workers train with (coefficients), and what it did and why (decision)."""
+"""State of a controller, the coefficients that workers train with, and its decisions with their reasons."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from maxent_ray.core.statistics import BatchStatistics, Reach
 
 
 class Reason(StrEnum):
-    """Why a decision moved the coefficients, or did not."""
+    """Reason of a decision to move the coefficients, or not to."""
 
     UPDATED = "updated"
     CLIPPED = "clipped"
@@ -32,7 +32,7 @@ RuleMemory = Annotated[Mapping[str, float], Entries(non_negative=("updates", "se
 
 @dataclass(frozen=True)
 class Coefficients:
-    """What a worker trains one step with."""
+    """Coefficients that a worker trains one step with."""
 
     tau: NonNegative
     """Entropy temperature τ."""
@@ -58,9 +58,9 @@ class ControllerState:
     """Averages and moments of τ's update rule."""
     beta_rule: RuleMemory = field(default_factory=dict)
     sensitivities: SensitivityTrack = SensitivityTrack()
-    """What ``paired`` remembers."""
+    """Memory of the form ``paired``."""
     decoupling: Decoupling = Decoupling()
-    """What ``decoupled`` remembers."""
+    """Memory of the form ``decoupled``."""
     window: BatchStatistics = BatchStatistics()
     """Statistics since the last update."""
 
@@ -107,7 +107,7 @@ class Decision:
     source: str = ""
     """Objective that formed the gradients."""
     events: tuple[str, ...] = ()
-    """What the update rules did on the way, such as ``tau.clipped`` or ``beta.projected_low``."""
+    """Notes of the update rules, such as ``tau.clipped`` or ``beta.projected_low``, and of the runtime."""
     tied_share: float = 0.0
     """Share of the groups whose weights τ cannot move."""
     entropy_reach: Reach | None = None

@@ -1,4 +1,4 @@
-"""When is a coefficient at a bound, and is its target beyond it?
+"""Saturation test: contact of a coefficient with a bound, and targets beyond it.
 
 Under noise a proportional part throws the coefficient off its bound again and again: it stands there for as long as the
 bound goes on holding it back, not only while every single update is held back.

@@ -1,4 +1,4 @@
-"""Has an error come to stay, or is it on its way out? Decided on its mean and slope, with their standard errors.
+"""Steady-state test on an error's mean and slope, with their standard errors.
 
 While a coefficient rests, a signal that answers as a first-order lag of T updates closes its gap to where it settles by
 1/T of it each update. So if that is beyond the target, the error's mean is at most T times as large as the error's

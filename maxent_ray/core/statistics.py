@@ -1,4 +1,4 @@
-"""What one training step tells the controller: sums and counts that merge, so that W shards equal the whole."""
+"""Batch statistics: sums and counts that merge, so that W shards equal the whole."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class BatchStatistics:
         return float(getattr(self, f"{signal}_sum")) / count if count else None
 
     def reach(self, signal: str) -> Reach | None:
-        """What τ can make of ``weight_entropy``, or β of ``weight_kl``; None of a policy signal, or where not measured.
+        """Range of ``weight_entropy`` over τ, or of ``weight_kl`` over β; None of policy signals, or if not measured.
 
         Exact: the dual is convex, so H(w) rises with τ at any β, and KL(w‖p) falls with β at any τ.
         """
@@ -145,7 +145,7 @@ class Reach(NamedTuple):
     high: float
 
     def contains(self, value: float) -> bool:
-        """Whether some value of the coefficient gives ``value``."""
+        """Tell whether some value of the coefficient gives ``value``."""
         return self.low <= value <= self.high
 
 

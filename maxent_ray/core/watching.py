@@ -1,4 +1,4 @@
-"""An observer of decisions: does each coefficient that they move do anything? No decision depends on what it finds."""
+"""Observer of decisions: raises an alarm when a coefficient has no effect. No decision depends on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from maxent_ray.core.window import Sighting, Watch
 
 @dataclass(frozen=True)
 class Observations:
-    """What the observer remembers of the decisions so far."""
+    """Memory of an :class:`Observer`."""
 
     tau: Watch = Watch()
     beta: Watch = Watch()

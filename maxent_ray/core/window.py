@@ -1,4 +1,4 @@
-"""What is remembered of one coefficient: a window of its updates, the bound it stands at, and what was said."""
+"""Memory of one coefficient: a window of its updates, the bound it stands at, and the alarms given."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Sighting(NamedTuple):
 
 @dataclass(frozen=True)
 class Watch:
-    """What is remembered of one coefficient."""
+    """Memory of one coefficient."""
 
     settings: int = 0
     """Fingerprint of the settings that all of it is about."""

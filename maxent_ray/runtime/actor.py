@@ -21,9 +21,9 @@ from maxent_ray.runtime.deciding import decide
 from maxent_ray.runtime.metrics import ControllerMetrics
 
 START_TIMEOUT_S = 60.0
-"""How long the actor's process may take to start."""
+"""Seconds for the actor's process to start."""
 NAME_PATIENCE_S, NAME_POLL_S = 2.0, 0.1
-"""How long a name may be taken: the actor of a run that has just died is still there for a moment."""
+"""Seconds that a name may be taken: the actor of a run that has just died is still there for a moment."""
 EXPORT_EVERY_S, LOGGED = 0.5, 1000
 _NAME = "maxent-controller-"
 
@@ -58,11 +58,11 @@ class ControllerActor:
         self._addresses[topic] = address
 
     def is_open(self, topic: str) -> bool:
-        """Whether rank 0 of this run was here."""
+        """Tell whether rank 0 of this run has published its address."""
         return topic in self._addresses
 
     def address(self, topic: str, rank: int, who: str) -> str | None:
-        """Where a rank finds rank 0; told to one asker for each rank."""
+        """Address of rank 0; told to one asker for each rank."""
         address = self._addresses.get(topic)
         if address is None or self._told.setdefault((address, rank), who) != who:
             return None

@@ -12,6 +12,9 @@ from maxent_ray.errors import ControllerUnavailableError
 from maxent_ray.runtime.deciding import decide
 from maxent_ray.runtime.options import ClientOptions
 
+LEAST_WAIT_S = 0.05
+"""For an answer that came while a long step was trained."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -28,9 +31,10 @@ class LocalDecider:
 
     _request: str
 
-    def submit(self, request: str) -> None:
-        """Send a request without waiting."""
+    def submit(self, request: str) -> bool:
+        """Send a request without waiting; False when it stays here, to be decided here."""
         self._request = request
+        return True
 
     def reply(self) -> Reply:
         """Wait for the answer to the last request."""
@@ -64,7 +68,7 @@ class ActorDecider(LocalDecider):
         self._deadline = 0.0
         self._failure = ""
 
-    def submit(self, request: str) -> None:
+    def submit(self, request: str) -> bool:
         """Send a request, unless there is an outage that is not over. Raises nothing: other ranks would wait."""
         self._request, self._call = request, None
         self._deadline = time.monotonic() + self._options.timeout_s
@@ -73,6 +77,7 @@ class ActorDecider(LocalDecider):
                 self._call = self._actor.decide.remote(request)
         except Exception as error:
             self._fail(error)
+        return self._call is not None
 
     def reply(self) -> Reply:
         """The actor's answer, or this process's own.
@@ -84,7 +89,9 @@ class ActorDecider(LocalDecider):
             self.submit(self._request)
         if self._call is not None:
             try:
-                return Reply(self._ray.get(self._call, timeout=max(self._deadline - time.monotonic(), 0.0)), False)
+                answer = self._ray.get(self._call, timeout=max(self._deadline - time.monotonic(), LEAST_WAIT_S))
+                self._failure = ""
+                return Reply(answer, decided_locally=False)
             except self._ray.exceptions.RayError as error:
                 self._fail(error)
         if self._options.when_unreachable == "raise":
@@ -96,7 +103,7 @@ class ActorDecider(LocalDecider):
         self._actor = self._call = self._probe = None
 
     def _is_back(self) -> bool:
-        """Whether there is no outage any more, without waiting."""
+        """Look for the end of an outage, without waiting."""
         if self._is_gone:
             self._actor, self._is_gone = self._recreate(), False
             self._probe = self._actor.ping.remote()
@@ -110,13 +117,15 @@ class ActorDecider(LocalDecider):
     def _fail(self, error: Exception) -> None:
         """Begin an outage, or go on with one: look for the actor beside the steps."""
         exceptions, self._call = self._ray.exceptions, None
-        late = isinstance(error, exceptions.GetTimeoutError)
-        reason = f"no answer in {self._options.timeout_s:g} s" if late else str(error).strip().splitlines()[-1]
-        failure = f"the controller cannot be reached ({reason})"
-        if failure != self._failure and self._options.when_unreachable == "decide_locally":
-            logger.warning("run %r: %s; until it is back rank 0 decides, with the same outcome", self._run_id, failure)
-        self._failure = failure
+        raised = isinstance(error, exceptions.RayTaskError)  # then it is there, and the traceback's last line says why
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1 if raised else 0]
+        if isinstance(error, exceptions.GetTimeoutError):
+            reason = f"no answer in {self._options.timeout_s:g} s"
+        first, self._failure = not self._failure, f"the controller cannot be reached ({reason})"
+        if first and self._options.when_unreachable == "decide_locally":
+            text = "run %r: %s; until it is back rank 0 decides, with the same outcome"
+            logger.warning(text, self._run_id, self._failure)
         self._is_gone = isinstance(error, exceptions.ActorDiedError | exceptions.ActorAlreadyExistsError)
-        if not self._is_gone and not isinstance(error, exceptions.RayTaskError):  # an actor that raises is there
+        if not self._is_gone and not raised:
             with suppress(Exception):  # then the next step tries again
                 self._probe = self._actor.ping.remote()

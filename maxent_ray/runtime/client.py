@@ -42,7 +42,7 @@ class _Known:
     step: int
     """The last step that it has a decision of."""
     outcomes: tuple[Coefficients, ...]
-    """What the last rounds came to; ``step`` is the round's."""
+    """Outcomes of the last rounds; ``step`` is the round's."""
     pending: Round | None = None
     """The round of the next step, reduced and not decided yet."""
     observations: Observations = Observations()
@@ -229,8 +229,8 @@ class ControllerClient:
         self._known = replace(self._known, pending=merged)
         if self._decider is not None:
             telemetry = {"run_id": self.run_id, "alarms": self._new_alarms, **self._counts}
-            self._decider.submit(request_text(self._config_text, self._known.state, merged, telemetry))
-            self._new_alarms = []
+            if self._decider.submit(request_text(self._config_text, self._known.state, merged, telemetry)):
+                self._new_alarms = []
 
     def _take_decision(self) -> None:
         """Take the decision on the pending round, if there is one: rank 0 waits for it, and shares it."""

@@ -22,13 +22,13 @@ from maxent_ray.core.statistics import BatchStatistics
 
 @dataclass(frozen=True)
 class Round:
-    """What all ranks together measured in one step."""
+    """Measurements of one step, merged over all ranks."""
 
     statistics: BatchStatistics | None
     """None: some rank's are not usable."""
     gradients: ControllerGradients | None = None
     events: tuple[str, ...] = ()
-    """What the decision is to say of the measurement."""
+    """Notes on the measurement, for the decision's events."""
 
 
 def config_text(config: ControllerConfig) -> str:

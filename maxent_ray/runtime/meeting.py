@@ -51,13 +51,14 @@ class Meeting:
         """
 
         def listen() -> dict[int, Any]:
-            self._store.set(f"{topic}/{self._rank}", json.dumps(line))
+            own = json.dumps([self._rank, line])
+            self._store.append(topic, f"{own}\n")  # type: ignore[attr-defined]  # torch's stubs lack it
+            self._store.add(f"{topic}/count", 1)
             deadline = time.monotonic() + timeout_s
             heard: dict[int, Any] = {}
             while True:
-                for rank in set(range(self._world_size)) - heard.keys():
-                    if self._store.check([f"{topic}/{rank}"]):
-                        heard[rank] = json.loads(self._store.get(f"{topic}/{rank}"))
+                if self._store.add(f"{topic}/count", 0) > len(heard):
+                    heard = dict(map(json.loads, self._store.get(topic).splitlines()))
                 if len(heard) == self._world_size or enough(heard) or time.monotonic() > deadline:
                     self._store.set(f"{topic}/heard/{self._rank}", "")
                     return heard
@@ -72,7 +73,7 @@ class Meeting:
         return heard
 
     def roll_call(self, activity: str) -> str:
-        """Whose fault it is that ranks do not come together, as every rank can tell for itself; takes SILENT_S.
+        """Name the ranks that keep the others from coming together; every rank does it for itself, in SILENT_S.
 
         Args:
             activity: What this rank was about to do.

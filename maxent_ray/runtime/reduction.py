@@ -37,7 +37,7 @@ class Report:
     statistics: BatchStatistics = BatchStatistics()
     gradients: ControllerGradients | None = None
     unusable: str = ""
-    """Why nothing of it can be used; then it is empty."""
+    """Reason why nothing of it can be used; then it is empty."""
 
     def to_text(self) -> str:
         """One line of JSON; every float keeps every bit."""

@@ -1,1 +1,1 @@
-"""What is written to disk: whole files, sealed checkpoints, and locks on results folders."""
+"""Storage: whole files, sealed checkpoints and their schemas, and locks on results folders."""

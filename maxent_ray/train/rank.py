@@ -87,7 +87,7 @@ class RankProcess:
         return self.worker.evaluate()
 
     def state_bytes(self) -> bytes:
-        """The worker's state as one block; equal on all ranks."""
+        """The worker's state as one block; rank 0's has the memory of alarms, and else it is equal on all ranks."""
         return encode_state(self.worker.state_dict())
 
     def load_state_bytes(self, state: bytes, where: str = "the worker's state", advice: str = ADVICE) -> None:

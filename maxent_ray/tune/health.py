@@ -1,4 +1,4 @@
-"""What went wrong in a run's control, in words: one line each, and none when nothing did."""
+"""Health of a run's control, in words: one line for each fault, and none when nothing went wrong."""
 
 from __future__ import annotations
 

@@ -72,6 +72,16 @@ def test_killed_in_the_middle_nothing_differs_and_it_is_used_again(ray_cluster: 
     client.close()
 
 
+def test_an_answer_that_came_during_a_long_step_is_taken(ray_cluster: None, run_id: str) -> None:
+    client = connected(run_id, lag=1)
+    seen = train(client, range(3))
+    time.sleep(TIMEOUT_S + 0.5)
+    seen += train(client, range(3, 6))
+    assert seen == expected(1, 6, 1)
+    assert client.counters() == {"decided_locally": 0}
+    client.close()
+
+
 def test_a_partition_costs_one_wait_and_then_none(
     ray_cluster: None, run_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:

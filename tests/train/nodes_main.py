@@ -45,7 +45,8 @@ def on_its_own_node(node: str) -> Any:
             if ray.get(where(made)) == node:
                 return made, run_id
             ray.kill(made)
-            wait_until(lambda: not ray.util.list_named_actors(True), "the end of a controller")
+            named = lambda: {each["namespace"] for each in ray.util.list_named_actors(True)}  # noqa: E731
+            wait_until(lambda: namespace not in named(), "the end of a controller")  # Ray Train has named ones, too
 
     return create
 

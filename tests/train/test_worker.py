@@ -288,6 +288,6 @@ def test_nothing_runs_before_setup_or_after_close() -> None:
 
 def test_client_options_are_the_configs_runtime_section() -> None:
     config = tiny_config(
-        {"runtime.lag": 0, "runtime.round_timeout_s": 7, "runtime.when_unreachable": "raise", "runtime.timeout_s": 3.5}
+        {"runtime.lag": 0, "runtime.round_timeout_s": 12, "runtime.when_unreachable": "raise", "runtime.timeout_s": 3.5}
     )
-    assert client_options(config.runtime) == ClientOptions(0, 3.5, "raise", 7.0)
+    assert client_options(config.runtime) == ClientOptions(0, 3.5, "raise", 12.0)
