@@ -34,6 +34,11 @@ SOON = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "h
 CONTROLLER_DIES, RANK_DIES = CHECKPOINT_EVERY, 2 * CHECKPOINT_EVERY
 
 
+def controllers(namespace: str) -> list[dict[str, str]]:
+    """Named actors, but for Ray Train's own."""
+    return [each for each in ray.util.list_named_actors(all_namespaces=True) if each["namespace"] == namespace]
+
+
 def on_its_own_node(node: str) -> Any:
     """A way to create the first attempt's controller on one node."""
     place = NodeAffinitySchedulingStrategy(node, soft=True)
@@ -45,8 +50,7 @@ def on_its_own_node(node: str) -> Any:
             if ray.get(where(made)) == node:
                 return made, run_id
             ray.kill(made)
-            named = lambda: {each["namespace"] for each in ray.util.list_named_actors(True)}  # noqa: E731
-            wait_until(lambda: namespace not in named(), "the end of a controller")  # Ray Train has named ones, too
+            wait_until(lambda: not controllers(namespace), "the end of a controller")
 
     return create
 
@@ -95,7 +99,7 @@ class Executioner(threading.Thread):
 
     def _kill_two(self) -> None:
         self._wait_for_ranks(CONTROLLER_DIES)
-        (controller,) = (each for each in ray.util.list_named_actors(True) if each["namespace"] == NAMESPACE)
+        (controller,) = controllers(NAMESPACE)
         actor = ray.get_actor(**controller)
         assert ray.get(where(actor)) == self._controller_node.node_id
         pid = ray.get(actor.__ray_call__.remote(lambda self: os.getpid()))
