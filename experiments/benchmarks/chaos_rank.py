@@ -40,7 +40,7 @@ def measured(rank: int, step: int, tau: float, beta: float) -> BatchStatistics:
 
 
 class Step(NamedTuple):
-    """What a rank trained one step with, and when (seconds of the machine's clock)."""
+    """Coefficients that a rank trained one step with, and when (seconds of the machine's clock)."""
 
     step: int
     tau: float
@@ -114,7 +114,7 @@ class ChaosRank:
 
 
 def read_steps(folder: Path, rank: int) -> list[Step]:
-    """What a rank wrote down, in all its lives; the last line may have been cut off by a death."""
+    """Read a rank's steps, of all its lives; the last line may have been cut off by a death."""
     return [Step(*line) for line in _lines(folder / f"steps-{rank}.jsonl")]
 
 

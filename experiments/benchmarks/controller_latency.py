@@ -1,4 +1,4 @@
-"""How long does a report take to become coefficients? Beside a bare actor that runs ``Controller.step``, in one run.
+"""Latency from a report to coefficients, beside a bare actor that runs ``Controller.step``, in one run.
 
     python experiments/benchmarks/controller_latency.py --output experiments/results/controller_latency
 
@@ -46,7 +46,7 @@ def measured(step: int) -> BatchStatistics:
 
 
 class Bare:
-    """What the controller's actor would be without a runtime."""
+    """An actor around the controller, without a runtime."""
 
     def __init__(self) -> None:
         self._controller = Controller(CONFIG)

@@ -109,7 +109,7 @@ class Controller:
         """
         state = replace(state, step=state.step + 1, version=state.version + 1)
         targets = Targets(self.config.target_entropy_at(state.step), self.config.target_kl)
-        if statistics is None or first_problem(statistics) is not None:
+        if statistics is None or statistics.invalid_field() is not None:
             return self._keep(state, Reason.NON_FINITE, targets, self._measure(BatchStatistics()))
         window = merge(state.window, statistics)
         measured = self._measure(window)

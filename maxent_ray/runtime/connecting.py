@@ -13,7 +13,7 @@ from maxent_ray.errors import ConfigError, MaxentRayError, RankLostError
 from maxent_ray.runtime.asking import ActorDecider, LocalDecider
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.runtime.finding import meet_over_actor, meet_over_group
-from maxent_ray.runtime.meeting import Meeting
+from maxent_ray.runtime.meeting import Meeting, named
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.runtime.ranks import GlooRanks, SingleRank
 
@@ -155,10 +155,9 @@ def _compare_arguments(
     lines = meeting.lines("arguments", {"name": name, "arguments": own}, limit, enough)
     if differences(lines):
         raise ConfigError(f"run {name!r}: {'; '.join(differences(lines))}; connect all ranks alike")
-    missing = [str(other) for other in range(world_size) if other not in lines]
+    missing = [other for other in range(world_size) if other not in lines]
     if missing and most < world_size:
         raise ConfigError(f"run {name!r}: world_size is {world_size}, but the process group has {most} ranks")
     if missing:
-        named = f"rank{'s' * (len(missing) > 1)} {', '.join(missing)} of {world_size}"
-        raise RankLostError(f"run {name!r}: {named} did not connect within {limit:g} s")
+        raise RankLostError(f"run {name!r}: {named(missing, world_size)} did not connect within {limit:g} s")
     return str(lines[0]["name"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from threading import Event, Thread
 from typing import Any
@@ -87,9 +87,9 @@ class Meeting:
         absent = [rank for rank in range(self._world_size) if rank not in heard]
         silent = [rank for rank in absent if before[rank] == after[rank]]
         if silent:
-            return f"{_named(silent, self._world_size)} died or hang{'s' * (len(silent) == 1)}"
+            return f"{named(silent, self._world_size)} died or hang{'s' * (len(silent) == 1)}"
         if absent:
-            return f"{_named(absent, self._world_size)} did not come, still busy with a step, or hanging in it"
+            return f"{named(absent, self._world_size)} did not come, still busy with a step, or hanging in it"
         calls = {said: f"rank {rank} {said}" for rank, said in sorted(heard.items(), reverse=True)}
         return f"ranks wait in different calls: {', '.join(reversed(calls.values()))}"
 
@@ -125,5 +125,11 @@ class Meeting:
         return results[0]
 
 
-def _named(ranks: list[int], world_size: int) -> str:
+def named(ranks: Sequence[int], world_size: int) -> str:
+    """Ranks as messages name them.
+
+    Example:
+        >>> named([1], 4), named([1, 3], 4)
+        ('rank 1 of 4', 'ranks 1, 3 of 4')
+    """
     return f"rank{'s' * (len(ranks) > 1)} {', '.join(map(str, ranks))} of {world_size}"

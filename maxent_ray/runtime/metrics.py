@@ -7,6 +7,8 @@ from typing import Any
 
 from ray.util.metrics import Counter, Gauge
 
+from maxent_ray.runtime.reduction import PARTIAL, UNUSABLE
+
 GAUGES = {
     "tau": "Entropy temperature after the last decision",
     "beta": "KL coefficient after the last decision",
@@ -20,8 +22,8 @@ GAUGES = {
 """Field of a decision → help text; the metric is ``maxent_<field>``."""
 EVENTS = {
     "fallback": ("fallbacks", "Updates of truncated backprop that were made with analytic gradients"),
-    "unusable": ("unusable", "Rounds that moved nothing because a rank's measurements could not be used"),
-    "gradients.partial": ("partial_gradients", "Rounds whose gradients some ranks lacked, and that went without"),
+    UNUSABLE: ("unusable", "Rounds that moved nothing because a rank's measurements could not be used"),
+    PARTIAL: ("partial_gradients", "Rounds whose gradients some ranks lacked, and that went without"),
 }
 """Beginning of an event → counter ``maxent_<counter>`` and its help text."""
 
