@@ -2,7 +2,7 @@
 
     python experiments/fit_kl_model.py results/control/runs results/objectives/runs
 
-The model of ``maxent_ray/core/kl_filter.py``, with a push that may depend on κ and wanders back:
+The model of ``maxent_ray/core/objectives/kl_filter.py``, with a push that may depend on κ and wanders back:
 d = a·κ^α − c·β^γ·KL + x, v ← (1 − s)v + s·d, KL ← KL + v, with x a slow random walk and a measurement off by a relative
 error σ. The six constants maximise the likelihood of the measured KL, by an extended Kalman filter over all runs at
 once. Prints them, and what each fixed γ costs in log-likelihood.

@@ -70,8 +70,8 @@ def _is_done(folder: Path, label: str, phases: Sequence[Sequence[str]]) -> bool:
 def _run(phases: list[list[str]], path: Path) -> str:
     """One run in a process of its own; returns a line about it."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from maxent_ray.config_loading import load_config
-    from maxent_ray.train.local import run_local
+    from maxent_ray.config.loading import load_config
+    from maxent_ray.train.run_local import run_local
 
     first, *then = (load_config(overrides=[*phases[0], *changed]) for changed in ([], *phases[1:]))
     run = run_local(first, then=then)

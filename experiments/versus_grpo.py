@@ -19,7 +19,7 @@ from typing import Any
 
 from side_by_side import run_all
 
-from maxent_ray.train.evaluation import seed_paired_interval
+from maxent_ray.evaluation.held_out import seed_paired_interval
 
 METRICS = ("mean", "pass_rate", "distinct", "coverage")
 COVERAGE_BAR = 0.08

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from maxent_ray.config import ExperimentConfig, GRPOConfig, WeightingSettings
-    from maxent_ray.config_loading import load_config
+    from maxent_ray.config.loading import load_config
+    from maxent_ray.core.config import ControllerConfig
     from maxent_ray.core.controller import Controller
-    from maxent_ray.core.controller_config import ControllerConfig
-    from maxent_ray.core.controller_state import Coefficients, ControllerState, Decision, Reason
     from maxent_ray.core.objectives import (
         AnalyticControllerObjective,
         ControllerGradients,
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
         TruncatedBackpropControllerObjective,
         build_controller_objective,
     )
+    from maxent_ray.core.state import Coefficients, ControllerState, Decision, Reason
     from maxent_ray.core.statistics import BatchStatistics
     from maxent_ray.errors import MaxentRayError
     from maxent_ray.runtime.client import ControllerClient
@@ -37,24 +37,24 @@ __version__ = "0.1.0"
 _HOMES = {
     "AnalyticControllerObjective": "core.objectives",
     "BatchStatistics": "core.statistics",
-    "Coefficients": "core.controller_state",
+    "Coefficients": "core.state",
     "Controller": "core.controller",
     "ControllerClient": "runtime.client",
-    "ControllerConfig": "core.controller_config",
+    "ControllerConfig": "core.config",
     "ControllerGradients": "core.objectives",
     "ControllerMetaContext": "core.objectives",
     "ControllerObjective": "core.objectives",
-    "ControllerState": "core.controller_state",
-    "Decision": "core.controller_state",
+    "ControllerState": "core.state",
+    "Decision": "core.state",
     "ExperimentConfig": "config",
     "GRPOConfig": "config",
     "MaxentRayError": "errors",
-    "Reason": "core.controller_state",
+    "Reason": "core.state",
     "TruncatedBackpropControllerObjective": "core.objectives",
     "WeightingSettings": "config",
     "build_controller_objective": "core.objectives",
     "connect": "runtime.connecting",
-    "load_config": "config_loading",
+    "load_config": "config",
 }
 
 __all__ = [

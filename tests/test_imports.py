@@ -62,5 +62,5 @@ def test_the_top_level_loads_without_ray_until_a_name_needs_it() -> None:
 
 def test_what_ray_trains_controller_is_handed_loads_no_models() -> None:
     """It unpickles the job and the callback in a process of its own, at every start of a run."""
-    loaded = run(LOADED_AND_HANDLERS, "maxent_ray.train.job", "maxent_ray.train.recording")
+    loaded = run(LOADED_AND_HANDLERS, "maxent_ray.train.ray_train.train_job", "maxent_ray.train.ray_train.recording")
     assert "maxent_ray" in loaded and "transformers" not in loaded

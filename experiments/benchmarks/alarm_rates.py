@@ -22,10 +22,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
-from maxent_ray.core.controller_config import ControllerConfig
+from maxent_ray.core.diagnostics.observer import Observations, Observer
 from maxent_ray.core.statistics import BatchStatistics
-from maxent_ray.core.watching import Observations, Observer
 
 TARGET = 0.05
 LOOP = ControllerConfig(group_size=8, target_kl=TARGET)

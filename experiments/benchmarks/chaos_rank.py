@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from maxent_ray.core.controller_config import ControllerConfig
+from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import RankLostError
 from maxent_ray.runtime.client import ControllerClient

@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
-from maxent_ray.core.controller_config import ControllerConfig
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.runtime.connecting import connect

@@ -25,8 +25,8 @@ import scipy.stats
 import torch
 from rich.progress import track
 
-from maxent_ray.config_loading import load_config
-from maxent_ray.core.controller_state import Coefficients
+from maxent_ray.config.loading import load_config
+from maxent_ray.core.state import Coefficients
 from maxent_ray.runtime.connecting import connect
 from maxent_ray.train.rank import client_options
 from maxent_ray.train.worker import TrainingWorker

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unroll_problem import UnrollProblem
 
 from maxent_ray.core.hypergradient import Coefficients, Hypergradient, Params, unrolled_gradients
-from maxent_ray.train.unroll import attention_for
+from maxent_ray.train.unroll.policy_unroll import attention_for
 
 OURS: dict[str, dict[str, Any]] = {
     "forward": {"mode": "forward"},

@@ -9,19 +9,20 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import NamedTuple
 
-from maxent_ray.core import decoupling, meta_gradient
-from maxent_ray.core.coefficient_rules import build_rule
-from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.core.controller_state import ControllerState, Decision, Reason
+from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.objectives import (
     ControllerGradients,
     ControllerMetaContext,
     Sensitivity,
     build_controller_objective,
+    meta_gradient,
 )
-from maxent_ray.core.reading import first_problem
+from maxent_ray.core.objectives import decoupled as decoupling
+from maxent_ray.core.state import ControllerState, Decision, Reason
 from maxent_ray.core.statistics import BatchStatistics, Reach, merge
 from maxent_ray.core.update_rules import Signal, UpdateRule
+from maxent_ray.core.update_rules.coefficient_rules import build_rule
+from maxent_ray.core.validation import first_problem
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from functools import reduce
 from typing import Annotated, Literal, NamedTuple
 
-from maxent_ray.core.field_kinds import NonNegative, Within
-from maxent_ray.core.reading import first_problem, read_dataclass
+from maxent_ray.core.field_types import NonNegative, Within
+from maxent_ray.core.validation import first_problem, read_dataclass
 
 EntropySignal = Literal["weight_entropy", "policy_entropy"]
 KlSignal = Literal["policy_kl", "weight_kl"]

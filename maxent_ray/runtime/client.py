@@ -12,14 +12,14 @@ from typing import Any
 from zlib import crc32
 
 from maxent_ray import errors
+from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
-from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.core.controller_state import Coefficients, ControllerState, Decision
-from maxent_ray.core.field_kinds import LONGEST_TEXT
+from maxent_ray.core.diagnostics.observer import Observations, Observer
+from maxent_ray.core.field_types import LONGEST_TEXT
 from maxent_ray.core.objectives import ControllerGradients
-from maxent_ray.core.reading import read_dataclass, to_plain
+from maxent_ray.core.state import Coefficients, ControllerState, Decision
 from maxent_ray.core.statistics import BatchStatistics
-from maxent_ray.core.watching import Observations, Observer
+from maxent_ray.core.validation import read_dataclass, to_plain
 from maxent_ray.errors import ControllerError, InvalidReportError, MaxentRayError
 from maxent_ray.runtime.asking import LocalDecider
 from maxent_ray.runtime.deciding import Round, config_text, request_text, state_text

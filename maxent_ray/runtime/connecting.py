@@ -8,7 +8,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from maxent_ray.core.controller_config import ControllerConfig
+from maxent_ray.core.config import ControllerConfig
 from maxent_ray.errors import ConfigError, MaxentRayError, RankLostError
 from maxent_ray.runtime.asking import ActorDecider, LocalDecider
 from maxent_ray.runtime.client import ControllerClient

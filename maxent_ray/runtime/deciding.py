@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
-from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.core.controller_state import ControllerState
 from maxent_ray.core.objectives import ControllerGradients
-from maxent_ray.core.reading import build_dataclass, to_plain
+from maxent_ray.core.state import ControllerState
 from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.validation import build_dataclass, to_plain
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.core.field_kinds import LONGEST_TEXT
-from maxent_ray.core.meta_gradient import merge_gradients
+from maxent_ray.core.config import ControllerConfig
+from maxent_ray.core.field_types import LONGEST_TEXT
 from maxent_ray.core.objectives import ControllerGradients
-from maxent_ray.core.reading import build_dataclass, first_problem, to_plain
+from maxent_ray.core.objectives.meta_gradient import merge_gradients
 from maxent_ray.core.statistics import BatchStatistics, merge_all
+from maxent_ray.core.validation import build_dataclass, first_problem, to_plain
 from maxent_ray.errors import InvalidReportError
 from maxent_ray.runtime.deciding import Round
 

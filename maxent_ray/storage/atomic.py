@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from maxent_ray.write_errors import writing
+from maxent_ray.storage.write_errors import writing
 
 PARTIAL = ".partial"
 """How the names of files and folders end that are still being written."""

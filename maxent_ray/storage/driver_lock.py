@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import lock_descriptor
 
 from maxent_ray.errors import ResumeError
-from maxent_ray.write_errors import writing
+from maxent_ray.storage.write_errors import writing
 
 LOCK = ".driver.lock"
 _HOLDER = re.compile(r"(\d+) ([\w.-]+)\n")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from maxent_ray.core.reading import to_plain
-from maxent_ray.core.window import Watch
+from maxent_ray.core.diagnostics.detector_state import Watch
+from maxent_ray.core.validation import to_plain
 from maxent_ray.storage.checkpoint import SCHEMA
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from maxent_ray.config import GRPOConfig, WeightingSettings
 from maxent_ray.core.weighting import listwise_log_q
+from maxent_ray.evaluation.held_out import HeldOutMetrics, grade_groups, metrics_of_grades
 from maxent_ray.policy import Policy, Rollout, TokenScores, sample_groups, score, sequence_mean
 from maxent_ray.tasks import Prompt, Task
-from maxent_ray.train.evaluation import HeldOutMetrics, grade_groups, metrics_of_grades
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -10,13 +10,13 @@ import torch
 import torch.distributed as dist
 
 from maxent_ray.config import ExperimentConfig, RuntimeSettings
+from maxent_ray.evaluation.held_out import HeldOutMetrics
 from maxent_ray.runtime.connecting import connect
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.storage.checkpoint import ADVICE
-from maxent_ray.train.checkpoint import decode_state, encode_state
-from maxent_ray.train.evaluation import HeldOutMetrics
-from maxent_ray.train.row import StepRow
+from maxent_ray.train.step_record import StepRow
 from maxent_ray.train.worker import Placement, TrainingWorker
+from maxent_ray.train.worker_state import decode_state, encode_state
 
 
 @dataclass(frozen=True)

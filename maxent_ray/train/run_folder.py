@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from maxent_ray.config import ExperimentConfig, Section
-from maxent_ray.config_loading import dump_config, load_config
+from maxent_ray.config.loading import dump_config, load_config
 from maxent_ray.errors import ResumeError
 from maxent_ray.storage.driver_lock import driver_lock
-from maxent_ray.write_errors import writing
+from maxent_ray.storage.write_errors import writing
 
 CONFIG, CHECKPOINTS, POLICY = "config.yaml", "train", "policy"
 
@@ -92,7 +92,7 @@ def differences(old: Section, new: Section, prefix: str = "") -> list[str]:
     """Every setting that differs, as ``section.key was 1, now 2``.
 
     Example:
-        >>> from maxent_ray.config_loading import apply_overrides
+        >>> from maxent_ray.config.loading import apply_overrides
         >>> config = ExperimentConfig()
         >>> differences(config, apply_overrides(config, {"train.steps": 60}))
         ['train.steps was 120, now 60']

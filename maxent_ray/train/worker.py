@@ -14,20 +14,20 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from maxent_ray.config import ExperimentConfig
-from maxent_ray.core.controller_state import Coefficients
 from maxent_ray.core.measurement import GroupMeasures, batch_statistics, measure_groups
 from maxent_ray.core.objectives import ControllerGradients
+from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import MaxentRayError
+from maxent_ray.evaluation.held_out import HeldOutMetrics, grade_completions
 from maxent_ray.policy import frozen_copy, load_policy, sample_groups
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.tasks import Prompt, build_task, draw, rank_share
 from maxent_ray.train.batch import PreparedBatch, grouped, prepare_batch, stream_seed
-from maxent_ray.train.evaluation import HeldOutMetrics, grade_completions
-from maxent_ray.train.hypergradients import WorkerHypergradients
 from maxent_ray.train.loss import LossTerms, policy_loss
-from maxent_ray.train.row import StepRow
-from maxent_ray.train.unroll import gradient_share, preconditioner
+from maxent_ray.train.step_record import StepRow
+from maxent_ray.train.unroll.hypergradients import WorkerHypergradients
+from maxent_ray.train.unroll.policy_unroll import gradient_share, preconditioner
 
 _ROLLOUT_STREAM, _EVALUATION_STREAM = 0, 1
 

@@ -18,9 +18,9 @@ from ray.tune.search import BasicVariantGenerator
 from ray.tune.tune_config import ResumeConfig
 
 from maxent_ray.config import ExperimentConfig
-from maxent_ray.config_loading import apply_overrides, dump_config, load_config
+from maxent_ray.config.loading import apply_overrides, dump_config, load_config
 from maxent_ray.errors import MaxentRayError, ResumeError
-from maxent_ray.train.checkpoints import remove_leftovers
+from maxent_ray.train.ray_train.checkpoints import remove_leftovers
 from maxent_ray.train.resources import ask_for_gpus, check_resources
 from maxent_ray.train.run_folder import CONFIG, RunInterrupted
 from maxent_ray.tune.recording import ROWS, Recorder, read_rows

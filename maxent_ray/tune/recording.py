@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from ray import tune
 
 from maxent_ray.errors import RecordingError
-from maxent_ray.records import append, mend, read_lines
+from maxent_ray.storage.json_lines import append, mend, read_lines
 from maxent_ray.tune.trial_spec import TrialSpec
 
 ROWS, DECISIONS, LINEAGE, EVALUATIONS = "rows.jsonl", "decisions.jsonl", "lineage.jsonl", "evaluations.jsonl"
@@ -23,7 +23,7 @@ FILES = (ROWS, DECISIONS, LINEAGE, EVALUATIONS)
 
 
 class Listener(Protocol):
-    """Something that follows a run as it happens; :class:`~maxent_ray.tune.progress.Progress` is one."""
+    """Something that follows a run as it happens; :class:`~maxent_ray.report.progress.Progress` is one."""
 
     def update(self, trial: str, objective: str, row: Mapping[str, Any], clones: int) -> None:
         """The newest row of a trial, and the clones it has received."""

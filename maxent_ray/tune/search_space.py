@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from ray import tune
 
 from maxent_ray.config import Choice, Domain, ExperimentConfig, LogUniform
-from maxent_ray.config_loading import apply_overrides
+from maxent_ray.config.loading import apply_overrides
 from maxent_ray.errors import ConfigError
 
 PERTURBATION_FACTORS = (0.8, 1.2)

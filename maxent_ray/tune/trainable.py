@@ -17,9 +17,9 @@ from typing import Any, Protocol
 from ray import tune
 
 from maxent_ray.config import ExperimentConfig
-from maxent_ray.records import strict
 from maxent_ray.storage.atomic import write_atomic
 from maxent_ray.storage.checkpoint import load_json, read_block, save_json_atomic
+from maxent_ray.storage.json_lines import strict
 from maxent_ray.tune.trial_spec import TrialSpec
 
 STATE, PROGRESS = "state.safetensors", "progress.json"
@@ -40,7 +40,7 @@ class Serialisable(Protocol):
 
 
 class TrialGroup(Protocol):
-    """The workers of one run; :class:`~maxent_ray.train.group.WorkerGroup` is one."""
+    """The workers of one run; :class:`~maxent_ray.train.worker_group.WorkerGroup` is one."""
 
     def run(self, steps: int) -> Sequence[Serialisable]:
         """Train; the rows of all ranks in order."""
@@ -80,7 +80,7 @@ class PopulationTrial(tune.Trainable):
 
     def make_group(self, config: ExperimentConfig, run_id: str) -> TrialGroup:
         """Start the workers; they land in this trial's placement group."""
-        from maxent_ray.train.group import WorkerGroup  # loads torch: only where workers are hosted
+        from maxent_ray.train.worker_group import WorkerGroup  # loads torch: only where workers are hosted
 
         return WorkerGroup(config, run_id)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from maxent_ray.config import ExperimentConfig
-from maxent_ray.config_loading import apply_overrides, build_config
+from maxent_ray.config.loading import apply_overrides, build_config
 from maxent_ray.errors import ConfigError
 from maxent_ray.tune.search_space import SearchSpace
 

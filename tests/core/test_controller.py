@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
+from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
-from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.core.controller_state import ControllerState, Decision, Reason
 from maxent_ray.core.measurement import batch_statistics, measure_groups
 from maxent_ray.core.objectives import ControllerGradients, Sensitivity
+from maxent_ray.core.state import ControllerState, Decision, Reason
 from maxent_ray.core.statistics import BatchStatistics, CoefficientBounds
 from maxent_ray.core.weighting import dual_curvature, group_weights, listwise_q, weight_entropy, weight_kl
 

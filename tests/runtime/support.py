@@ -12,10 +12,10 @@ from typing import Any
 
 import ray
 
+from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
-from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.core.controller_state import Coefficients, ControllerState
 from maxent_ray.core.objectives import ControllerGradients, Sensitivity
+from maxent_ray.core.state import Coefficients, ControllerState
 from maxent_ray.core.statistics import BatchStatistics, merge
 from maxent_ray.runtime.asking import LocalDecider
 from maxent_ray.runtime.client import ControllerClient

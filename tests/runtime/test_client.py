@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
-from maxent_ray.core.controller_config import ControllerConfig
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import ConfigError, ControllerError, ControllerUnavailableError, InvalidReportError

@@ -15,7 +15,7 @@ import pytest
 import ray
 import torch.distributed as dist
 
-from maxent_ray.core.controller_state import Coefficients
+from maxent_ray.core.state import Coefficients
 from maxent_ray.errors import ConfigError, ControllerUnavailableError, RankLostError
 from maxent_ray.runtime.connecting import connect
 from maxent_ray.runtime.options import ClientOptions

@@ -17,15 +17,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from maxent_ray import commands
-from maxent_ray.cli import app
-from maxent_ray.cluster import ClusterOptions
+from maxent_ray.cli import commands
+from maxent_ray.cli.app import app
+from maxent_ray.cli.cluster import ClusterOptions
 from maxent_ray.config import ExperimentConfig
-from maxent_ray.config_loading import dump_config, load_config
+from maxent_ray.config.loading import dump_config, load_config
 from maxent_ray.errors import RecordingError, ResumeError
 from maxent_ray.storage import driver_lock as module
 from maxent_ray.storage.driver_lock import LOCK, driver_lock
-from maxent_ray.train.loop import run_training
+from maxent_ray.train.ray_train.loop import run_training
 from maxent_ray.tune.comparison import run_comparison
 from maxent_ray.tune.sweep import run_sweep
 from tests.conftest import ROOT

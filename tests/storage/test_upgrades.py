@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import torch
 
-from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.core.controller_state import Coefficients
+from maxent_ray.core.config import ControllerConfig
+from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import InvalidReportError, ResumeError
 from maxent_ray.runtime.client import ControllerClient
@@ -24,7 +24,7 @@ from maxent_ray.runtime.connecting import connect
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.storage import checkpoint
 from maxent_ray.storage.upgrades import upgraded
-from maxent_ray.train.checkpoint import decode_state, encode_state
+from maxent_ray.train.worker_state import decode_state, encode_state
 
 FILES = {schema: Path(__file__).with_name(f"schema_{schema}.safetensors") for schema in (1, 2)}
 CONFIG = ControllerConfig(group_size=8, target_entropy=1.9, target_kl=0.05, beta=0.1, beta_max=1.0)

@@ -21,11 +21,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from maxent_ray.runtime import actor
 from maxent_ray.runtime.actor import ControllerActor
 from maxent_ray.runtime.connecting import NAMESPACE
-from maxent_ray.train import loop
-from maxent_ray.train.job import TrainJob
-from maxent_ray.train.loop import run_training
 from maxent_ray.train.rank import RankProcess
-from maxent_ray.train.rank_loop import train_rank
+from maxent_ray.train.ray_train import loop
+from maxent_ray.train.ray_train.loop import run_training
+from maxent_ray.train.ray_train.rank_loop import train_rank
+from maxent_ray.train.ray_train.train_job import TrainJob
 from tests.train.faults import CHECKPOINT_EVERY, RANKS, fault_config, wait_until
 
 NAME, CONTROLLER_NODE = "nodes", "controller-node"

@@ -7,10 +7,10 @@ import time
 from typing import Any
 
 from maxent_ray.cli import main
-from maxent_ray.train import loop
-from maxent_ray.train.job import TrainJob
 from maxent_ray.train.rank import RankProcess
-from maxent_ray.train.rank_loop import train_rank
+from maxent_ray.train.ray_train import loop
+from maxent_ray.train.ray_train.rank_loop import train_rank
+from maxent_ray.train.ray_train.train_job import TrainJob
 
 STOP_AT = 0
 """The step; set by the program below, and carried to the ranks with the function that reads it."""

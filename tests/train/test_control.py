@@ -8,9 +8,9 @@ from statistics import fmean
 import pytest
 import torch
 
-from maxent_ray.config_loading import load_config
-from maxent_ray.train.local import LocalRun, run_local
+from maxent_ray.config.loading import load_config
 from maxent_ray.train.rank import RankProcess, RankSpec
+from maxent_ray.train.run_local import LocalRun, run_local
 
 SHORT = ["grpo.prompts_per_step=12", "evaluation.prompts=4", "weighting.controller_meta.hypergradient_groups=3"]
 

@@ -14,9 +14,9 @@ from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import MaxentRayError
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.tasks import Grade, Prompt, Task
-from maxent_ray.train.checkpoint import decode_state
 from maxent_ray.train.rank import RankProcess, RankSpec, client_options
 from maxent_ray.train.worker import objective_label
+from maxent_ray.train.worker_state import decode_state
 from tests.train.tiny import start, tiny_config, trained
 
 META = "weighting.controller_meta"

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from maxent_ray.config import ExperimentConfig
-from maxent_ray.config_loading import build_config, with_overrides
+from maxent_ray.config.loading import build_config, with_overrides
 from maxent_ray.train.rank import RankProcess, RankSpec
-from maxent_ray.train.row import StepRow
+from maxent_ray.train.step_record import StepRow
 
 SETTINGS: dict[str, Any] = {
     "task": {"held_out_prompts": 8},

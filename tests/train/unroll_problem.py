@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from maxent_ray.config import WeightingSettings
-from maxent_ray.core.controller_state import Coefficients
 from maxent_ray.core.measurement import batch_statistics, measure_groups
+from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.policy import frozen_copy
 from maxent_ray.tasks import Countdown
 from maxent_ray.train.batch import PreparedBatch, prepare_batch
-from maxent_ray.train.hypergradients import WorkerHypergradients
 from maxent_ray.train.loss import policy_loss
+from maxent_ray.train.unroll.hypergradients import WorkerHypergradients
 from tests.train.conftest import load_exact
 from tests.train.tiny import tiny_config
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import ray
 
-from maxent_ray.config_loading import load_config
+from maxent_ray.config.loading import load_config
 from maxent_ray.tune.comparison import run_comparison
 from tests.tune.toy import GatedTrial
 

@@ -15,7 +15,7 @@ from ray.tune.schedulers import PopulationBasedTraining
 from ray.tune.schedulers.pbt import _explore
 
 from maxent_ray.config import Choice, Domain, LogUniform, Uniform
-from maxent_ray.config_loading import load_config
+from maxent_ray.config.loading import load_config
 from maxent_ray.errors import ConfigError
 from maxent_ray.tune.search_space import SearchKey, SearchSpace, build_search_space
 from maxent_ray.tune.trial_spec import TrialSpec, population

@@ -19,7 +19,7 @@ import pytest
 import ray
 
 from maxent_ray.config import ExperimentConfig
-from maxent_ray.config_loading import load_config
+from maxent_ray.config.loading import load_config
 from maxent_ray.errors import ConfigError, MaxentRayError, RecordingError, ResourceError, ResumeError
 from maxent_ray.storage.driver_lock import driver_lock
 from maxent_ray.train.run_folder import RunInterrupted

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from maxent_ray.config_loading import load_config
+from maxent_ray.config.loading import load_config
 from maxent_ray.errors import ResumeError
 from maxent_ray.tune.execution import TUNE_FOLDER, open_folder
 from maxent_ray.tune.saved_state import KEPT, KeepState, mend_state

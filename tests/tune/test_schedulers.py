@@ -7,7 +7,7 @@ import pytest
 from ray.tune.experiment import Trial
 
 from maxent_ray.config import ExperimentConfig
-from maxent_ray.config_loading import load_config
+from maxent_ray.config.loading import load_config
 from maxent_ray.tune.search_space import build_search_space
 from maxent_ray.tune.trial_spec import TrialSpec, population, references, settings_json
 from tests.tune.fake_tune import FakeTune

@@ -19,11 +19,11 @@ import ray
 import torch
 from ray import tune
 
-from maxent_ray.config_loading import load_config
+from maxent_ray.config.loading import load_config
+from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
-from maxent_ray.core.controller_config import ControllerConfig
-from maxent_ray.core.controller_state import ControllerState
-from maxent_ray.train.checkpoint import decode_state
+from maxent_ray.core.state import ControllerState
+from maxent_ray.train.worker_state import decode_state
 from maxent_ray.tune.trainable import PopulationTrial
 from maxent_ray.tune.trial_spec import TrialSpec, settings_json
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from maxent_ray.config import TuneSettings
-from maxent_ray.config_loading import load_config
+from maxent_ray.config.loading import load_config
 from maxent_ray.errors import RecordingError, ResumeError
 from maxent_ray.tune.trainable import PROGRESS, STATE, PopulationTrial, next_report, worker_bundles
 from maxent_ray.tune.trial_spec import TrialSpec, settings_json

@@ -5,9 +5,9 @@ import math
 import pytest
 
 from maxent_ray.config import ExperimentConfig, TuneSettings
-from maxent_ray.config_loading import load_config
+from maxent_ray.config.loading import load_config
 from maxent_ray.errors import ConfigError
-from maxent_ray.tune import reading
+from maxent_ray.report import run_records as reading
 from maxent_ray.tune.search_space import build_search_space
 from maxent_ray.tune.trial_spec import REFERENCES, TrialSpec, population, references, settings_json
 

@@ -1,0 +1,321 @@
+"""The ``maxent-ray`` command: options and help. What the commands do is in :mod:`maxent_ray.cli.commands`.
+
+Nothing here loads torch or Ray, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.core import TyperGroup
+
+from maxent_ray.cli.options import (
+    OUTPUT,
+    SETTINGS,
+    WHAT,
+    ConfigFile,
+    DashboardHost,
+    GpusPerWorker,
+    Mode,
+    Name,
+    NoReferences,
+    Objective,
+    Overrides,
+    RayAddress,
+    Results,
+    Resume,
+    Search,
+    Seed,
+    Steps,
+    UseGpu,
+    Workers,
+    option,
+)
+from maxent_ray.errors import MaxentRayError
+
+ERROR, INTERRUPTED = 2, 130
+
+
+class Commands(TyperGroup):
+    """Errors that we raise on purpose end in one red line, and Ctrl-C in a line on how to go on."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        console = Console(stderr=True, soft_wrap=True)
+        try:
+            return super().invoke(ctx)
+        except MaxentRayError as error:
+            console.print(Text(f"error: {_message(error)}", style="red"))
+            raise typer.Exit(ERROR) from None
+        except KeyboardInterrupt as interrupt:
+            console.print(Text(str(interrupt) or "interrupted", style="yellow"))
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="maxent-ray",
+    help="Train language models with maximum-entropy GRPO. A controller moves its temperature τ and its KL "
+    "coefficient β so that entropy and KL stay on target.\n\n"
+    "Settings come from --config FILE (experiments/configs has some to start from), then from options, then from "
+    "single settings as train.steps=80. Every result folder has all of them in its config.yaml.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_show_locals=False,
+    epilog="Start with:\n\nmaxent-ray compare --config experiments/configs/compare.yaml --name first",
+)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "maxent-ray train --config experiments/configs/train.yaml --name mine\n\n"
+    "maxent-ray train --objective truncated_backprop --num-workers 2 weighting.kl_target=0.1\n\n"
+    "maxent-ray train --resume results/mine --steps 240\n\n"
+    "maxent-ray eval --model results/mine/policy"
+)
+def train(
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    objective: Annotated[
+        Objective | None,
+        option(
+            panel=WHAT,
+            metavar="OBJECTIVE",
+            help="analytic, truncated_backprop, fixed (τ and β stay) or grpo (plain GRPO with β = 0).",
+        ),
+    ] = None,
+    steps: Steps = None,
+    seed: Seed = None,
+    num_workers: Workers = None,
+    use_gpu: UseGpu = None,
+    gpus_per_worker: GpusPerWorker = None,
+    ray_address: RayAddress = None,
+    dashboard_host: DashboardHost = None,
+    name: Name = None,
+    results: Results = Path("results"),
+    resume: Resume = None,
+) -> None:
+    r"""Train one policy, on one or several workers, with checkpoints.
+
+    A worker that dies is started again from the last checkpoint. Ends with a table of held-out metrics before and
+    after, and writes into RESULTS/NAME:
+
+    - policy/: the trained policy, a Hugging Face folder
+    - rows.jsonl: every step of every worker; decisions.jsonl: why τ and β moved; evaluations.jsonl
+    - summary.json, plots (\*.png), config.yaml
+    - train/: the checkpoints that --resume needs
+    """
+    from maxent_ray.cli import commands
+    from maxent_ray.cli.cluster import ClusterOptions
+
+    place = commands.Place.of(name or commands.default_name("train"), results, resume)
+    flags = {
+        **_shared(steps, seed, num_workers, use_gpu, gpus_per_worker),
+        **(commands.OBJECTIVES[objective.value] if objective else {}),
+    }
+    cluster = ClusterOptions(ray_address, dashboard_host)
+    commands.train(place, commands.settings(place, config, flags, overrides), cluster)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "maxent-ray compare --config experiments/configs/compare.yaml --name first\n\n"
+    "maxent-ray compare --trials-per-objective 2 --steps 40 weighting.controller_meta.truncation_steps=4\n\n"
+    "maxent-ray compare --resume results/first"
+)
+def compare(
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    trials_per_objective: Annotated[
+        int | None, option(panel=WHAT, metavar="N", help="Size of each population (tune.trials_per_objective).")
+    ] = None,
+    mode: Annotated[
+        Mode | None,
+        option(
+            panel=WHAT,
+            metavar="MODE",
+            help="stratified: clones stay in their population; tournament: they may change it (tune.mode).",
+        ),
+    ] = None,
+    no_references: NoReferences = False,
+    steps: Steps = None,
+    seed: Seed = None,
+    num_workers: Workers = None,
+    use_gpu: UseGpu = None,
+    gpus_per_worker: GpusPerWorker = None,
+    ray_address: RayAddress = None,
+    dashboard_host: DashboardHost = None,
+    name: Name = None,
+    results: Results = Path("results"),
+    resume: Resume = None,
+) -> None:
+    r"""Compare the two objectives, analytic and truncated backprop, by population-based training.
+
+    Each objective has its own population. Every few steps the worst trials of a population take over policy and
+    settings of its best, and go on with changed settings. Ends with a table of held-out metrics, and writes into
+    RESULTS/NAME:
+
+    - rows.jsonl: every step of every trial; decisions.jsonl: why τ and β moved
+    - lineage.jsonl: who was cloned from whom; evaluations.jsonl: held-out metrics
+    - summary.json, plots (\*.png), config.yaml
+    - tune/: what --resume needs
+    """
+    from maxent_ray.cli import commands
+    from maxent_ray.cli.cluster import ClusterOptions
+
+    place = commands.Place.of(name or commands.default_name("compare"), results, resume)
+    flags = {
+        **_shared(steps, seed, num_workers, use_gpu, gpus_per_worker),
+        "tune.trials_per_objective": trials_per_objective,
+        "tune.mode": mode and mode.value,
+        "tune.references": False if no_references else None,
+    }
+    cluster = ClusterOptions(ray_address, dashboard_host)
+    commands.compare(place, commands.settings(place, config, flags, overrides), cluster)
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "maxent-ray sweep --config experiments/configs/sweep.yaml --name targets\n\n"
+    "maxent-ray sweep --search random --samples 6 --steps 40 'tune.objectives=[analytic]'\n\n"
+    "maxent-ray sweep --resume results/targets"
+)
+def sweep(
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    search: Annotated[
+        Search | None,
+        option(
+            panel=WHAT,
+            metavar="SEARCH",
+            help="grid: every combination of values; random: drawn from their domains (tune.search).",
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None, option(panel=WHAT, metavar="N", help="Points of a random search (tune.samples).")
+    ] = None,
+    no_references: NoReferences = False,
+    steps: Steps = None,
+    seed: Seed = None,
+    num_workers: Workers = None,
+    use_gpu: UseGpu = None,
+    gpus_per_worker: GpusPerWorker = None,
+    ray_address: RayAddress = None,
+    dashboard_host: DashboardHost = None,
+    name: Name = None,
+    results: Results = Path("results"),
+    resume: Resume = None,
+) -> None:
+    """Train every objective at every point of a grid or a random search over the controller's targets.
+
+    The targets searched over are those that tune.search_space names, the objectives those of tune.objectives. No
+    trial is cloned. Ends with the same table, and writes the same files, as compare.
+    """
+    from maxent_ray.cli import commands
+    from maxent_ray.cli.cluster import ClusterOptions
+
+    place = commands.Place.of(name or commands.default_name("sweep"), results, resume)
+    flags = {
+        **_shared(steps, seed, num_workers, use_gpu, gpus_per_worker),
+        "tune.search": search and search.value,
+        "tune.samples": samples,
+        "tune.references": False if no_references else None,
+    }
+    cluster = ClusterOptions(ray_address, dashboard_host)
+    commands.sweep(place, commands.settings(place, config, flags, overrides), cluster)
+
+
+@app.command(
+    "eval",
+    epilog="Examples:\n\n"
+    "maxent-ray eval --model embedded\n\n"
+    "maxent-ray eval --model results/mine/policy --prompts 256 --output results/mine/eval.json",
+)
+def evaluate(
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    model: Annotated[
+        str | None,
+        option(
+            panel=WHAT,
+            metavar="MODEL",
+            help="'embedded' (the warm start), a Hugging Face folder or name. Left out: policy.model.",
+        ),
+    ] = None,
+    prompts: Annotated[
+        int | None, option(panel=WHAT, metavar="N", help="Held-out prompts (evaluation.prompts).")
+    ] = None,
+    samples: Annotated[
+        int | None, option(panel=WHAT, metavar="K", help="Answers to each prompt (evaluation.samples).")
+    ] = None,
+    seed: Annotated[
+        int | None, option(panel=SETTINGS, metavar="N", help="Seed of the sampling (evaluation.seed).")
+    ] = None,
+    use_gpu: UseGpu = None,
+    output: Annotated[
+        Path | None,
+        option(panel=OUTPUT, metavar="FILE", help="Also write the figures, prompt by prompt, as JSON."),
+    ] = None,
+) -> None:
+    """Measure a policy on held-out prompts: mean@k, pass@k, distinct@k and coverage@k with 95 % intervals.
+
+    Prompts and seed are those of the evaluations in train and compare, so the figures can be compared. Does not need
+    Ray.
+    """
+    from maxent_ray.cli import commands
+
+    flags = {
+        "policy.model": model,
+        "evaluation.prompts": prompts,
+        "evaluation.samples": samples,
+        "evaluation.seed": seed,
+        "train.use_gpu": use_gpu,
+    }
+    place = commands.Place.of("eval", Path("results"), None)
+    commands.evaluate(commands.settings(place, config, flags, overrides), output)
+
+
+@app.command()
+def version() -> None:
+    """Print the versions of maxent_ray and of what it runs on."""
+    from maxent_ray.cli import commands
+
+    commands.version()
+
+
+def main(*command: str) -> None:
+    """Entry point; a script that is one command names it, and passes its own arguments on."""
+    app(args=[*command, *sys.argv[1:]])
+
+
+def _shared(
+    steps: int | None,
+    seed: int | None,
+    num_workers: int | None,
+    use_gpu: bool | None,
+    gpus_per_worker: float | None,
+) -> dict[str, Any]:
+    return {
+        "train.steps": steps,
+        "train.seed": seed,
+        "train.num_workers": num_workers,
+        "train.use_gpu": use_gpu,
+        "train.gpus_per_worker": gpus_per_worker,
+    }
+
+
+def _message(error: MaxentRayError) -> str:
+    """The message alone: an error that crossed Ray also carries the traceback of the other side."""
+    from ray.exceptions import RayTaskError
+
+    return str(error.cause) if isinstance(error, RayTaskError) else str(error)
+
+
+if __name__ == "__main__":
+    main()

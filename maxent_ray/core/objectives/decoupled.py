@@ -1,0 +1,215 @@
+"""The ``decoupled`` form of truncated backprop: both coefficients move at once, each knowing what the other does.
+
+The unroll gives four sensitivities. How they are used:
+
+- dH/dτ and dH/dβ are exact and fast (a weight entropy answers in the next batch). τ makes a damped Newton step on H,
+  and takes up what β's move will do to H: Δτ = −(dH/dβ)/(dH/dτ)·Δβ.
+- dKL/dβ over K steps is noisy and short-sighted: KL drifts over tens of steps. It sets the *authority* of β in a model
+  of KL (:mod:`maxent_ray.core.objectives.kl_filter`), pulled towards a prior by what a K-step view was seen to be
+  worth; a Kalman filter follows KL and its velocity, and β is placed so that both go to their target without overshoot.
+- dKL/dτ is not used: τ belongs to H. What it does to KL is noisy over K steps and nearly gone over tens of them; the
+  filter follows it as a change of what pushes KL.
+
+A batch is measured with coefficients that may be older than the newest ones (the runtime's lag). Sensitivities carry
+the coefficients that they were measured at, so no error is answered twice. (With ``update_interval`` above one, H and
+KL are means over a window whose first steps may have had still older ones.)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from maxent_ray.core.field_types import LastStep, LogOfFloat
+from maxent_ray.core.objectives.interface import ControllerGradients
+from maxent_ray.core.objectives.kl_filter import KlFilter, Pull
+from maxent_ray.core.objectives.sensitivity import Sensitivity
+
+LOG_STEP_LIMIT = 1.0
+"""Trust region: no coefficient moves by more than this factor's logarithm in one decision."""
+LARGEST_SHARE_OF_BETA = 2 / 3
+"""β/κ that β may reach. H* fixes κ = τ + β; what β takes of it τ loses, and with it its hold on H. Near β = κ the
+weights follow the reference instead of the rewards, and more β then raises KL."""
+NEWTON_GAIN = 0.7
+"""Part of τ's Newton step that is taken; the rest is what one noisy batch may get wrong."""
+FLAT_ENTROPY = 0.006
+"""Damping of τ's Newton step (nats per unit of ln τ): below it, H is on a plateau that τ cannot move."""
+QUIET_RANGE, FREE_RANGE = 1.0, 4.0
+"""How far ln β may go from where it has been of late: by as much as KL's error stands out of its own uncertainty,
+inside these bounds. A loop that throws β by decades at what may be noise goes round its target for ever."""
+MOMENTUM_BUILT_UP = 0.25
+"""β waits for the first three measurements while a gradient's share in the optimiser's step is above this: Adam's
+first steps have one length whatever the gradient; neither KL nor its sensitivities say anything of later ones."""
+HORIZON_TRUST = 0.25
+"""Weight of the unrolled authority against the prior, in logarithms. Over two decades of β the authority that runs
+showed grew as the unrolled one to this power: instantaneous pull counts directions that noise refills at once."""
+PRIOR_AUTHORITY = 0.025
+"""Authority of β without an unroll (per step and unit of ln β)."""
+AUTHORITY_DECAY = 0.9
+MOST_PENDING = 8
+"""Decisions on their way that the model looks ahead over, at most."""
+SAMPLE_RANGE = (1e-6, 1e3)
+"""An authority outside is as wild as one at its edge."""
+OUTLIER = 2.0
+"""A sample counts as at most this far from the running logarithm of the authority."""
+
+
+@dataclass(frozen=True)
+class Authority:
+    """What the unrolls have said about how strongly β pulls, and around which β."""
+
+    log_pull: LogOfFloat = 0.0
+    """Running ln of the size of dKL_K/d ln β / (KL · K · share): per step and unit of ln β. The sign is the model's:
+    over tens of steps a penalty lowers what it penalises."""
+    log_beta: LogOfFloat = 0.0
+    """Running ln β of the same batches."""
+    updates: int = 0
+
+    def track(self, sensitivity: Sensitivity, kl: float, target_kl: float) -> Authority:
+        """Take one unroll in, unless it left the region where the policy is anything like itself."""
+        moved = abs(sensitivity.kl - kl) > 0.5 * max(kl, target_kl)
+        sample = abs(sensitivity.kl_beta) * sensitivity.beta
+        if moved or sample == 0 or kl < 0.02 * target_kl:
+            return self
+        low, high = SAMPLE_RANGE
+        log_sample = math.log(min(max(sample / (kl * sensitivity.steps * sensitivity.share), low), high))
+        keep = min(AUTHORITY_DECAY, 1 - 1 / (self.updates + 1))
+        if self.updates >= 3:
+            log_sample = min(max(log_sample, self.log_pull - OUTLIER), self.log_pull + OUTLIER)
+        return Authority(
+            keep * self.log_pull + (1 - keep) * log_sample,
+            keep * self.log_beta + (1 - keep) * math.log(sensitivity.beta),
+            self.updates + 1,
+        )
+
+    def pull(self, log_beta: float) -> Pull:
+        """The model's π(β); around ``log_beta`` from the prior alone while no unroll was usable."""
+        if self.updates == 0:
+            return Pull(PRIOR_AUTHORITY, log_beta)
+        trusted = (1 - HORIZON_TRUST) * math.log(PRIOR_AUTHORITY) + HORIZON_TRUST * self.log_pull
+        return Pull(math.exp(trusted), self.log_beta)
+
+
+@dataclass(frozen=True)
+class Decoupling:
+    """What the form remembers from round to round; part of the controller's state."""
+
+    authority: Authority = Authority()
+    kl: KlFilter = KlFilter()
+    step: LastStep = -1
+    """The last step that was taken in."""
+
+    def track(self, sensitivity: Sensitivity, kl: float, step: int, target_kl: float) -> Decoupling:
+        """Take one round in: KL as it was measured (nats), and what its unroll said."""
+        authority = self.authority.track(sensitivity, kl, target_kl)
+        log_beta = math.log(sensitivity.beta)
+        pull = authority.pull(log_beta)
+        if self.kl.measurements == 0 and step > 0:
+            estimate = KlFilter.resume(kl, pull.at(log_beta), target_kl)
+        else:
+            estimate = self.kl if self.kl.measurements else KlFilter.start(target_kl)
+            for _ in range(min(step - self.step - 1, 100) if self.step >= 0 else 0):  # steps without an update
+                estimate = estimate.advance(sensitivity.share, pull, log_beta, target_kl)
+            estimate = estimate.observe(kl, target_kl)
+        return Decoupling(authority, estimate.advance(sensitivity.share, pull, log_beta, target_kl), step)
+
+
+class Aim(NamedTuple):
+    """What the form steers towards."""
+
+    target_entropy: float | None
+    """H* (nats); None: τ is left alone."""
+    target_kl: float
+    """KL* (nats); 0: β is left alone."""
+    bandwidth: float
+    """ω: KL's error decays as e^(−ω) a step, with a double pole."""
+    beta_bounds: tuple[float, float]
+    """Where the controller's rule will project β to; proposals may lie outside, but τ makes room for no more."""
+
+
+def decoupled(
+    memory: Decoupling,
+    sensitivity: Sensitivity,
+    entropy: float | None,
+    latest: tuple[float, float],
+    pending: int,
+    aim: Aim,
+) -> ControllerGradients:
+    """Moves of ln τ and ln β, as gradients: ``tau_grad`` = −Δ ln τ, ``beta_grad`` = +Δ ln β.
+
+    Args:
+        memory: This round included.
+        sensitivity: Merged over ranks; carries the coefficients of the measured batch.
+        entropy: H as it was measured (nats).
+        latest: (τ, β) of the newest decision, which the moves start from.
+        pending: Decisions that training has not shown yet (the runtime's lag).
+        aim: Targets and bounds.
+    """
+    tau, beta = latest
+    tau_move = beta_move = None
+    if aim.target_kl > 0:
+        beta_move = _beta_move(memory, sensitivity, pending, math.log(beta), aim, _most_beta(aim, sensitivity, entropy))
+        beta = min(max(beta * math.exp(beta_move), aim.beta_bounds[0]), aim.beta_bounds[1])
+    if aim.target_entropy is not None and entropy is not None:
+        aimed = _newton_tau(sensitivity, entropy - aim.target_entropy) + _make_room(sensitivity, beta)
+        log_aimed = math.log(aimed) if aimed > 0 else -math.inf
+        tau_move = _cut(log_aimed - math.log(tau))
+    return ControllerGradients(
+        None if tau_move is None else -tau_move, beta_move, source="truncated_backprop", sensitivity=sensitivity
+    )
+
+
+def _most_beta(aim: Aim, sensitivity: Sensitivity, entropy: float | None) -> float:
+    """The largest β with which τ still holds H: a share of the κ = τ + β that H* asks for."""
+    if aim.target_entropy is None or entropy is None:
+        return math.inf
+    kappa = _newton_tau(sensitivity, entropy - aim.target_entropy) + sensitivity.beta
+    return LARGEST_SHARE_OF_BETA * kappa
+
+
+def _beta_move(
+    memory: Decoupling, sensitivity: Sensitivity, pending: int, log_beta: float, aim: Aim, most: float
+) -> float:
+    """Place both poles of (KL − KL*, velocity) at e^(−ω): the drive d* = −k₁(KL − KL*) − k₂v, hence π, hence β."""
+    share = sensitivity.share
+    if share > MOMENTUM_BUILT_UP and memory.kl.measurements < 1 / MOMENTUM_BUILT_UP:
+        return 0.0
+    pull = memory.authority.pull(math.log(sensitivity.beta))
+    estimate = memory.kl
+    for _ in range(pending):
+        estimate = estimate.predict(share, pull, log_beta)
+    pole = math.exp(-aim.bandwidth)
+    on_error, on_velocity = (1 - pole) ** 2 / share, (1 - share - pole**2) / share
+    wanted = -on_error * (estimate.level - aim.target_kl) - on_velocity * estimate.velocity
+    needed = (estimate.push - wanted) / max(estimate.level, 0.1 * aim.target_kl)
+    reach = _reach(estimate.level - aim.target_kl, memory.kl.level_level)
+    placed = min(max(pull.log_beta_for(needed), pull.log_beta - reach), pull.log_beta + reach)
+    return _cut(min(placed, math.log(most)) - log_beta)
+
+
+def _reach(error: float, variance: float) -> float:
+    """How many standard deviations KL is off, between the two ranges."""
+    uncertainty = math.sqrt(max(variance, 0.0))
+    if abs(error) >= FREE_RANGE * uncertainty:
+        return FREE_RANGE
+    return max(abs(error) / uncertainty, QUIET_RANGE)
+
+
+def _newton_tau(sensitivity: Sensitivity, error: float) -> float:
+    """The τ that brings H to its target while β stays: a damped Newton step in ln τ."""
+    slope = sensitivity.entropy_tau * sensitivity.tau
+    step = NEWTON_GAIN * error * slope / (slope**2 + FLAT_ENTROPY**2)
+    return sensitivity.tau * math.exp(-min(max(step, -1.5), 1.5))
+
+
+def _make_room(sensitivity: Sensitivity, beta: float) -> float:
+    """What τ must change by so that H stays when β goes from where it was measured to ``beta``."""
+    ratio = sensitivity.entropy_beta / sensitivity.entropy_tau if sensitivity.entropy_tau > 0 else 0.0
+    return -min(max(ratio, -1.0), 1.0) * (beta - sensitivity.beta)
+
+
+def _cut(move: float) -> float:
+    """The move inside the trust region."""
+    return min(max(move, -LOG_STEP_LIMIT), LOG_STEP_LIMIT)
+

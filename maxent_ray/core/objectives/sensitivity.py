@@ -1,0 +1,42 @@
+"""Sensitivities of H and KL to τ and β, as an unroll of K policy steps measures them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from maxent_ray.core.field_types import Within
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What the unroll of K policy steps measured on one rank, or on all of them after merging.
+
+    The values are means over the unrolled sequences; ``tokens`` is the weight of a rank in a merge.
+    """
+
+    entropy: float
+    """H after K steps (nats, of the declared entropy signal)."""
+    kl: float
+    """KL after K steps (nats per token, full vocabulary)."""
+    entropy_tau: float
+    """dH_K/dτ."""
+    entropy_beta: float
+    """dH_K/dβ."""
+    kl_tau: float
+    """dKL_K/dτ."""
+    kl_beta: float
+    """dKL_K/dβ."""
+    steps: int
+    """K."""
+    tokens: int
+    """Completion tokens that were unrolled over."""
+    tau: float
+    """τ that the batch was trained with, and that the derivatives were taken at."""
+    beta: float
+    """β of the same."""
+    version: int
+    """Version of these coefficients: decisions since then have not shown in the batch."""
+    share: Annotated[float, Within(1e-9, 1.0)]
+    """Share of one batch's gradient in the live optimiser's step, and in each unrolled one: (1 − β₁)/(1 − β₁ᵗ) of
+    Adam after t updates, 1 without momentum. What lasts has 1/share of the unrolled effect on every real step."""

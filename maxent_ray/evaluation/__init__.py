@@ -1,0 +1,1 @@
+"""Held-out metrics of a policy and their confidence intervals."""

@@ -1,0 +1,1 @@
+"""Records of a run as a summary, tables, plots, and a live display."""

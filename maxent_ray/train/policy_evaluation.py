@@ -1,0 +1,51 @@
+"""Evaluation of a policy alone, without Ray: the same prompts, seed and code as in training runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from maxent_ray.config import ExperimentConfig
+from maxent_ray.config.loading import apply_overrides
+from maxent_ray.evaluation.held_out import HeldOutMetrics
+from maxent_ray.evaluation.metric_intervals import measured
+from maxent_ray.storage.checkpoint import save_json_atomic
+from maxent_ray.train.rank import RankProcess, RankSpec
+
+_ALONE = {"train.num_workers": 1}
+
+
+def evaluate_policy(config: ExperimentConfig) -> HeldOutMetrics:
+    """Held-out metrics of ``policy.model`` under ``evaluation``.
+
+    Args:
+        config: Of the experiment; ``train.use_gpu`` None takes a GPU where there is one.
+
+    Raises:
+        PolicyLoadError: the model or its tokenizer cannot be loaded.
+        TaskError: the task is empty or too small.
+    """
+    use_gpu = torch.cuda.is_available() if config.train.use_gpu is None else config.train.use_gpu
+    process = RankProcess()
+    process.setup(
+        apply_overrides(config, _ALONE),
+        RankSpec(run_id="eval", rank=0, world_size=1, use_gpu=use_gpu, local=True),
+    )
+    try:
+        return process.evaluate()
+    finally:
+        process.close()
+
+
+def write_metrics(path: Path, config: ExperimentConfig, metrics: HeldOutMetrics) -> None:
+    """Write the figures of an evaluation as JSON, whole or not at all; the folder is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    report = {
+        "model": config.policy.model,
+        "task": config.task.model_dump(),
+        "evaluation": config.evaluation.model_dump(),
+        "metrics": metrics.to_dict(),
+        "intervals": {name: each.interval and list(each.interval) for name, each in measured(metrics).items()},
+    }
+    save_json_atomic(path, report)

@@ -1,0 +1,1 @@
+"""Long runs on Ray Train: the loop, its checkpoints, its records."""

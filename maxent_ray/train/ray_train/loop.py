@@ -1,0 +1,163 @@
+"""One long run on Ray Train: the same worker class as everywhere, with checkpoints, restarts and resume."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray.train
+from ray.train.torch import TorchTrainer
+
+from maxent_ray.config import ExperimentConfig
+from maxent_ray.errors import MaxentRayError
+from maxent_ray.storage.json_lines import mend
+from maxent_ray.train.ray_train.checkpoints import prepare_checkpoints, remove_leftovers
+from maxent_ray.train.ray_train.rank_loop import train_rank
+from maxent_ray.train.ray_train.recording import FILES, ROWS, Follower, Listener, RecordReports
+from maxent_ray.train.ray_train.train_job import TrainJob
+from maxent_ray.train.resources import ask_for_gpus, check_resources
+from maxent_ray.train.run_folder import CHECKPOINTS, POLICY, RunInterrupted, open_run_folder, own_folder
+
+CHECKPOINTS_TO_KEEP = 2
+_POLL_INTERVAL = ("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
+"""How often Ray Train looks at its workers; a report waits for the next look, by default 2 s."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run left."""
+
+    folder: Path
+    name: str
+
+    @property
+    def policy(self) -> Path:
+        """The trained policy, a Hugging Face folder."""
+        return self.folder / POLICY
+
+
+def run_training(
+    config: ExperimentConfig,
+    *,
+    name: str,
+    results: Path,
+    resume: bool = False,
+    listeners: Sequence[Listener] = (),
+) -> TrainingResult:
+    """Train one policy for ``train.steps`` steps; Ray must be running.
+
+    ``results/<name>`` gets config.yaml, rows.jsonl (every step of every rank), decisions.jsonl, evaluations.jsonl
+    (held-out metrics before the first and after the last step), policy/ (the trained policy as a Hugging Face
+    folder) and train/ (checkpoints).
+
+    Args:
+        config: The experiment. With ``resume`` the one in the folder's config.yaml, save for its ``train``
+            section: a run may go on for longer, or with other workers.
+        name: The folder under ``results``.
+        results: Where result folders are; with several machines, on storage that all of them see.
+        resume: Go on from the newest checkpoint of an interrupted run.
+        listeners: Follow the run as it happens; after a resume they are first told what there was.
+
+    Raises:
+        ResourceError: the run does not fit into the cluster; nothing was started.
+        ResumeError: the folder exists (without ``resume``) or cannot be gone on with (with it), as when its newest
+            checkpoint is damaged or another driver is at work in it.
+        RunInterrupted: Ctrl-C.
+        MaxentRayError: training failed more often than ``train.max_failures`` allows.
+    """
+    check_resources(config.train)
+    folder = (results / name).resolve()
+    with own_folder(folder, resume=resume):
+        open_run_folder(folder, config, resume=resume)
+        for file in FILES:
+            mend(folder / file)
+        if resume:
+            remove_leftovers(folder)
+            prepare_checkpoints(folder)
+        try:
+            job = TrainJob(config, f"{name}-{uuid.uuid4().hex[:12]}", name, folder, ask_for_gpus(config.train))
+            _run(job, listeners)
+        except (KeyboardInterrupt, SystemExit):  # Ray Train answers Ctrl-C with an exit
+            raise RunInterrupted(f"interrupted. Go on with --resume {results / name}") from None
+    for listener in listeners:
+        listener.state(name, "done")
+    return TrainingResult(folder, name)
+
+
+def _run(job: TrainJob, listeners: Sequence[Listener]) -> None:
+    """The training, and listeners beside it."""
+    with Follower(job.folder / ROWS, listeners), _train_environment():
+        _fit(job)
+
+
+def _fit(job: TrainJob) -> None:
+    """Run Ray Train to the end of the job, and say what went wrong in our own words."""
+    try:
+        _trainer(job).fit()
+    except ray.train.WorkerGroupError as error:
+        rank, failure = next(iter(sorted(error.worker_failures.items())))
+        raise _failed(job, f"rank {rank}", failure) from error
+    except ray.train.ControllerError as error:
+        raise _failed(job, "Ray Train's controller", error.controller_failure) from error
+
+
+def _trainer(job: TrainJob) -> TorchTrainer:
+    train = job.config.train
+    resources = {"CPU": train.cpus_per_worker, **({"GPU": train.gpus_per_worker} if job.use_gpu else {})}
+    return TorchTrainer(
+        train_rank,
+        train_loop_config={"job": job},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=train.num_workers, use_gpu=job.use_gpu, resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(
+            name=CHECKPOINTS,  # in this folder a run of this name goes on from its newest checkpoint
+            storage_path=str(job.folder),
+            failure_config=ray.train.FailureConfig(max_failures=train.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=CHECKPOINTS_TO_KEEP),
+            callbacks=[RecordReports(job.folder, job.name)],  # type: ignore[list-item]  # Ray declares Tune's callbacks
+        ),
+    )
+
+
+def failure_line(failure: Exception) -> str:
+    r"""The error itself, of one that crossed processes and so prints as a traceback.
+
+    Example:
+        >>> failure_line(RuntimeError("Traceback (most recent call last):\n  ...\nTaskError: the task is empty"))
+        'TaskError: the task is empty'
+        >>> failure_line(RuntimeError("The actor died unexpectedly.\n\tpid: 7"))
+        'The actor died unexpectedly.'
+    """
+    lines = str(failure).strip().splitlines() or [type(failure).__name__]
+    return lines[-1] if any(line.startswith("Traceback") for line in lines) else lines[0]
+
+
+def _failed(job: TrainJob, where: str, failure: Exception) -> MaxentRayError:
+    return MaxentRayError(
+        f"{where} failed, more often than train.max_failures = {job.config.train.max_failures} allows: "
+        f"{failure_line(failure)} (go on from the last checkpoint with --resume {job.folder})"
+    )
+
+
+@contextmanager
+def _train_environment() -> Iterator[None]:
+    """What Ray Train reads from the environment, and the answer to Ctrl-C, which it replaces and leaves so."""
+    name, value = _POLL_INTERVAL
+    before, handler = os.environ.get(name), signal.getsignal(signal.SIGINT)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

@@ -1,0 +1,110 @@
+"""What every rank of a run on Ray Train does: train, report, save, and evaluate at both ends."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+
+from maxent_ray.evaluation.held_out import HeldOutMetrics
+from maxent_ray.policy import save_policy
+from maxent_ray.train.rank import RankProcess, RankSpec
+from maxent_ray.train.ray_train.checkpoints import STATE, advice, read_checkpoint, write_checkpoint
+from maxent_ray.train.ray_train.train_job import TrainJob
+from maxent_ray.train.run_folder import POLICY
+from maxent_ray.train.worker import objective_label
+
+STEPS_PER_REPORT = 5
+"""At most: rows appear, and a crash loses no more of them than this."""
+_UPLOAD = ray.train.CheckpointUploadMode.NO_UPLOAD
+"""A checkpoint is in its place when it is reported."""
+
+
+def train_rank(settings: dict[str, TrainJob]) -> None:
+    """Ray Train's training function; ``settings`` is ``{"job": TrainJob}``."""
+    job, context = settings["job"], ray.train.get_context()
+    process = RankProcess()
+    # Ray Train shows a rank all GPUs of its machine and says which one is its own.
+    gpu = ray.train.torch.get_device().index or 0 if job.use_gpu else 0
+    process.setup(
+        job.config, RankSpec(job.run_id, context.get_world_rank(), context.get_world_size(), job.use_gpu, gpu=gpu)
+    )
+    try:
+        _begin(process)
+        _train(process, job)
+    finally:
+        process.close()
+
+
+def report_steps(start: int, steps: int, checkpoint_every: int) -> Iterator[int]:
+    """The steps after which ranks report: every few, at every checkpoint, and at the end.
+
+    Example:
+        >>> list(report_steps(0, 14, 8))
+        [5, 8, 10, 14]
+        >>> list(report_steps(8, 14, 2))
+        [10, 12, 14]
+    """
+    interval = min(STEPS_PER_REPORT, checkpoint_every)
+    for step in range(start + 1, steps + 1):
+        if step % interval == 0 or step % checkpoint_every == 0 or step == steps:
+            yield step
+
+
+def _begin(process: RankProcess) -> None:
+    """Go on from the newest checkpoint of this run, or from nothing; each rank for itself."""
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return
+    with checkpoint.as_directory() as path:
+        folder = Path(path)
+        process.load_state_bytes(read_checkpoint(folder), str(folder / STATE), advice(folder))
+
+
+def _train(process: RankProcess, job: TrainJob) -> None:
+    """Every rank reports equally often: a report is a barrier."""
+    train, worker, version = job.config.train, process.worker, 0
+    leads = worker.placement.rank == 0
+    if worker.next_step == 0:
+        ray.train.report(_evaluation("warm_start", "warm_start", process.evaluate()) if leads else {})
+    for step in report_steps(worker.next_step, train.steps, train.checkpoint_every):
+        rows = process.run(step - worker.next_step)
+        saves = step % train.checkpoint_every == 0 or step == train.steps
+        decisions = process.decisions(version)  # on every rank: they wait for the last one together
+        state = process.state_bytes() if saves and leads else None
+        version = max([version, *(decision["version"] for decision in decisions)])
+        # Rows before the checkpoint that has them behind it: a crash in between repeats steps and loses none.
+        ray.train.report({"rows": [row.to_dict() for row in rows], "decisions": decisions if leads else []})
+        if saves:
+            _report_checkpoint(job.folder, step, state)
+    _finish(process, job)
+
+
+def _report_checkpoint(folder: Path, step: int, state: bytes | None) -> None:
+    if state is None:
+        ray.train.report({}, checkpoint_upload_mode=_UPLOAD)
+        return
+    checkpoint = ray.train.Checkpoint.from_directory(write_checkpoint(folder, step, state))
+    ray.train.report({}, checkpoint=checkpoint, checkpoint_upload_mode=_UPLOAD)
+
+
+def _finish(process: RankProcess, job: TrainJob) -> None:
+    """Save the policy, then evaluate it: a run that has its last evaluation has everything."""
+    if process.worker.placement.rank != 0:
+        ray.train.report({})
+        return
+    part = job.folder / f"{POLICY}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    save_policy(process.worker.policy, part)
+    shutil.rmtree(job.folder / POLICY, ignore_errors=True)
+    part.rename(job.folder / POLICY)
+    ray.train.report(_evaluation(job.name, objective_label(job.config), process.evaluate()))
+
+
+def _evaluation(trial: str, objective: str, metrics: HeldOutMetrics) -> dict[str, Any]:
+    line = {"trial": trial, "objective": objective, "settings": {}, "metrics": metrics.to_dict()}
+    return {"evaluations": [line]}

@@ -1,0 +1,110 @@
+"""What a run on Ray Train leaves line by line, and the driver's view of it while it grows.
+
+A restart or a resume trains the steps after the last checkpoint again: of two rows for one (trial, step, rank) the
+later one counts.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from ray.train import Checkpoint, UserCallback
+
+from maxent_ray.storage.json_lines import append
+
+ROWS, DECISIONS, EVALUATIONS = "rows.jsonl", "decisions.jsonl", "evaluations.jsonl"
+FILES = (ROWS, DECISIONS, EVALUATIONS)
+POLL_S = 0.5
+
+
+class Listener(Protocol):
+    """Something that follows a run as it happens, such as a live table."""
+
+    def update(self, trial: str, objective: str, row: Mapping[str, Any], clones: int) -> None:
+        """The newest row of the run; ``clones`` is 0 here."""
+
+    def state(self, trial: str, state: str) -> None:
+        """What the run is doing: running, done or failed."""
+
+    def advance(self, steps: int) -> None:
+        """Policy steps that were done since the last call."""
+
+
+class RecordReports(UserCallback):
+    """Appends what the ranks report, in the one process that hears all of them: Ray Train's controller.
+
+    Args:
+        folder: ``results/<name>``, absolute.
+        trial: The run's name in its records.
+    """
+
+    def __init__(self, folder: Path, trial: str) -> None:
+        self._folder = folder
+        self._label = {"trial": trial, "segment": 0}
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
+        """One report of every rank."""
+        rows = [row for rank in metrics for row in rank.get("rows", ())]
+        rows.sort(key=lambda row: (row["step"], row["rank"]))
+        decisions = [decision for rank in metrics for decision in rank.get("decisions", ())]
+        append(self._folder / ROWS, ({**row, **self._label} for row in rows))
+        append(self._folder / DECISIONS, ({**decision, **self._label} for decision in decisions))
+        append(self._folder / EVALUATIONS, [line for rank in metrics for line in rank.get("evaluations", ())])
+
+
+class Follower:
+    """Tells listeners about rows as they appear in a file; those that are there already are told first.
+
+    Args:
+        path: A ``rows.jsonl``, which need not exist yet.
+        listeners: Whom to tell.
+    """
+
+    def __init__(self, path: Path, listeners: Sequence[Listener]) -> None:
+        self._path = path
+        self._listeners = listeners
+        self._offset = 0
+        self._done = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="maxent-ray-follower", daemon=True)
+
+    def __enter__(self) -> Follower:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.poll()
+
+    def poll(self) -> None:
+        """Tell about the complete lines that are new."""
+        rows = [json.loads(line) for line in self._new_lines()]
+        if not rows:
+            return
+        newest = rows[-1]
+        done = max(self._done, *(row["step"] + 1 for row in rows))
+        for listener in self._listeners:
+            listener.update(newest["trial"], newest["objective"], newest, 0)
+            listener.advance(done - self._done)
+        self._done = done
+
+    def _follow(self) -> None:
+        while not self._stop.wait(POLL_S):
+            self.poll()
+
+    def _new_lines(self) -> list[bytes]:
+        if not self._path.is_file():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            complete, newline, _ = file.read().rpartition(b"\n")
+        self._offset += len(complete) + len(newline)
+        return complete.splitlines()

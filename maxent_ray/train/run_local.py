@@ -1,0 +1,63 @@
+"""One run in this process, without Ray: for notebooks, tests and experiments that run many small seeds side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from maxent_ray.config import ExperimentConfig
+from maxent_ray.evaluation.held_out import HeldOutMetrics
+from maxent_ray.train.rank import RankProcess, RankSpec
+from maxent_ray.train.step_record import StepRow
+
+
+@dataclass(frozen=True)
+class LocalRun:
+    """What a run leaves behind."""
+
+    rows: tuple[StepRow, ...]
+    warm_start: HeldOutMetrics
+    """Held-out metrics before the first step."""
+    held_out: HeldOutMetrics
+    """Held-out metrics after the last step."""
+
+
+def run_local(
+    config: ExperimentConfig,
+    on_row: Callable[[StepRow], None] = lambda row: None,
+    *,
+    then: Sequence[ExperimentConfig] = (),
+) -> LocalRun:
+    """Train for ``config.train.steps`` steps on one rank, with the controller in the same process.
+
+    Args:
+        config: The experiment.
+        on_row: Called after every step.
+        then: Experiments that the run goes on as, one after the other and each for its own number of steps: state
+            stays, settings change. Targets in mid-run change this way.
+
+    Raises:
+        MaxentRayError: as :class:`~maxent_ray.train.worker.TrainingWorker`.
+    """
+    process = RankProcess()
+    spec = RankSpec(run_id="local", rank=0, world_size=1, use_gpu=False, local=True)
+    process.setup(config, spec)
+    try:
+        warm_start = process.evaluate()
+        rows = _train(process, config.train.steps, on_row)
+        for following in then:
+            state = process.state_bytes()
+            process.setup(following, spec)
+            process.load_state_bytes(state)
+            rows += _train(process, following.train.steps, on_row)
+        return LocalRun(tuple(rows), warm_start, process.evaluate())
+    finally:
+        process.close()
+
+
+def _train(process: RankProcess, steps: int, on_row: Callable[[StepRow], None]) -> list[StepRow]:
+    rows = []
+    for _ in range(steps):
+        rows += process.run(1)
+        on_row(rows[-1])
+    return rows

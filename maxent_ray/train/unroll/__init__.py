@@ -1,0 +1,1 @@
+"""Unroll of policy steps for truncated backprop."""

@@ -1,0 +1,208 @@
+"""Step 3b as the worker does it: choose how to differentiate, do it, and go on without where memory runs out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from maxent_ray.config import ControllerMetaSettings, GRPOConfig, WeightingSettings
+from maxent_ray.core.hypergradient import Choice, choose_mode, smaller_choice
+from maxent_ray.core.objectives import ControllerGradients, Sensitivity
+from maxent_ray.core.objectives.meta_gradient import is_finite
+from maxent_ray.core.state import Coefficients
+from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.errors import RankLeftError
+from maxent_ray.train.batch import PreparedBatch
+from maxent_ray.train.unroll.memory import activation_bytes, free_bytes, is_out_of_memory
+from maxent_ray.train.unroll.policy_unroll import PolicyUnroll, Precision, attention_for, differentiate
+from maxent_ray.train.unroll.rank_sync import UnrollRanks
+
+_LOG = logging.getLogger("maxent_ray.train.unroll.policy_unroll")
+
+
+class _Batch(NamedTuple):
+    """What one training step hands over."""
+
+    batch: PreparedBatch
+    statistics: BatchStatistics
+    coefficients: Coefficients
+    rates: Mapping[str, Tensor]
+    share: float
+
+
+class WorkerHypergradients:
+    """Forms a worker's controller gradients, one unroll an update step.
+
+    Running out of memory costs the step its gradients, not the run: it is logged once for each way of differentiating,
+    with what to choose instead, and counted. ``auto`` then takes the smaller way itself.
+
+    Args:
+        model: The policy.
+        grpo: Policy settings.
+        weighting: Weighting settings; ``controller_meta`` says how to differentiate.
+        steps: K.
+        world_size: Ranks of the run.
+        precision: The worker's own precision, which ``first_order`` runs in; exact modes run in full precision.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        grpo: GRPOConfig,
+        weighting: WeightingSettings,
+        steps: int,
+        world_size: int,
+        precision: Precision,
+    ) -> None:
+        self._model = model
+        self._grpo = grpo
+        self._weighting = weighting
+        self._steps = steps
+        self._precision = precision
+        self._world_size = world_size
+        self._meta: ControllerMetaSettings = weighting.controller_meta
+        self._shared = world_size > 1 and self._meta.hypergradient_all_reduce
+        self._together = world_size > 1 and (self._shared or self._meta.hypergradient_mode == "auto")
+        self._activation_bytes: int | None = None
+        self._choice: Choice | None = None
+        self._lowered = False
+        self._warned: set[str] = set()
+        self.failures = 0
+        """Unrolls so far that ran out of memory, here or on a rank that this one unrolls together with."""
+
+    def form(
+        self,
+        batch: PreparedBatch,
+        statistics: BatchStatistics,
+        coefficients: Coefficients,
+        rates: Mapping[str, Tensor],
+        share: float,
+    ) -> ControllerGradients | None:
+        """Unroll K steps and differentiate.
+
+        Args:
+            batch: This rank's whole batch.
+            statistics: Measured on it.
+            coefficients: What the step trained with.
+            rates: Step size of every parameter.
+            share: Share of a gradient in the live step.
+
+        Returns:
+            The sensitivities; None when memory ran out. Where they are not finite the controller skips the update,
+            with that as its reason.
+        """
+        failure = ""
+        try:
+            sensitivity = self._unroll(_Batch(batch, statistics, coefficients, rates, share))
+        except RankLeftError as error:
+            failure = str(error)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = f"out of memory: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        if failure:  # here, where nothing holds on to the unroll's tensors any more
+            self._give_up(coefficients.step, failure)
+            return None
+        if not is_finite(sensitivity):
+            self._warn_once("non-finite", f"step {coefficients.step}: the unroll is not finite; the update is skipped")
+        return ControllerGradients(source="truncated_backprop", sensitivity=sensitivity)
+
+    def _unroll(self, given: _Batch) -> Sensitivity:
+        device = given.batch.rewards.device
+        with UnrollRanks(device) if self._together else nullcontext() as ranks:
+            choice = self._decide(given, ranks)
+            unroll = PolicyUnroll.over(
+                self._model,
+                given.batch,
+                grpo=self._grpo,
+                weighting=self._weighting,
+                precision=self._precision if choice.mode == "first_order" else nullcontext,
+                ranks=ranks if self._shared else None,
+            )
+            return differentiate(
+                unroll,
+                given.statistics,
+                given.coefficients,
+                steps=self._steps,
+                rates=given.rates,
+                share=given.share,
+                mode=choice.mode,
+                checkpoint=choice.checkpoint,
+            )
+
+    def _decide(self, given: _Batch, ranks: UnrollRanks | None) -> Choice:
+        """The configured mode, or the one that fits; the same on all ranks, logged when it is new."""
+        if self._meta.hypergradient_mode != "auto":
+            chosen = Choice(self._meta.hypergradient_mode, self._meta.hypergradient_checkpoint, "configured")
+            self._choice = chosen
+            return chosen
+        if self._lowered and self._choice is not None:
+            return self._choice
+        chosen = self._fitting(given, ranks)
+        if self._choice is None or chosen[:2] != self._choice[:2]:
+            _LOG.info("step %d: hypergradient mode %s: %s", given.coefficients.step, _named(chosen), chosen.reason)
+        self._choice = chosen
+        return chosen
+
+    def _fitting(self, given: _Batch, ranks: UnrollRanks | None) -> Choice:
+        trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
+        if self._activation_bytes is None:
+            unroll = PolicyUnroll.over(self._model, given.batch, grpo=self._grpo, weighting=self._weighting)
+            at = torch.tensor([given.coefficients.tau, given.coefficients.beta], dtype=torch.float64)
+            tau, beta = at.to(given.batch.rewards.device)
+            with attention_for("reverse"):
+                self._activation_bytes = activation_bytes(lambda: unroll.inner(unroll.params, (tau, beta), 0), trained)
+        parameter_bytes = sum(parameter.numel() * parameter.element_size() for parameter in trained)
+        device = given.batch.rewards.device
+        activations, free = float(self._activation_bytes), float(free_bytes(device))
+        if device.type == "cpu":
+            free /= self._world_size  # they may all be on this machine, and plan at the same moment
+        if ranks is not None:  # the tightest rank decides for all
+            activations, free = -ranks.least(-activations), ranks.least(free)
+        return choose_mode(self._steps, parameter_bytes, int(activations), int(free))
+
+    def _give_up(self, step: int, failure: str) -> None:
+        """Count, say what to choose instead, and with ``auto`` choose it."""
+        self.failures += 1
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # what the unroll held in pieces, for the next rollout
+        ran = self._choice
+        if ran is None:  # memory ran out before there was a choice
+            self._warn_once("before", f"step {step}: {failure}; no controller gradients from this step")
+            return
+        smaller = smaller_choice(self._steps, ran.mode, ran.checkpoint)
+        self._warn_once(
+            _named(ran),
+            f"step {step}: {failure} (hypergradient mode {_named(ran)}, K={self._steps}); no controller gradients from "
+            f"this step. {self._advice(smaller)}",
+        )
+        if smaller is not None and self._meta.hypergradient_mode == "auto":
+            self._choice, self._lowered = smaller, True
+
+    def _advice(self, smaller: Choice | None) -> str:
+        section = "weighting.controller_meta"
+        if smaller is None:
+            groups = self._meta.hypergradient_groups
+            fewer = f"{section}.hypergradient_groups={groups // 2}" if groups > 1 else "a smaller grpo.max_new_tokens"
+            return f"No mode needs less, whatever K is; set {fewer}"
+        if self._meta.hypergradient_mode == "auto":
+            return f"From here on: {_named(smaller)}, K={self._steps} ({smaller.reason})"
+        setting = f"hypergradient_mode={smaller.mode}"
+        if smaller.checkpoint:
+            setting += f" {section}.hypergradient_checkpoint=true"
+        return f"Set {section}.{setting} with K={self._steps} ({smaller.reason}), or a smaller K"
+
+    def _warn_once(self, kind: str, message: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            _LOG.warning("%s", message)
+
+
+def _named(choice: Choice) -> str:
+    return f"{choice.mode} with checkpoints" if choice.checkpoint else choice.mode

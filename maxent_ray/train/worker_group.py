@@ -1,0 +1,100 @@
+"""The ranks of one run as Ray actors: what a Tune trial hosts, and what reference runs use."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import ray
+from ray.util import get_node_ip_address
+
+from maxent_ray.config import ExperimentConfig
+from maxent_ray.evaluation.held_out import HeldOutMetrics
+from maxent_ray.runtime.actor import create_controller
+from maxent_ray.runtime.connecting import NAMESPACE
+from maxent_ray.train.rank import RankProcess, RankSpec
+from maxent_ray.train.resources import ask_for_gpus
+from maxent_ray.train.step_record import StepRow
+
+
+class RankActor(RankProcess):
+    """A rank as an actor; it also knows a free address of its node for the rendezvous."""
+
+    def free_address(self) -> str:
+        """``tcp://host:port`` with a port that was free a moment ago."""
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            return f"tcp://{get_node_ip_address()}:{probe.getsockname()[1]}"
+
+
+class WorkerGroup:
+    """All ranks of one run, and the run's controller.
+
+    Inside a Tune trial the actors take the bundles of the trial's placement group.
+
+    Args:
+        config: The experiment; ``config.train`` says how many ranks and what each needs.
+        run_id: Names the run and its controller; unique among living runs.
+    """
+
+    def __init__(self, config: ExperimentConfig, run_id: str) -> None:
+        train = config.train
+        self._use_gpu = ask_for_gpus(train)
+        actor: Any = ray.remote(RankActor).options(
+            num_cpus=train.cpus_per_worker, num_gpus=train.gpus_per_worker if self._use_gpu else 0
+        )
+        self._ranks: list[Any] = [actor.remote() for _ in range(train.num_workers)]
+        self._controller: Any = create_controller(run_id, NAMESPACE)[0]  # serves one run after the other
+        self._setup_ranks(config, run_id)
+
+    def reset(self, config: ExperimentConfig, run_id: str) -> None:
+        """Start another run in the same processes: every object of the old one is built anew.
+
+        Args:
+            config: The new run's experiment, with as many ranks as the old one's.
+            run_id: Names the new run; another than any before.
+        """
+        ray.get([rank.close.remote() for rank in self._ranks])
+        self._setup_ranks(config, run_id)
+
+    def _setup_ranks(self, config: ExperimentConfig, run_id: str) -> None:
+        world_size = len(self._ranks)
+        address = ray.get(self._ranks[0].free_address.remote()) if world_size > 1 else None
+        specs = [
+            RankSpec(run_id, rank, world_size, self._use_gpu, address, controller=self._controller)
+            for rank in range(world_size)
+        ]
+        ray.get([rank.setup.remote(config, spec) for rank, spec in zip(self._ranks, specs, strict=True)])
+
+    def run(self, steps: int) -> list[StepRow]:
+        """Do ``steps`` policy steps on all ranks; rows of all ranks, ordered by step, then rank."""
+        rows = [row for rank in ray.get([rank.run.remote(steps) for rank in self._ranks]) for row in rank]
+        return sorted(rows, key=lambda row: (row.step, row.rank))
+
+    def evaluate(self) -> HeldOutMetrics:
+        """The held-out evaluation, on rank 0."""
+        metrics: HeldOutMetrics = ray.get(self._ranks[0].evaluate.remote())
+        return metrics
+
+    def state_dict(self) -> bytes:
+        """State of the run: parameters, moments, step, controller; no settings. Rank 0's stands for all."""
+        state: bytes = ray.get(self._ranks[0].state_bytes.remote())
+        return state
+
+    def load_state_dict(self, state: bytes) -> None:
+        """Continue all ranks from :meth:`state_dict`."""
+        stored = ray.put(state)
+        ray.get([rank.load_state_bytes.remote(stored) for rank in self._ranks])
+
+    def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
+        """Controller decisions above a version, those of the rounds still on their way included."""
+        decisions: list[dict[str, Any]] = ray.get([rank.decisions.remote(since_version) for rank in self._ranks])[0]
+        return decisions
+
+    def close(self) -> None:
+        """End the actors, the controller's with them; a second call does nothing."""
+        for actor in (*self._ranks, self._controller):
+            if actor is not None:
+                ray.kill(actor)
+        self._ranks = []
+        self._controller = None

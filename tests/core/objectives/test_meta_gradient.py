@@ -1,0 +1,259 @@
+"""From sensitivities to controller gradients: the joint form against autograd, the paired form by hand."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from maxent_ray.core.objectives import Sensitivity
+from maxent_ray.core.objectives.meta_gradient import (
+    RunningSensitivity,
+    SensitivityTrack,
+    is_finite,
+    joint,
+    merge_sensitivities,
+    paired,
+)
+
+USUAL = Sensitivity(
+    entropy=1.8,
+    kl=0.06,
+    entropy_tau=0.5,
+    entropy_beta=0.2,
+    kl_tau=-0.3,
+    kl_beta=-0.1,
+    steps=2,
+    tokens=100,
+    tau=0.3,
+    beta=0.1,
+    version=4,
+    share=0.1,
+)
+TARGET_ENTROPY, TARGET_KL = 1.6, 0.05
+VALUES = ("entropy", "kl", "entropy_tau", "entropy_beta", "kl_tau", "kl_beta")
+
+
+def tracked(*batches: Sensitivity, decay: float = 0.9) -> SensitivityTrack:
+    track = SensitivityTrack()
+    for batch in batches:
+        track = track.track(batch, decay)
+    return track
+
+
+# --- merging ---
+
+
+def test_ranks_are_averaged_by_their_tokens() -> None:
+    a = replace(USUAL, entropy=1.0, kl_beta=-1.0, tokens=30)
+    b = replace(USUAL, entropy=2.0, kl_beta=0.0, tokens=10)
+    merged = merge_sensitivities([a, b])
+    assert merged.entropy == pytest.approx(1.25)
+    assert merged.kl_beta == pytest.approx(-0.75)
+    assert merged.kl_tau == pytest.approx(USUAL.kl_tau)
+    assert (merged.steps, merged.tokens) == (2, 40)
+
+
+def test_merging_is_associative_and_knows_no_order() -> None:
+    rng = random.Random(0)
+
+    def draw() -> Sensitivity:
+        return replace(USUAL, **{name: rng.gauss(0, 1) for name in VALUES}, tokens=rng.randrange(1, 500))
+
+    for _ in range(20):
+        a, b, c = draw(), draw(), draw()
+        together = merge_sensitivities([a, b, c])
+        for other in (
+            merge_sensitivities([merge_sensitivities([a, b]), c]),
+            merge_sensitivities([c, a, b]),
+        ):
+            assert other.tokens == together.tokens
+            for name in VALUES:
+                assert getattr(other, name) == pytest.approx(getattr(together, name), abs=1e-12)
+
+
+def test_one_rank_is_itself_and_a_rank_without_tokens_has_no_say() -> None:
+    assert merge_sensitivities([USUAL]) == USUAL
+    silent = replace(USUAL, entropy=99.0, tokens=0)
+    assert merge_sensitivities([USUAL, silent]).entropy == pytest.approx(USUAL.entropy)
+
+
+def test_what_cannot_be_merged_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no sensitivities to merge"):
+        merge_sensitivities([])
+    with pytest.raises(ValueError, match=r"ranks differ in the steps of their unrolls: \[1, 2\]"):
+        merge_sensitivities([USUAL, replace(USUAL, steps=1)])
+    with pytest.raises(ValueError, match=r"ranks differ in the tau of their unrolls: \[0.3, 0.4\]"):
+        merge_sensitivities([USUAL, replace(USUAL, tau=0.4)])
+    with pytest.raises(ValueError, match="count 0 tokens"):
+        merge_sensitivities([replace(USUAL, tokens=0)])
+
+
+@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_one_bad_number_is_not_finite(name: str, value: float) -> None:
+    assert is_finite(USUAL)
+    assert not is_finite(replace(USUAL, **{name: value}))
+
+
+# --- joint ---
+
+
+@pytest.mark.parametrize("point", [(0.3, 0.1), (1.2, 0.7), (0.05, 2.0)])
+def test_joint_is_the_gradient_of_the_meta_loss(point: tuple[float, float]) -> None:
+    """M = ½ e_H² + ½ e_KL² over smooth H(τ, β) and KL(τ, β), by autograd; β's sign is turned."""
+    at = torch.tensor(point, dtype=torch.float64, requires_grad=True)
+
+    def measured(x: Tensor) -> tuple[Tensor, Tensor]:
+        return 2 * torch.tanh(x[0] + 0.3 * x[1]), 0.1 * torch.exp(-x[1]) + 0.05 / (1 + x[0])
+
+    entropy, kl = measured(at)
+    (by_entropy,) = torch.autograd.grad(entropy, at)
+    (by_kl,) = torch.autograd.grad(kl, at)
+    sensitivity = Sensitivity(
+        entropy.item(),
+        kl.item(),
+        *by_entropy.tolist(),
+        *by_kl.tolist(),
+        steps=1,
+        tokens=1,
+        tau=point[0],
+        beta=point[1],
+        version=0,
+        share=1.0,
+    )
+
+    def meta_loss(target_entropy: float | None, target_kl: float) -> Tensor:
+        entropy, kl = measured(at)
+        loss = torch.zeros((), dtype=torch.float64)
+        if target_entropy is not None:
+            loss = loss + 0.5 * ((entropy - target_entropy) / target_entropy) ** 2
+        return loss if target_kl == 0 else loss + 0.5 * ((kl - target_kl) / target_kl) ** 2
+
+    for target_entropy, target_kl in ((1.6, 0.05), (None, 0.05), (1.6, 0.0)):
+        (expected,) = torch.autograd.grad(meta_loss(target_entropy, target_kl), at)
+        result = joint(sensitivity, target_entropy, target_kl)
+        assert result.tau_grad == pytest.approx(expected[0].item(), rel=1e-12)
+        assert result.beta_grad == pytest.approx(-expected[1].item(), rel=1e-12)
+        assert result.source == "truncated_backprop"
+
+
+# --- paired ---
+
+
+def test_the_first_batch_gives_the_relative_errors_with_its_signs() -> None:
+    """A sensitivity over its own magnitude is ±1: e_H = .2/1.6, e_KL = .01/.05."""
+    result = paired(USUAL, tracked(USUAL), TARGET_ENTROPY, TARGET_KL)
+    assert result.tau_grad == pytest.approx(0.125)
+    assert result.beta_grad == pytest.approx(0.2)
+    turned = replace(USUAL, entropy_tau=-0.5, kl_beta=0.1)
+    result = paired(turned, tracked(turned), TARGET_ENTROPY, TARGET_KL)
+    assert result.tau_grad == pytest.approx(-0.125)
+    assert result.beta_grad == pytest.approx(-0.2)
+    assert result.source == "truncated_backprop"
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_the_scale_of_the_sensitivities_plays_no_part(scale: float) -> None:
+    batches = [replace(USUAL, entropy_tau=s * scale, kl_beta=-s * scale) for s in (0.5, 0.7, 0.2)]
+    plain = [replace(USUAL, entropy_tau=s, kl_beta=-s) for s in (0.5, 0.7, 0.2)]
+    result = paired(batches[-1], tracked(*batches), TARGET_ENTROPY, TARGET_KL)
+    expected = paired(plain[-1], tracked(*plain), TARGET_ENTROPY, TARGET_KL)
+    assert result.tau_grad == pytest.approx(expected.tau_grad, rel=1e-9)
+    assert result.beta_grad == pytest.approx(expected.beta_grad, rel=1e-9)
+
+
+def test_a_step_is_proportional_to_the_error() -> None:
+    track = tracked(USUAL)
+    half = replace(USUAL, entropy=(USUAL.entropy + TARGET_ENTROPY) / 2, kl=(USUAL.kl + TARGET_KL) / 2)
+    full_step, half_step = (paired(s, track, TARGET_ENTROPY, TARGET_KL) for s in (USUAL, half))
+    assert full_step.tau_grad is not None
+    assert full_step.beta_grad is not None
+    assert half_step.tau_grad == pytest.approx(full_step.tau_grad / 2)
+    assert half_step.beta_grad == pytest.approx(full_step.beta_grad / 2)
+
+
+def test_a_missing_target_gives_no_signal() -> None:
+    assert paired(USUAL, tracked(USUAL), None, TARGET_KL).tau_grad is None
+    assert paired(USUAL, tracked(USUAL), TARGET_ENTROPY, 0.0).beta_grad is None
+
+
+def test_the_two_signals_use_their_own_sensitivity_only() -> None:
+    track = tracked(USUAL)
+    crossed = replace(USUAL, entropy_beta=9.0, kl_tau=9.0)
+    assert paired(crossed, track, TARGET_ENTROPY, TARGET_KL).tau_grad == pytest.approx(0.125)
+    assert paired(crossed, track, TARGET_ENTROPY, TARGET_KL).beta_grad == pytest.approx(0.2)
+
+
+# --- the running sensitivities ---
+
+
+def test_constant_sensitivities_have_their_magnitude_and_full_direction_from_the_start() -> None:
+    running = RunningSensitivity()
+    for count in range(1, 30):
+        running = running.track(-0.02, 0.9)
+        assert running.log_magnitude == pytest.approx(math.log(0.02))
+        assert running.direction == pytest.approx(-1.0)
+        assert running.updates == count
+
+
+def test_the_first_updates_are_plain_means_and_later_ones_decay() -> None:
+    """decay .5: two updates average evenly, from then on the old part is halved."""
+    running = RunningSensitivity().track(1.0, 0.5).track(math.e, 0.5)
+    assert running.log_magnitude == pytest.approx(0.5)
+    running = running.track(math.e**2, 0.5)
+    assert running.log_magnitude == pytest.approx(0.5 * 0.5 + 0.5 * 2)
+
+
+def test_direction_by_hand() -> None:
+    """After (1, −1) the magnitude is 1 and the direction 0; a third of ½ counts by its share of the magnitude."""
+    running = RunningSensitivity().track(1.0, 0.9).track(-1.0, 0.9)
+    assert running.direction == pytest.approx(0.0)
+    running = running.track(0.5, 0.9)
+    magnitude = 0.5 ** (1 / 3)  # geometric mean of 1, 1, ½
+    assert running.direction == pytest.approx(0.5 / magnitude / 3)
+
+
+def test_batches_that_disagree_shrink_the_step() -> None:
+    rng = random.Random(0)
+    running = RunningSensitivity()
+    for _ in range(200):
+        running = running.track(rng.choice((-1.0, 1.0)) * math.exp(rng.gauss(0, 1)), 0.98)
+    assert abs(running.direction) < 0.3
+
+
+def test_one_wild_batch_neither_sets_the_scale_nor_the_direction() -> None:
+    running = RunningSensitivity()
+    for _ in range(10):
+        running = running.track(0.01, 0.9)
+    wild = running.track(-1e4, 0.9)
+    assert wild.direction == pytest.approx(0.9 * 1.0 - 0.1)
+    assert math.exp(wild.log_magnitude) < 0.05
+
+
+def test_a_sensitivity_of_zero_shrinks_the_direction_and_says_nothing_of_the_size() -> None:
+    running = RunningSensitivity().track(0.02, 0.5).track(0.02, 0.5)
+    after = running.track(0.0, 0.5)
+    assert after.log_magnitude == running.log_magnitude
+    assert after.direction == pytest.approx(running.direction / 2)
+
+
+def test_zeros_at_the_start_do_not_spoil_the_scale() -> None:
+    """As when all groups tie at first: the first true sensitivity is its own magnitude."""
+    running = RunningSensitivity().track(0.0, 0.9).track(0.0, 0.9)
+    assert running.direction == 0.0
+    running = running.track(-1e-5, 0.9)
+    assert math.exp(running.log_magnitude) == pytest.approx(1e-5)
+    assert running.direction == pytest.approx(-1.0)
+
+
+def test_both_sensitivities_are_tracked_on_their_own() -> None:
+    track = tracked(USUAL, replace(USUAL, kl_beta=0.1))
+    assert track.entropy_tau.direction == pytest.approx(1.0)
+    assert track.kl_beta.direction == pytest.approx(0.0)
+    assert math.exp(track.entropy_tau.log_magnitude) == pytest.approx(0.5)
+    assert math.exp(track.kl_beta.log_magnitude) == pytest.approx(0.1)

@@ -1,0 +1,168 @@
+"""The controller's settings: what is rejected and how, annealing, update steps, what moves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import FrozenInstanceError, replace
+from typing import Any
+
+import pytest
+
+from maxent_ray.core.config import ControllerConfig
+from maxent_ray.core.objectives import ANALYTIC_METHODS, TRUNCATED_METHODS
+from maxent_ray.errors import ConfigError, UnknownObjectiveError
+
+LOG_8 = math.log(8)
+
+
+def config(**changes: Any) -> ControllerConfig:
+    return ControllerConfig(**{"group_size": 8, "target_entropy": 1.9, "target_kl": 0.05, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"group_size": 1}, "group_size is 1; it must be >= 2"),
+        ({"group_size": 0}, "group_size is 0; it must be >= 2"),
+        ({"group_size": -3}, "group_size is -3; it must be >= 2"),
+        ({"target_entropy": 0.0}, "target_entropy is 0.0; it must be > 0 nats"),
+        ({"target_entropy": LOG_8}, r"target_entropy is 2.079\d*; it must be < log G = 2.0794 nats.*G = 8"),
+        ({"target_entropy": 2.07944}, r"target_entropy is 2.07944; it must be < log G"),  # log 8, rounded
+        ({"target_entropy": 2.0, "group_size": 4}, r"target_entropy is 2.0; it must be < log G = 1.3863 nats"),
+        ({"target_entropy": math.nan}, "target_entropy is nan"),
+        ({"target_entropy_final": 2.1, "target_entropy_horizon": 5}, "target_entropy_final is 2.1"),
+        ({"target_entropy_final": 1.0}, "target_entropy_horizon is 0; it must be >= 1"),
+        (
+            {"target_entropy": None, "target_entropy_final": 1.0, "target_entropy_horizon": 5},
+            "target_entropy is None; it must be set when target_entropy_final is",
+        ),
+        ({"target_kl": -0.1}, "target_kl is -0.1; it must be >= 0 nats"),
+        ({"target_kl": math.nan}, "target_kl is nan"),
+        ({"tau_min": 2.0, "tau_max": 1.0}, "tau_min is 2.0 and tau_max is 1.0: the bounds cross"),
+        ({"beta_min": 2.0, "beta_max": 1.0}, "beta_min is 2.0 and beta_max is 1.0: the bounds cross"),
+        ({"tau_min": 0.0}, "tau_min is 0.0; it must be > 0"),
+        ({"tau_min": -1.0, "space": "linear"}, "tau_min is -1.0; it must be > 0"),
+        ({"beta_min": 0.0}, "beta_min is 0.0; it must be > 0"),
+        ({"beta_min": -1.0, "space": "linear"}, "beta_min is -1.0; it must be > 0"),
+        ({"tau": 1e-4}, r"tau is 0.0001; it must be in \[0.001, 100.0\]"),
+        ({"beta": 101.0}, r"beta is 101.0; it must be in \[0.0001, 100.0\]"),
+        ({"beta": 0.0}, r"beta is 0.0; it must be in \[0.0001, 100.0\]"),
+        ({"tau_max": math.inf}, "tau_max is inf; it must be finite"),
+        ({"tau": math.nan}, "tau is nan; it must be finite"),
+        ({"objective": None, "tau": 0.0}, "tau is 0.0"),
+        ({"objective": None, "beta": -1.0}, "beta is -1.0"),
+        ({"tau_learning_rate": 0.0}, "tau_learning_rate is 0.0; it must be > 0"),
+        ({"beta_learning_rate": -0.1}, "beta_learning_rate is -0.1; it must be > 0"),
+        ({"tau_grad_clip": 0.0}, "tau_grad_clip is 0.0; it must be > 0, or null for none"),
+        ({"beta_grad_clip": -1.0}, "beta_grad_clip is -1.0; it must be > 0, or null for none"),
+        ({"update_interval": 0}, "update_interval is 0; it must be >= 1"),
+        ({"truncation_steps": 0}, "truncation_steps is 0; it must be >= 1"),
+        ({"saturation_patience": 0}, "saturation_patience is 0; it must be >= 1"),
+        ({"warmup_steps": -1}, "warmup_steps is -1; it must be >= 0"),
+        ({"dead_band": -0.1}, "dead_band is -0.1; it must be >= 0"),
+        ({"beta_proportional_gain": -1.0}, "beta_proportional_gain is -1.0; it must be >= 0"),
+        ({"ema_decay": 1.0}, r"ema_decay is 1.0; it must be in \[0, 1\)"),
+        ({"sensitivity_decay": -0.1}, r"sensitivity_decay is -0.1; it must be in \[0, 1\)"),
+        ({"optimizer": "rmsprop"}, "optimizer is 'rmsprop'; valid: sgd, adam, newton, pi"),
+        ({"space": "cubic"}, "space is 'cubic'; valid: log, linear"),
+        ({"form": "both"}, "form is 'both'; valid: paired, joint"),
+        ({"fallback": "uniform"}, "fallback is 'uniform'; valid: analytic, None"),
+        ({"entropy_signal": "entropy"}, "entropy_signal is 'entropy'; valid: weight_entropy, policy_entropy"),
+        ({"kl_signal": "kl"}, "kl_signal is 'kl'; valid: policy_kl, weight_kl"),
+    ],
+    ids=lambda value: ",".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else "",
+)
+def test_a_bad_value_is_named_with_what_would_be_valid(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        config(**changes)
+
+
+def test_an_unknown_objective_names_the_valid_ones() -> None:
+    with pytest.raises(UnknownObjectiveError, match="objective is 'newtonian'") as caught:
+        config(objective="newtonian")
+    assert all(method in str(caught.value) for method in ANALYTIC_METHODS + TRUNCATED_METHODS)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"target_entropy": LOG_8 - 1e-3},
+        {"entropy_signal": "policy_entropy", "target_entropy": 3.0},  # per token: up to log V
+        {"target_kl": 0.0, "beta": 0.0, "beta_min": 0.0},  # β is fixed
+        {"space": "linear", "beta_min": 0.0},
+        {"objective": None, "tau": 1e4, "beta": 0.0},  # bounds are for what moves
+        {"target_entropy": None, "tau": 1e4},
+        {"tau_min": 0.3, "tau_max": 0.3},
+        {"tau_grad_clip": None, "beta_grad_clip": None},
+    ],
+)
+def test_the_edges_of_what_is_valid(changes: dict[str, Any]) -> None:
+    config(**changes)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        config().tau = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("method", ANALYTIC_METHODS + TRUNCATED_METHODS)
+def test_only_truncated_methods_need_hypergradients(method: str) -> None:
+    assert config(objective=method).uses_hypergradients is (method in TRUNCATED_METHODS)
+    assert config(objective=method.upper()).uses_hypergradients is (method in TRUNCATED_METHODS)
+    assert not config(objective=None).uses_hypergradients
+
+
+def test_the_target_entropy_is_annealed_linearly_and_then_stays() -> None:
+    annealed = config(target_entropy=2.0, target_entropy_final=1.0, target_entropy_horizon=4)
+    assert [annealed.target_entropy_at(step) for step in range(7)] == [2.0, 1.75, 1.5, 1.25, 1.0, 1.0, 1.0]
+    rising = config(target_entropy=1.0, target_entropy_final=2.0, target_entropy_horizon=2)
+    assert [rising.target_entropy_at(step) for step in (0, 1, 2, 100)] == [1.0, 1.5, 2.0, 2.0]
+    assert config().target_entropy_at(1000) == 1.9
+    assert config(target_entropy=None).target_entropy_at(3) is None
+
+
+@pytest.mark.parametrize(
+    ("warmup", "interval", "expected"),
+    [
+        (0, 1, [0, 1, 2, 3, 4, 5, 6, 7]),
+        (0, 3, [2, 5]),
+        (3, 1, [3, 4, 5, 6, 7]),
+        (3, 2, [3, 5, 7]),
+        (4, 3, [5]),
+    ],
+)
+def test_update_steps_come_after_the_warm_up_at_the_end_of_each_interval(
+    warmup: int, interval: int, expected: list[int]
+) -> None:
+    settings = config(warmup_steps=warmup, update_interval=interval)
+    assert [step for step in range(8) if settings.is_update_step(step)] == expected
+
+
+def test_what_moves() -> None:
+    assert config().moves("tau")
+    assert config().moves("beta")
+    assert not config(target_entropy=None).moves("tau")
+    assert not config(target_kl=0.0).moves("beta")
+    fixed = config(objective=None)
+    assert not fixed.moves("tau")
+    assert not fixed.moves("beta")
+
+
+def test_gains_are_those_set_else_those_of_the_signal() -> None:
+    """What answers in the next batch takes an integrator alone; what answers over many steps needs more."""
+    instant = config(entropy_signal="weight_entropy", kl_signal="weight_kl")
+    assert instant.gains("tau").proportional == instant.gains("beta").proportional == 0
+    slow = config(entropy_signal="policy_entropy", kl_signal="policy_kl")
+    assert slow.gains("tau") == slow.gains("beta")
+    assert slow.gains("beta").proportional > slow.gains("beta").integral > 0
+    assert instant.gains("tau").integral > slow.gains("tau").integral
+    partly = config(tau_learning_rate=0.7, beta_proportional_gain=0.0)
+    assert partly.gains("tau") == (0.7, instant.gains("tau").proportional)
+    assert partly.gains("beta") == (config().gains("beta").integral, 0.0)
+
+
+def test_bounds_by_name() -> None:
+    settings = replace(config(), tau_min=0.1, tau_max=1.0, beta_min=0.01, beta_max=2.0)
+    assert settings.bounds("tau") == (0.1, 1.0)
+    assert settings.bounds("beta") == (0.01, 2.0)
+    assert settings.max_entropy == pytest.approx(LOG_8)
