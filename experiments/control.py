@@ -38,11 +38,11 @@ def overrides(objective: str, targets: str, start: str, seed: int, steps: int) -
     return [
         f"train.steps={steps}",
         f"train.seed={seed}",
-        f"weighting.tau={SETTLED_TAU[targets] * STARTS[start]:g}",
-        f"weighting.tau_target_entropy_fraction={fraction}",
-        f"weighting.kl_target={kl}",
-        f"weighting.controller_meta.method={objective}",
-        "weighting.controller_meta.truncation_steps=2",
+        f"controller.tau={SETTLED_TAU[targets] * STARTS[start]:g}",
+        f"controller.target_entropy_fraction={fraction}",
+        f"controller.target_kl={kl}",
+        f"controller.objective.type={objective}",
+        *(["controller.objective.unroll.steps=2"] if objective == "truncated_backprop" else []),
     ]
 
 

@@ -29,16 +29,20 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from side_by_side import run_all
 
-META = "weighting.controller_meta"
+OBJECTIVE = "controller.objective"
 
 
 def truncated(steps: int, form: str) -> list[str]:
     """Overrides for truncated backprop."""
-    return [f"{META}.method=truncated_backprop", f"{META}.truncation_steps={steps}", f"{META}.form={form}"]
+    return [
+        f"{OBJECTIVE}.type=truncated_backprop",
+        f"{OBJECTIVE}.unroll.steps={steps}",
+        f"{OBJECTIVE}.form.type={form}",
+    ]
 
 
 ARMS = {
-    "analytic": [f"{META}.method=analytic"],
+    "analytic": [f"{OBJECTIVE}.type=analytic"],
     **{f"K={steps}": truncated(steps, "decoupled") for steps in (1, 2, 4, 8)},
     "K=2 paired": truncated(2, "paired"),
 }
@@ -232,16 +236,16 @@ def main() -> None:
         runs[label] = [
             f"train.steps={arguments.steps[0]}",
             f"train.seed={seed}",
-            f"weighting.tau={SETTLED_TAU * scenario.factor:g}",
-            f"weighting.beta={SETTLED_BETA * scenario.factor:g}",
-            f"{META}.hypergradient_groups={arguments.groups}",
+            f"controller.tau={SETTLED_TAU * scenario.factor:g}",
+            f"controller.beta={SETTLED_BETA * scenario.factor:g}",
             *ARMS[arm],
+            *([] if arm == "analytic" else [f"{OBJECTIVE}.unroll.groups={arguments.groups}"]),
         ]
-        kl_then = [f"train.steps={arguments.steps[1]}", f"weighting.kl_target={scenario.kl_then:g}"]
+        kl_then = [f"train.steps={arguments.steps[1]}", f"controller.target_kl={scenario.kl_then:g}"]
         entropy_then = [
             f"train.steps={arguments.steps[2]}",
-            f"weighting.kl_target={scenario.kl_then:g}",
-            f"weighting.tau_target_entropy_fraction={scenario.entropy_then:g}",
+            f"controller.target_kl={scenario.kl_then:g}",
+            f"controller.target_entropy_fraction={scenario.entropy_then:g}",
         ]
         then[label] = [kl_then, entropy_then]
     found = run_all(runs, arguments.runs, arguments.processes, then)

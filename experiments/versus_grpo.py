@@ -24,15 +24,15 @@ from maxent_ray.evaluation.held_out import seed_paired_interval
 METRICS = ("mean", "pass_rate", "distinct", "coverage")
 COVERAGE_BAR = 0.08
 METHODS = {
-    "analytic": ["weighting.controller_meta.method=analytic"],
+    "analytic": ["controller.objective.type=analytic"],
     "truncated_backprop": [
-        "weighting.controller_meta.method=truncated_backprop",
-        "weighting.controller_meta.truncation_steps=2",
+        "controller.objective.type=truncated_backprop",
+        "controller.objective.unroll.steps=2",
     ],
     "grpo": [
-        "weighting.train_grpo_objective=true",
-        "weighting.controller_meta.enabled=false",
-        "weighting.beta=0",
+        "grpo.train_grpo_objective=true",
+        "controller.objective=null",
+        "controller.beta=0",
     ],
 }
 

@@ -55,7 +55,7 @@ def test_the_tree_lists_parents_before_children() -> None:
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_every_error_survives_a_pickle_with_its_message(cls: type[MaxentRayError]) -> None:
-    message = "weighting.tau is -1.0; it must be > 0 ≥ β"
+    message = "controller.tau is -1.0; it must be > 0 ≥ β"
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         copy = pickle.loads(pickle.dumps(cls(message), protocol))
         assert type(copy) is cls

@@ -26,6 +26,7 @@ from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.diagnostics.observer import Observations, Observer
 from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.update_rules import PI
 
 TARGET = 0.05
 LOOP = ControllerConfig(group_size=8, target_kl=TARGET)
@@ -136,7 +137,7 @@ def unanswered(noise: float) -> list[Case]:
 
 def frozen() -> list[Case]:
     """The learning rate is far too small."""
-    config = replace(LOOP, beta=0.1, beta_learning_rate=1e-6, beta_proportional_gain=0.0)
+    config = replace(LOOP, beta=0.1, beta_rule=PI(learning_rate=1e-6, proportional_gain=0.0))
     levels = (0.4, 0.7, 1.5, 2.0, 4.0)
     return [
         Case(Plant(lambda beta, level=level: level, start=level), config, 0.18, seed, 1000)

@@ -13,12 +13,16 @@ from typing import Any, NamedTuple
 
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.update_rules import PI
 from maxent_ray.errors import RankLostError
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.runtime.connecting import connect
 from maxent_ray.runtime.options import ClientOptions
 
-CONFIG = ControllerConfig(group_size=8, target_entropy=1.5, target_kl=0.05, tau=2.0, beta=0.02, ema_decay=0.3)
+SMOOTHED = PI(ema_decay=0.3)
+CONFIG = ControllerConfig(
+    group_size=8, target_entropy=1.5, target_kl=0.05, tau=2.0, beta=0.02, tau_rule=SMOOTHED, beta_rule=SMOOTHED
+)
 DOUBLED = 0.2
 """Share of the reports that are sent again."""
 

@@ -28,13 +28,12 @@ from rich.progress import track
 from maxent_ray.config.loading import load_config
 from maxent_ray.core.state import Coefficients
 from maxent_ray.runtime.connecting import connect
-from maxent_ray.train.rank import client_options
 from maxent_ray.train.worker import TrainingWorker
 
 FROZEN = [
-    "weighting.controller_meta.tau_learning_rate=1e-15",
-    "weighting.controller_meta.beta_learning_rate=1e-15",
-    "weighting.controller_meta.beta_proportional_gain=0",
+    "controller.tau_rule.learning_rate=1e-15",
+    "controller.beta_rule.learning_rate=1e-15",
+    "controller.beta_rule.proportional_gain=0",
 ]
 
 
@@ -75,8 +74,8 @@ def main() -> None:
     ray.init(address="local", include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000)
 
     config = load_config(overrides=FROZEN)
-    client = connect("overhead", 0, 1, config.controller_config(), options=client_options(config.runtime))
-    fixed: Any = FixedCoefficients(config.weighting.tau, config.weighting.beta)
+    client = connect("overhead", 0, 1, config.controller_config(), options=config.runtime)
+    fixed: Any = FixedCoefficients(config.controller.tau, config.controller.beta)
     controlled, plain = TrainingWorker(config, client), TrainingWorker(config, fixed)
     for _ in range(3):
         controlled.step(), plain.step()

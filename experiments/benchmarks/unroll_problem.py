@@ -16,8 +16,10 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from maxent_ray.config import GRPOConfig, WeightingSettings
+from maxent_ray.config import GRPOConfig
+from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.hypergradient import Coefficients
+from maxent_ray.core.objectives import Unroll
 from maxent_ray.policy import Policy, TokenScores, frozen_copy, load_policy
 from maxent_ray.tasks import build_task, draw
 from maxent_ray.train.batch import PreparedBatch, prepare_batch
@@ -25,7 +27,7 @@ from maxent_ray.train.loss import policy_loss
 from maxent_ray.train.unroll.policy_unroll import PolicyUnroll, preconditioner
 
 GRPO = GRPOConfig()
-WEIGHTING = WeightingSettings()
+CONTROLLER, UNROLL = ControllerConfig(group_size=GRPO.group_size), Unroll()
 """Defaults: τ = .3, β = .1, groups of 8, 8 groups for the inner steps and 8 to measure on."""
 REAL_STEPS = 5
 """AdamW steps before the unroll, so that its second moments are those of training."""
@@ -46,7 +48,9 @@ class UnrollProblem:
         """The inner loss and [H, KL]: weight entropy (nats per group) and policy KL on unseen groups (per token)."""
         reduced = self.forward_dtype != torch.float32
         precision = partial(torch.autocast, self.device.type, dtype=torch.bfloat16, enabled=reduced)
-        return PolicyUnroll.over(self.model, self.batch, grpo=GRPO, weighting=WEIGHTING, precision=precision)
+        return PolicyUnroll.over(
+            self.model, self.batch, grpo=GRPO, controller=CONTROLLER, groups=UNROLL.groups, precision=precision
+        )
 
     @property
     def device(self) -> torch.device:
@@ -56,7 +60,7 @@ class UnrollProblem:
     @property
     def coefficients(self) -> Coefficients:
         """τ and β in float64, as the worker has them."""
-        values = (WEIGHTING.tau, WEIGHTING.beta)
+        values = (CONTROLLER.tau, CONTROLLER.beta)
         tau, beta = (torch.tensor(value, dtype=torch.float64, device=self.device) for value in values)
         return tau, beta
 
@@ -123,12 +127,12 @@ def make_problem(policy: Policy, *, forward_dtype: torch.dtype = torch.float32) 
 
     def sample(step: int, prompts: int) -> PreparedBatch:
         chosen = draw(task.train, prompts, seed=0, step=step)
-        batch = prepare_batch(policy, reference, task, chosen, GRPO, WEIGHTING, seed=step)
+        batch = prepare_batch(policy, reference, task, chosen, GRPO, seed=step)
         return _cast(batch, next(policy.model.parameters()).dtype)
 
     for step in range(REAL_STEPS):
         batch = sample(step, GRPO.prompts_per_step)
-        terms = policy_loss(policy.model, batch, WEIGHTING.tau, WEIGHTING.beta, grpo=GRPO, weighting=WEIGHTING)
+        terms = policy_loss(policy.model, batch, CONTROLLER.tau, CONTROLLER.beta, grpo=GRPO)
         optimizer.zero_grad()
         terms.loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(policy.model.parameters(), GRPO.gradient_clip)
@@ -137,7 +141,7 @@ def make_problem(policy: Policy, *, forward_dtype: torch.dtype = torch.float32) 
     scale = min(1.0, GRPO.gradient_clip / (float(norm) + 1e-6))
     return UnrollProblem(
         model=policy.model,
-        batch=sample(REAL_STEPS, 2 * WEIGHTING.controller_meta.hypergradient_groups),
+        batch=sample(REAL_STEPS, 2 * UNROLL.groups),
         rates=preconditioner(policy.model, optimizer, scale),
         forward_dtype=forward_dtype,
     )

@@ -75,7 +75,7 @@ app = typer.Typer(
 @app.command(
     epilog="Examples:\n\n"
     "maxent-ray train --config experiments/configs/train.yaml --name mine\n\n"
-    "maxent-ray train --objective truncated_backprop --num-workers 2 weighting.kl_target=0.1\n\n"
+    "maxent-ray train --objective truncated_backprop --num-workers 2 controller.target_kl=0.1\n\n"
     "maxent-ray train --resume results/mine --steps 240\n\n"
     "maxent-ray eval --model results/mine/policy"
 )
@@ -126,7 +126,7 @@ def train(
 @app.command(
     epilog="Examples:\n\n"
     "maxent-ray compare --config experiments/configs/compare.yaml --name first\n\n"
-    "maxent-ray compare --trials-per-objective 2 --steps 40 weighting.controller_meta.truncation_steps=4\n\n"
+    "maxent-ray compare --trials-per-objective 2 --steps 40 controller.target_kl=0.1\n\n"
     "maxent-ray compare --resume results/first"
 )
 def compare(

@@ -17,6 +17,7 @@ from rich.text import Text
 from maxent_ray.cli.cluster import ClusterOptions, ray_cluster
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import load_config
+from maxent_ray.core.controller import Controller
 from maxent_ray.report.command_tables import held_out_table, points_table
 from maxent_ray.report.plots import plot_all, plot_coefficients, plot_diversity, plot_held_out, plot_tracking
 from maxent_ray.report.progress import Progress
@@ -27,25 +28,21 @@ from maxent_ray.train.run_folder import CONFIG, check_has_run, check_is_new, own
 from maxent_ray.tune.comparison import run_comparison
 from maxent_ray.tune.execution import RunResult
 from maxent_ray.tune.search_space import build_search_space
-from maxent_ray.tune.sweep import TARGETS, run_sweep, sweep_points
-from maxent_ray.tune.trial_spec import REFERENCES, TrialSpec, population, references, variants
+from maxent_ray.tune.sweep import SWEPT_KEYS, run_sweep, sweep_points
+from maxent_ray.tune.trial_spec import REFERENCES, TrialSpec, objective_settings, population, references, variants
 
 LOG_WIDTH = 110
 """Columns of tables that go to a file or a pipe."""
 SWEEP_POINTS = 3
 """Values of each interval in a grid; a choice says itself how many it has."""
 OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
-    **{
-        method: {
-            "weighting.controller_meta.enabled": True,
-            "weighting.controller_meta.method": method,
-            "weighting.train_grpo_objective": False,
-        }
-        for method in ("analytic", "truncated_backprop")
-    },
-    **{reference: REFERENCES[reference] for reference in ("fixed", "grpo")},
+    name: {key: "null" if value is None else value for key, value in settings.items()}
+    for name, settings in (
+        *((objective, objective_settings(objective)) for objective in ("analytic", "truncated_backprop")),
+        *((reference, REFERENCES[reference]) for reference in ("fixed", "grpo")),
+    )
 }
-"""What ``train --objective`` stands for."""
+"""Settings that ``train --objective`` stands for, as overrides."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +104,10 @@ def settings(
 
 
 def check_inputs(config: ExperimentConfig) -> None:
-    """Look at model and task before anything starts.
+    """Look at model, task, objective and update rules before anything starts.
 
     Raises:
+        ConfigError: an objective, a rule or a task of the user's own cannot be imported, or is none.
         PolicyLoadError: the model's folder does not exist or lacks something.
         TaskError: the task is empty or too small.
     """
@@ -117,7 +115,9 @@ def check_inputs(config: ExperimentConfig) -> None:
         from maxent_ray.policy.source import find_source  # loads transformers
 
         find_source(config.policy.model)
-    build_task(config.task.name, held_out_count=config.task.held_out_prompts, seed=config.task.seed)
+    task = config.task
+    build_task(task.name, held_out_count=task.held_out_prompts, seed=task.seed, kwargs=task.kwargs)
+    Controller(config.controller_config())
 
 
 def train(place: Place, config: ExperimentConfig, options: ClusterOptions) -> None:
@@ -145,7 +145,7 @@ def compare(place: Place, config: ExperimentConfig, options: ClusterOptions) -> 
 def sweep(place: Place, config: ExperimentConfig, options: ClusterOptions) -> None:
     """``maxent-ray sweep``."""
     space = build_search_space(config)
-    searched = space.only([key for key in TARGETS if key in space.names])
+    searched = space.only([key for key in SWEPT_KEYS if key in space.names])
     planned = variants(config, sweep_points(config, searched, SWEEP_POINTS))
     planned += references(config, space) if config.tune.references else []
     _run_trials(place, config, options, planned, run_sweep, print_sweep)

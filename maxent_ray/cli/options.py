@@ -53,7 +53,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[SECTION.KEY=VALUE]...",
-        help="Single settings, as weighting.kl_target=0.1; they win over the file and over options.",
+        help="Single settings, as controller.target_kl=0.1; they win over the file and over options.",
         show_default=False,
     ),
 ]

@@ -1,22 +1,17 @@
 """Settings of an experiment: typed and closed, read from YAML and ``section.key=value`` overrides."""
 
+from maxent_ray.config.domains import Choice, Domain, LogUniform, Uniform
 from maxent_ray.config.loading import apply_overrides, build_config, dump_config, load_config, with_overrides
+from maxent_ray.config.published import ControllerMetaSettings, WeightingSettings
+from maxent_ray.config.section import Section
 from maxent_ray.config.settings import (
-    Choice,
-    ControllerMetaSettings,
-    Domain,
     EvaluationSettings,
     ExperimentConfig,
     GRPOConfig,
-    LogUniform,
     PolicySettings,
-    RuntimeSettings,
-    Section,
     TaskSettings,
     TrainSettings,
     TuneSettings,
-    Uniform,
-    WeightingSettings,
 )
 
 __all__ = [
@@ -28,7 +23,6 @@ __all__ = [
     "GRPOConfig",
     "LogUniform",
     "PolicySettings",
-    "RuntimeSettings",
     "Section",
     "TaskSettings",
     "TrainSettings",

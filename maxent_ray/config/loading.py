@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,13 +11,17 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from maxent_ray.config.dataclass_section import unknown_key
+from maxent_ray.config.old_spellings import check_spellings
 from maxent_ray.config.settings import ExperimentConfig
-from maxent_ray.errors import ConfigError
+from maxent_ray.errors import ConfigError, UnknownObjectiveError
 from maxent_ray.storage.atomic import write_atomic
 
 _OTHER_FORM = {
-    "weighting.tau_target_entropy": "weighting.tau_target_entropy_fraction",
-    "weighting.tau_target_entropy_fraction": "weighting.tau_target_entropy",
+    "controller.target_entropy": "controller.target_entropy_fraction",
+    "controller.target_entropy_fraction": "controller.target_entropy",
+    "controller.target_entropy_final": "controller.target_entropy_final_fraction",
+    "controller.target_entropy_final_fraction": "controller.target_entropy_final",
 }
 
 
@@ -47,26 +50,33 @@ def build_config(values: Mapping[str, Any]) -> ExperimentConfig:
     Raises:
         ConfigError: as :func:`load_config`.
     """
+    check_spellings(values)
     try:
         return ExperimentConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_sentence(detail) for detail in error.errors())) from None
+        details = error.errors()
+        causes = (detail.get("ctx", {}).get("error") for detail in details)
+        kind = next((type(cause) for cause in causes if isinstance(cause, UnknownObjectiveError)), ConfigError)
+        raise kind("\n".join(map(_sentence, details))) from None
 
 
 def with_overrides(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of nested ``values`` with dotted keys replaced.
+    """A copy of nested ``values`` with dotted keys replaced. Another ``type`` starts from that type's defaults.
 
     Example:
         >>> with_overrides({"a": {"b": 1, "c": 2}}, {"a.b": 3})
         {'a': {'b': 3, 'c': 2}}
+        >>> with_overrides({"rule": {"type": "pi", "proportional_gain": 2}}, {"rule.type": "adam", "rule.clip": 1})
+        {'rule': {'type': 'adam', 'clip': 1}}
     """
     result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
-    for dotted, value in overrides.items():
+    for dotted, value in sorted(overrides.items(), key=lambda item: not f".{item[0]}".endswith(".type")):
         head, _, rest = dotted.partition(".")
         if not rest:
+            result = {} if head == "type" and result.get("type", value) != value else result
             result[head] = value
             continue
-        inner = result.get(head, {})
+        inner = result.get(head) or {}
         if not isinstance(inner, Mapping):
             raise ConfigError(f"{dotted!r} reaches inside {head!r}, which is {inner!r} and has no keys")
         result[head] = with_overrides(inner, {rest: value})
@@ -117,10 +127,7 @@ def _parse(item: str) -> tuple[str, Any]:
 def _sentence(detail: ErrorDetails) -> str:
     place = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        valid = _valid_keys(detail["loc"][:-1])
-        close = difflib.get_close_matches(str(detail["loc"][-1]), valid, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        return f"unknown key {place!r}.{hint} Valid keys here: {', '.join(valid)}"
+        return unknown_key(place, _valid_keys(detail["loc"][:-1]))
     message = detail["msg"].removeprefix("Value error, ")
     return f"{place} is {detail['input']!r}: {message}" if place and detail["type"] != "value_error" else message
 

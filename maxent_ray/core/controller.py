@@ -13,16 +13,16 @@ from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.objectives import (
     ControllerGradients,
     ControllerMetaContext,
-    Sensitivity,
-    build_controller_objective,
-    meta_gradient,
+    ControllerObjective,
+    TruncatedBackpropControllerObjective,
 )
-from maxent_ray.core.objectives import decoupled as decoupling
-from maxent_ray.core.state import ControllerState, Decision, Reason
+from maxent_ray.core.state import Coefficients, ControllerState, Decision, NestedMemory, Reason
 from maxent_ray.core.statistics import BatchStatistics, Reach, merge
 from maxent_ray.core.update_rules import Signal, UpdateRule
-from maxent_ray.core.update_rules.coefficient_rules import build_rule
-from maxent_ray.core.validation import first_problem
+from maxent_ray.core.update_rules.base import has_keys_of
+from maxent_ray.core.update_rules.settings import build_rule
+from maxent_ray.core.validation import find_violation
+from maxent_ray.errors import ConfigError, InvalidReportError
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,30 @@ class _Measured(NamedTuple):
     statistics: BatchStatistics
 
 
+class _Signals(NamedTuple):
+    """Error signals of one update, and the objective's memory after it."""
+
+    gradients: ControllerGradients | None
+    memory: NestedMemory
+
+
 class _Moved(NamedTuple):
     value: float
-    rule: dict[str, float]
+    rule: NestedMemory
     events: tuple[str, ...]
 
 
 class Controller:
     """Keeps entropy and KL on target by moving τ and β. Pure: state goes in, state comes out.
+
+    Args:
+        config: Settings.
+        objective: From measurements to error signals, instead of the one that ``config.objective`` names. Signals are
+            relative errors: H/H* − 1 asks for the step that the analytic objective's H − H* asks for.
+
+    Raises:
+        ConfigError: a target is a fraction of log G and ``group_size`` is not set; an objective or a rule that is
+            named by its import path cannot be built.
 
     Example:
         >>> controller = Controller(ControllerConfig(group_size=8, target_entropy=1.9, target_kl=0.05))
@@ -61,11 +77,14 @@ class Controller:
         ('updated', True)
     """
 
-    def __init__(self, config: ControllerConfig) -> None:
+    def __init__(self, config: ControllerConfig, objective: ControllerObjective | None = None) -> None:
+        if config.group_size is None and config.target_entropy_fraction is not None:
+            fraction = config.target_entropy_fraction
+            raise ConfigError(f"target_entropy_fraction is {fraction}, of log G; group_size, which is G, must be set")
         self.config = config
-        self._objective = build_controller_objective(None, SimpleNamespace(controller_meta=_meta_view(config)))
-        self._tau_rule = build_rule(config, "tau")
-        self._beta_rule = build_rule(config, "beta")
+        named = None if config.objective is None else config.objective.build(config.loops)
+        self._objective = named if objective is None else objective
+        self._tau_rule, self._beta_rule = (build_rule(config.rule(n), config.loop(n)) for n in ("tau", "beta"))
 
     def init(self) -> ControllerState:
         """The state before the first step: the config's τ and β, version 0."""
@@ -74,6 +93,7 @@ class Controller:
             beta=self.config.beta,
             tau_rule=self._tau_rule.init(self.config.tau),
             beta_rule=self._beta_rule.init(self.config.beta),
+            objective={} if self._objective is None else {self._objective.name: self._objective.init()},
         )
 
     def adopt(self, state: ControllerState) -> ControllerState:
@@ -81,17 +101,24 @@ class Controller:
 
         A coefficient that this config moves is brought inside this config's bounds; one that it holds fixed is a
         setting, and takes this config's value. Averages and moments are kept when the update rule has the same parts
-        and start anew when it has not.
+        and start anew when it has not; the objective's memory likewise.
+
+        Raises:
+            InvalidReportError: the objective's memory is out of range.
         """
+        fresh = self.init()
         tau = self._within_bounds("tau", state.tau) if self.config.moves("tau") else self.config.tau
         beta = self._within_bounds("beta", state.beta) if self.config.moves("beta") else self.config.beta
-        fresh_tau, fresh_beta = self._tau_rule.init(tau), self._beta_rule.init(beta)
+        memory = dict(fresh.objective)
+        if self._objective is not None and self._objective.name in state.objective:
+            memory[self._objective.name] = self._objective.restore(state.objective[self._objective.name])
         return replace(
             state,
             tau=tau,
             beta=beta,
-            tau_rule=state.tau_rule if state.tau_rule.keys() == fresh_tau.keys() else fresh_tau,
-            beta_rule=state.beta_rule if state.beta_rule.keys() == fresh_beta.keys() else fresh_beta,
+            tau_rule=state.tau_rule if has_keys_of(state.tau_rule, fresh.tau_rule) else fresh.tau_rule,
+            beta_rule=state.beta_rule if has_keys_of(state.beta_rule, fresh.beta_rule) else fresh.beta_rule,
+            objective=memory,
         )
 
     def step(
@@ -115,7 +142,7 @@ class Controller:
         window = merge(state.window, statistics)
         measured = self._measure(window)
         decided, decision = self._decide(state, window, targets, measured, gradients)
-        if first_problem(decided) is not None:  # it could not be read back from a checkpoint or a client either
+        if _has_overflow(decided):  # it could not be read back from a checkpoint or a client either
             return self._keep(replace(state, window=BatchStatistics()), Reason.NON_FINITE, targets, measured)
         return decided, decision
 
@@ -133,35 +160,22 @@ class Controller:
             state = replace(state, window=BatchStatistics() if in_warm_up else window)
             return self._keep(state, Reason.WARM_UP if in_warm_up else Reason.INTERVAL, targets, measured)
         state = replace(state, window=BatchStatistics())
-        if gradients is not None and first_problem(gradients) is not None:
+        if gradients is not None and _has_overflow(gradients):
             return self._keep(state, Reason.NON_FINITE, targets, measured)
-        tracked = self._track(state, targets, measured, gradients)
-        signals = self._compute(tracked, targets, measured, gradients)
-        if signals is None:
+        signals = self._compute(state, targets, measured, gradients)
+        if signals.gradients is not None and _has_overflow(signals.gradients):
+            return self._keep(state, Reason.NON_FINITE, targets, measured)
+        if self._objective is not None:
+            state = replace(state, objective={self._objective.name: signals.memory})
+        controlled = self._controlled(signals.gradients)
+        if controlled is None:
             return self._keep(state, Reason.NO_GRADIENT, targets, measured)
-        if first_problem(signals) is not None:
-            return self._keep(state, Reason.NON_FINITE, targets, measured)
-        return self._move(tracked, targets, measured, signals)
+        return self._move(state, targets, measured, controlled)
 
     def _measure(self, statistics: BatchStatistics) -> _Measured:
         entropy, kl = self.config.entropy_signal, self.config.kl_signal
         reaches = (statistics.reach(entropy), statistics.reach(kl))
         return _Measured(statistics.mean(entropy), statistics.mean(kl), *reaches, statistics)
-
-    def _track(
-        self, state: ControllerState, targets: Targets, measured: _Measured, gradients: ControllerGradients | None
-    ) -> ControllerState:
-        """Take the round's sensitivities into what the form remembers."""
-        if gradients is None or gradients.sensitivity is None:
-            return state
-        sensitivity = gradients.sensitivity
-        if not self.config.is_decoupled:
-            track = state.sensitivities.track(sensitivity, self.config.sensitivity_decay)
-            return replace(state, sensitivities=track)
-        if measured.kl is None or targets.kl_target <= 0:
-            return state
-        memory = state.decoupling.track(sensitivity, measured.kl, state.step, targets.kl_target)
-        return replace(state, decoupling=memory)
 
     def _compute(
         self,
@@ -169,54 +183,27 @@ class Controller:
         targets: Targets,
         measured: _Measured,
         gradients: ControllerGradients | None,
-    ) -> ControllerGradients | None:
+    ) -> _Signals:
         """Ask the objective; truncated backprop finds the workers' unroll behind ``backprop_fn``."""
         if self._objective is None:
-            return None
-
-        def backprop(steps: int) -> ControllerGradients | None:
-            if gradients is None or gradients.sensitivity is None:
-                return gradients
-            if gradients.sensitivity.steps != steps:
-                return None
-            target_entropy, target_kl = targets.tau_target_entropy, targets.kl_target
-            match self.config.form:
-                case "joint":
-                    return meta_gradient.joint(gradients.sensitivity, target_entropy, target_kl)
-                case "paired":
-                    track = state.sensitivities
-                    return meta_gradient.paired(gradients.sensitivity, track, target_entropy, target_kl)
-                case "decoupled":
-                    return self._decouple(state, targets, measured, gradients.sensitivity)
-
-        signals = self._objective.compute(
-            ControllerMetaContext(
-                weighting=targets,
-                weight_stats=SimpleNamespace(weight_entropy=measured.entropy),
-                loss_outputs=None,
-                global_step=state.step,
-                kl_value=measured.kl,
-                backprop_fn=backprop,
-            )
+            return _Signals(None, {})
+        context = ControllerMetaContext(
+            weighting=targets,
+            weight_stats=SimpleNamespace(weight_entropy=measured.entropy),
+            loss_outputs=None,
+            global_step=state.step,
+            kl_value=measured.kl,
+            backprop_fn=lambda steps: gradients,
+            coefficients=Coefficients(state.tau, state.beta, state.version - 1, state.step),
         )
-        return None if signals is None else self._controlled(signals)
+        formed, memory = self._objective.update(context, state.objective[self._objective.name])
+        _check_type(formed, self._objective.name)
+        return _Signals(formed, memory)
 
-    def _decouple(
-        self, state: ControllerState, targets: Targets, measured: _Measured, sensitivity: Sensitivity
-    ) -> ControllerGradients:
-        """Both moves at once, from the newest coefficients."""
-        aim = decoupling.Aim(
-            targets.tau_target_entropy,
-            targets.kl_target if measured.kl is not None else 0.0,
-            self.config.kl_bandwidth,
-            beta_bounds=self.config.bounds("beta"),
-        )
-        pending = min(max(state.version - 1 - sensitivity.version, 0), decoupling.MOST_PENDING)
-        latest = (state.tau, state.beta)
-        return decoupling.decoupled(state.decoupling, sensitivity, measured.entropy, latest, pending, aim)
-
-    def _controlled(self, signals: ControllerGradients) -> ControllerGradients | None:
+    def _controlled(self, signals: ControllerGradients | None) -> ControllerGradients | None:
         """Only the signals of coefficients that this config moves: ``joint`` always forms both."""
+        if signals is None:
+            return None
         kept = replace(
             signals,
             tau_grad=signals.tau_grad if self.config.moves("tau") else None,
@@ -228,27 +215,31 @@ class Controller:
         self, state: ControllerState, targets: Targets, measured: _Measured, signals: ControllerGradients
     ) -> tuple[ControllerState, Decision]:
         """Move τ down its gradient and β up its own, each through its rule."""
-        relative = signals.source == "analytic"
-        statistics = measured.statistics
+        in_nats = signals.source == "analytic"
+        statistics, kl_beta = measured.statistics, measured.statistics.mean("kl_beta")
         tau = self._apply(
             self._tau_rule,
             state.tau,
             state.tau_rule,
             gradient=signals.tau_grad,
             curvature=statistics.mean("entropy_tau"),
-            scale=targets.tau_target_entropy if relative else None,
+            measured=measured.entropy,
+            target=targets.tau_target_entropy,
+            in_nats=in_nats,
         )
-        kl_beta = statistics.mean("kl_beta")
         beta = self._apply(
             self._beta_rule,
             state.beta,
             state.beta_rule,
             gradient=None if signals.beta_grad is None else -signals.beta_grad,
             curvature=None if kl_beta is None else -kl_beta,
-            scale=targets.kl_target if relative else None,
+            measured=measured.kl,
+            target=targets.kl_target,
+            in_nats=in_nats,
         )
-        fallback = ("fallback",) if self.config.uses_hypergradients and relative else ()
-        events = fallback + tuple(f"tau.{e}" for e in tau.events) + tuple(f"beta.{e}" for e in beta.events)
+        falls_back = in_nats and isinstance(self._objective, TruncatedBackpropControllerObjective)
+        events = ("fallback",) * falls_back
+        events += tuple(f"tau.{e}" for e in tau.events) + tuple(f"beta.{e}" for e in beta.events)
         moved = replace(state, tau=tau.value, beta=beta.value, tau_rule=tau.rule, beta_rule=beta.rule)
         decision = _decision(moved, state, Reason.UPDATED, targets, measured, signals, events)
         return moved, replace(decision, reason=_reason(decision, tau.events, beta.events))
@@ -257,23 +248,28 @@ class Controller:
         self,
         rule: UpdateRule,
         value: float,
-        rule_state: object,
+        rule_state: NestedMemory,
         *,
         gradient: float | None,
         curvature: float | None,
-        scale: float | None,
+        measured: float | None,
+        target: float | None,
+        in_nats: bool,
     ) -> _Moved:
-        """One coefficient through its rule; without a signal, or inside the dead band, it stays where it is."""
+        """One coefficient through its rule, which sees relative errors; without a signal it stays where it is."""
         if gradient is None:
-            return _Moved(value, dict(rule_state), ())  # type: ignore[call-overload]
-        scale = scale or 1.0
-        signal = Signal(gradient / scale, value, curvature=None if curvature is None else curvature / scale)
-        signal, new_state = rule.update(signal, rule_state)  # type: ignore[arg-type]
-        if "dead_band" in signal.events:
-            # The error is not acted on: what a step rule remembers (momentum, a proportional part) must not act either.
-            held = {k: v for k, v in dict(rule_state).items() if k.startswith("step.")}  # type: ignore[call-overload]
-            return _Moved(value, {**new_state, **held}, ("dead_band",))
-        return _Moved(signal.value, dict(new_state), signal.events)
+            return _Moved(value, rule_state, ())
+        scale = target if in_nats and target else 1.0
+        signal = Signal(
+            gradient / scale,
+            value,
+            curvature=None if curvature is None else curvature / scale,
+            measured=measured,
+            target=target,
+            count=self.config.update_interval,
+        )
+        signal, new_state = rule.update(signal, rule_state)
+        return _Moved(signal.value, new_state, signal.events)
 
     def _keep(
         self, state: ControllerState, reason: Reason, targets: Targets, measured: _Measured
@@ -338,9 +334,20 @@ def _decision(
     )
 
 
-def _meta_view(config: ControllerConfig) -> SimpleNamespace | None:
-    if config.objective is None:
-        return None
-    return SimpleNamespace(
-        enabled=True, method=config.objective, truncation_steps=config.truncation_steps, fallback=config.fallback
-    )
+def _check_type(formed: object, name: str) -> None:
+    """Raise InvalidReportError for what an objective must not return."""
+    if formed is not None and not isinstance(formed, ControllerGradients):
+        found = type(formed).__name__
+        raise InvalidReportError(f"objective {name!r} returned {found}; it must be ControllerGradients or None")
+
+
+def _has_overflow(values: ControllerState | ControllerGradients) -> bool:
+    """True for a number that is not finite or too large; anything but a number is a mistake in user code.
+
+    Raises:
+        InvalidReportError: names the field and its value.
+    """
+    violation = find_violation(values)
+    if violation is not None and not isinstance(violation.value, float):
+        raise violation.error()
+    return violation is not None

@@ -1,9 +1,9 @@
-"""What a field of a dataclass may hold: numbers, texts, mappings, lists and records of such, within limits."""
+"""Types of a dataclass's fields: numbers, texts, mappings, lists and structs of such, within limits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Annotated, Any, NamedTuple, Protocol
 
@@ -13,7 +13,7 @@ LARGEST = 1e100
 """No number from outside may be as large: three of them still multiply to a float."""
 LARGEST_COUNT = 2**53
 """Whole numbers up to here are exact as floats, too."""
-MOST_KEYS, LONGEST_KEY, LONGEST_TEXT = 32, 64, 200
+MOST_KEYS, LONGEST_KEY, LONGEST_TEXT, DEEPEST = 32, 64, 200, 5
 SHOWN = 60
 """Characters of a refused value that a message shows."""
 
@@ -25,13 +25,18 @@ class Within(NamedTuple):
     most: float = LARGEST
 
 
-class Entries(NamedTuple):
-    """What a mapping may hold besides the limits that all have."""
+class Keys(NamedTuple):
+    """Limits of a mapping's keys besides those that all have."""
 
     names: tuple[str, ...] = ()
     """The only keys there are; none given: any."""
+
+
+class Nested(NamedTuple):
+    """Marks a mapping of finite numbers by name, nested at will: the memory of a rule or of an objective."""
+
     non_negative: tuple[str, ...] = ()
-    """Numbers whose key ends with one of these (after the last dot) may not be negative."""
+    """Keys whose numbers may not be negative."""
 
 
 NonNegative = Annotated[float, Within(least=0.0)]
@@ -41,7 +46,7 @@ LastStep = Annotated[int, Within(least=-1)]
 """A step that was done, −1 before the first."""
 
 
-class Problem(NamedTuple):
+class Violation(NamedTuple):
     """The first thing that is wrong, and where."""
 
     path: str
@@ -70,10 +75,10 @@ def shown(value: object) -> str:
     return f"{'an' if name[:1].lower() in set('aeiou') else 'a'} {name}"
 
 
-class Kind(Protocol):
+class FieldType(Protocol):
     """What one declared type admits."""
 
-    def problem(self, value: Any, path: str) -> Problem | None:
+    def violation(self, value: Any, path: str) -> Violation | None:
         """The first thing that is wrong with a value, if any."""
 
     def build(self, value: Any) -> Any:
@@ -93,13 +98,13 @@ class Number:
     usual: type[Any]
     """The type that its values nearly always have."""
 
-    def problem(self, value: Any, path: str) -> Problem | None:
+    def violation(self, value: Any, path: str) -> Violation | None:
         """Wrong type, not finite, or out of range."""
         kind = type(value)
         plain = kind is int or (kind is float and not self.whole)
         if (plain or self._is_number(value)) and self.least <= value <= self.most:  # comparisons with NaN are false
             return None
-        return Problem(path, value, self._valid(value))
+        return Violation(path, value, self._valid(value))
 
     def build(self, value: Any) -> Any:
         """A float where one was declared, also from a whole number."""
@@ -121,16 +126,16 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Plain:
+class Scalar:
     """A text or a truth value."""
 
     kind: type
 
-    def problem(self, value: Any, path: str) -> Problem | None:
+    def violation(self, value: Any, path: str) -> Violation | None:
         """Wrong type, or too long."""
         if isinstance(value, self.kind) and (not isinstance(value, str) or len(value) <= LONGEST_TEXT):
             return None
-        return Problem(path, value, f"a text of at most {LONGEST_TEXT} characters" if self.kind is str else "a bool")
+        return Violation(path, value, f"a text of at most {LONGEST_TEXT} characters" if self.kind is str else "a bool")
 
     def build(self, value: Any) -> Any:
         """The same."""
@@ -145,11 +150,11 @@ class Plain:
 class Optional:
     """What another kind admits, or None."""
 
-    inner: Kind
+    inner: FieldType
 
-    def problem(self, value: Any, path: str) -> Problem | None:
+    def violation(self, value: Any, path: str) -> Violation | None:
         """As of the kind inside, unless it is None."""
-        return None if value is None else self.inner.problem(value, path)
+        return None if value is None else self.inner.violation(value, path)
 
     def build(self, value: Any) -> Any:
         """None, or what the kind inside builds."""
@@ -161,17 +166,17 @@ class Optional:
 
 
 @dataclass(frozen=True)
-class Items:
+class ListOf:
     """A list of one kind."""
 
-    inner: Kind
+    inner: FieldType
 
-    def problem(self, value: Any, path: str) -> Problem | None:
+    def violation(self, value: Any, path: str) -> Violation | None:
         """Not a list or tuple, too long, or a wrong entry."""
         if not isinstance(value, tuple | list) or len(value) > MOST_KEYS:
-            return Problem(path, value, f"a list of at most {MOST_KEYS} entries")
-        problems = (self.inner.problem(entry, f"{path}[{index}]") for index, entry in enumerate(value))
-        return next((problem for problem in problems if problem is not None), None)
+            return Violation(path, value, f"a list of at most {MOST_KEYS} entries")
+        violations = (self.inner.violation(entry, f"{path}[{index}]") for index, entry in enumerate(value))
+        return next((violation for violation in violations if violation is not None), None)
 
     def build(self, value: Any) -> Any:
         """A tuple."""
@@ -183,28 +188,30 @@ class Items:
 
 
 @dataclass(frozen=True)
-class Table:
-    """A mapping from texts to one kind."""
+class MapOf:
+    """A mapping from texts to one type."""
 
-    inner: Kind
-    entries: Entries
+    inner: FieldType
+    keys: Keys
 
-    def problem(self, value: Any, path: str) -> Problem | None:
+    def violation(self, value: Any, path: str) -> Violation | None:
         """Not a mapping, too many or wrong keys, or a wrong entry."""
         if not isinstance(value, Mapping):
-            return Problem(path, value, "a mapping")
-        if len(value) > MOST_KEYS:
-            return Problem(f"the number of keys of {path}", len(value), f"at most {MOST_KEYS}")
+            return Violation(path, value, "a mapping")
         for key, entry in value.items():
-            if not isinstance(key, str) or len(key) > LONGEST_KEY:
-                return Problem(f"a key of {path}", key, f"a text of at most {LONGEST_KEY} characters")
-            if self.entries.names and key not in self.entries.names:
-                return Problem(f"a key of {path}", key, f"one of {', '.join(self.entries.names)}")
-            problem = self.inner.problem(entry, f"{path}.{key}")
-            if problem is not None:
-                return problem
-            if key.rpartition(".")[2] in self.entries.non_negative and entry < 0:
-                return Problem(f"{path}.{key}", entry, "a finite number >= 0")
+            found = self.wrong_key(value, key, path) or self.inner.violation(entry, f"{path}.{key}")
+            if found is not None:
+                return found
+        return None
+
+    def wrong_key(self, value: Mapping[Any, Any], key: object, path: str) -> Violation | None:
+        """Too many keys, or one that is no short text or not a valid one."""
+        if len(value) > MOST_KEYS:
+            return Violation(f"the number of keys of {path}", len(value), f"at most {MOST_KEYS}")
+        if not isinstance(key, str) or len(key) > LONGEST_KEY:
+            return Violation(f"a key of {path}", key, f"a text of at most {LONGEST_KEY} characters")
+        if self.keys.names and key not in self.keys.names:
+            return Violation(f"a key of {path}", key, f"one of {', '.join(self.keys.names)}")
         return None
 
     def build(self, value: Any) -> Any:
@@ -217,49 +224,84 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Record:
+class NestedMap:
+    """A mapping from texts to finite numbers, or to mappings of such."""
+
+    number: FieldType
+    non_negative: FieldType
+    names: tuple[str, ...]
+    """Keys whose numbers may not be negative."""
+    depth: int = DEEPEST
+
+    def violation(self, value: Any, path: str) -> Violation | None:
+        """Not a mapping, too many or too long keys, too deep, or a wrong number."""
+        if not isinstance(value, Mapping) or self.depth == 0:
+            return Violation(path, value, "a mapping" if self.depth else f"a number: {DEEPEST} levels are the most")
+        deeper = replace(self, depth=self.depth - 1)
+        limits = MapOf(self.number, Keys())
+        for key, entry in value.items():
+            found = limits.wrong_key(value, key, path)
+            if found is None and isinstance(entry, Mapping):
+                found = deeper.violation(entry, f"{path}.{key}")
+            elif found is None:
+                found = (self.non_negative if key in self.names else self.number).violation(entry, f"{path}.{key}")
+            if found is not None:
+                return found
+        return None
+
+    def build(self, value: Any) -> Any:
+        """The same."""
+        return value
+
+    def plain(self, value: Any) -> Any:
+        """The same: its numbers are plain already."""
+        return value
+
+
+@dataclass(frozen=True)
+class Struct:
     """A dataclass, or plain values for all of its fields."""
 
     cls: type
-    kinds: Mapping[str, Kind]
+    types: Mapping[str, FieldType]
 
-    def problem(self, value: Any, path: str) -> Problem | None:
+    def violation(self, value: Any, path: str) -> Violation | None:
         """Neither a mapping with the right keys nor an instance, or a wrong field."""
         given = vars(value) if isinstance(value, self.cls) else value  # another version's instance may lack fields
         if not isinstance(given, Mapping):
-            return Problem(path, value, "a mapping")
+            return Violation(path, value, "a mapping")
         wrong = self._wrong_keys(given)
         if wrong:
             valid = "a mapping with the keys" if given is value else f"a {self.cls.__name__} with the fields"
-            return Problem(path, value, f"{valid} {sorted(self.kinds)} ({wrong})")
+            return Violation(path, value, f"{valid} {sorted(self.types)} ({wrong})")
         prefix = f"{path}." if path else ""
-        for name, kind in self.kinds.items():
+        for name, kind in self.types.items():
             held = given[name]
             if isinstance(kind, Number) and type(held) is kind.usual and kind.least <= held <= kind.most:
                 continue  # by far the most
-            problem = kind.problem(held, prefix + name)
-            if problem is not None:
-                return problem
+            violation = kind.violation(held, prefix + name)
+            if violation is not None:
+                return violation
         return None
 
     def build(self, value: Any) -> Any:
         """An instance of the dataclass."""
         if isinstance(value, self.cls):
             return value
-        kinds = self.kinds.items()  # a float is what it is wherever it is valid
-        return self.cls(**{n: held if type(held := value[n]) is float else kind.build(held) for n, kind in kinds})
+        types = self.types.items()  # a float is what it is wherever it is valid
+        return self.cls(**{n: held if type(held := value[n]) is float else kind.build(held) for n, kind in types})
 
     def plain(self, value: Any) -> Any:
         """A dictionary of plain values."""
         held = vars(value)
-        kinds = self.kinds.items()
-        return {name: held[name] if isinstance(kind, Number) else kind.plain(held[name]) for name, kind in kinds}
+        types = self.types.items()
+        return {name: held[name] if isinstance(kind, Number) else kind.plain(held[name]) for name, kind in types}
 
     def _wrong_keys(self, value: Mapping[Any, Any]) -> str:
-        if value.keys() == self.kinds.keys():
+        if value.keys() == self.types.keys():
             return ""
-        missing = [name for name in self.kinds if name not in value]
-        unknown = [key for key in islice(value, MOST_KEYS) if key not in self.kinds]
+        missing = [name for name in self.types if name not in value]
+        unknown = [key for key in islice(value, MOST_KEYS) if key not in self.types]
         lists = (("missing", missing), ("unknown", unknown))
         return "; ".join(f"{what}: {_some(names)}" for what, names in lists if names)
 

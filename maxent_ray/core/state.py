@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any
 
-from maxent_ray.core.field_types import Entries, LastStep, NonNegative, Within
-from maxent_ray.core.objectives.decoupled import Decoupling
-from maxent_ray.core.objectives.meta_gradient import SensitivityTrack
+from maxent_ray.core.field_types import LastStep, Nested, NonNegative, Within
 from maxent_ray.core.statistics import BatchStatistics, Reach
 from maxent_ray.core.validation import read_dataclass, to_plain
 
@@ -27,7 +25,8 @@ class Reason(StrEnum):
     INFEASIBLE_TARGET = "infeasible_target"
 
 
-RuleMemory = Annotated[Mapping[str, float], Entries(non_negative=("updates", "second_moment"))]
+NestedMemory = Annotated[Mapping[str, Any], Nested(non_negative=("updates", "second_moment"))]
+"""Memory of a rule or of an objective: finite numbers by name, nested at will."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +53,11 @@ class ControllerState:
     """Rounds decided."""
     step: LastStep = -1
     """The last step that was decided."""
-    tau_rule: RuleMemory = field(default_factory=dict)
-    """Averages and moments of τ's update rule."""
-    beta_rule: RuleMemory = field(default_factory=dict)
-    sensitivities: SensitivityTrack = SensitivityTrack()
-    """Memory of the form ``paired``."""
-    decoupling: Decoupling = Decoupling()
-    """Memory of the form ``decoupled``."""
+    tau_rule: NestedMemory = field(default_factory=dict)
+    """Averages and moments of τ's update rule, by the names of its parts."""
+    beta_rule: NestedMemory = field(default_factory=dict)
+    objective: NestedMemory = field(default_factory=dict)
+    """Memory of the objective, under its name."""
     window: BatchStatistics = BatchStatistics()
     """Statistics since the last update."""
 

@@ -8,7 +8,7 @@ from functools import reduce
 from typing import Annotated, Literal, NamedTuple
 
 from maxent_ray.core.field_types import NonNegative, Within
-from maxent_ray.core.validation import first_problem, read_dataclass
+from maxent_ray.core.validation import find_violation, read_dataclass
 
 EntropySignal = Literal["weight_entropy", "policy_entropy"]
 KlSignal = Literal["policy_kl", "weight_kl"]
@@ -91,8 +91,8 @@ class BatchStatistics:
 
         None when all are usable.
         """
-        problem = first_problem(self)
-        return None if problem is None else (problem.path, problem.value)
+        violation = find_violation(self)
+        return None if violation is None else (violation.path, violation.value)
 
     def to_dict(self) -> dict[str, float]:
         """Plain numbers, ready for JSON."""

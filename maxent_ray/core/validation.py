@@ -1,8 +1,8 @@
-"""Reading what came from outside into frozen dataclasses, strictly: a wrong type, count or size is named, never used.
+"""Strict validation of plain values as frozen dataclasses: a wrong type, count or size is named, never used.
 
-What a field may hold follows from its declared type. Where a type says too little, ``Annotated`` adds a range
-(:class:`~maxent_ray.core.field_types.Within`) or what keys a mapping may have
-(:class:`~maxent_ray.core.field_types.Entries`).
+A field's declared type says what it may hold. Where a type says too little, ``Annotated`` adds a range
+(:class:`~maxent_ray.core.field_types.Within`), valid keys (:class:`~maxent_ray.core.field_types.Keys`) or nesting
+(:class:`~maxent_ray.core.field_types.Nested`).
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 from maxent_ray.core.field_types import (
     LARGEST,
     LARGEST_COUNT,
-    Entries,
-    Items,
-    Kind,
+    FieldType,
+    Keys,
+    ListOf,
+    MapOf,
+    Nested,
+    NestedMap,
     Number,
     Optional,
-    Plain,
-    Problem,
-    Record,
-    Table,
+    Scalar,
+    Struct,
+    Violation,
     Within,
 )
 
@@ -37,7 +39,7 @@ def read_dataclass(cls: type[T], values: object, path: str) -> T:
     Args:
         cls: A dataclass whose fields are numbers, texts, mappings, tuples or dataclasses of such.
         values: A mapping.
-        path: What messages call it.
+        path: Name in messages.
 
     Raises:
         InvalidReportError: names the path to the first entry that does not fit, its value and what would.
@@ -55,66 +57,68 @@ def read_dataclass(cls: type[T], values: object, path: str) -> T:
         ...
         maxent_ray.errors.InvalidReportError: point.visits is True; it must be a whole number >= 0
     """
-    record = _record(cls)  # type: ignore[arg-type]  # classes are hashable
-    problem = record.problem(values, path) if isinstance(values, Mapping) else Problem(path, values, "a mapping")
-    if problem is not None:
-        raise problem.error()
-    built: T = record.build(values)
+    struct = _struct(cls)  # type: ignore[arg-type]  # classes are hashable
+    violation = struct.violation(values, path) if isinstance(values, Mapping) else Violation(path, values, "a mapping")
+    if violation is not None:
+        raise violation.error()
+    built: T = struct.build(values)
     return built
 
 
 def build_dataclass(cls: type[T], values: Mapping[str, Any]) -> T:
-    """As :func:`read_dataclass`, of what :func:`to_plain` made in this program: nothing is checked."""
-    built: T = _record(cls).build(values)  # type: ignore[arg-type]  # classes are hashable
+    """As :func:`read_dataclass`, from values that :func:`to_plain` made in this program: nothing is checked."""
+    built: T = _struct(cls).build(values)  # type: ignore[arg-type]  # classes are hashable
     return built
 
 
 def to_plain(instance: Any) -> dict[str, Any]:
-    """What :func:`read_dataclass` builds the same instance from: plain values, ready for JSON."""
-    plain: dict[str, Any] = _record(type(instance)).plain(instance)  # type: ignore[arg-type]  # classes are hashable
+    """Plain values, ready for JSON, from which :func:`read_dataclass` builds the same instance."""
+    plain: dict[str, Any] = _struct(type(instance)).plain(instance)  # type: ignore[arg-type]  # classes are hashable
     return plain
 
 
 def check_fields(instance: Any, path: str) -> None:
-    """Check what a dataclass instance holds, with the same strictness.
+    """Check the fields of a dataclass instance, with the same strictness.
 
     Raises:
         InvalidReportError: as :func:`read_dataclass`.
     """
-    problem = first_problem(instance, path)
-    if problem is not None:
-        raise problem.error()
+    violation = find_violation(instance, path)
+    if violation is not None:
+        raise violation.error()
 
 
-def first_problem(instance: Any, path: str = "") -> Problem | None:
-    """What :func:`check_fields` would raise about, as a value; None when all is well."""
-    return _record(type(instance)).problem(instance, path)  # type: ignore[arg-type]  # classes are hashable
+def find_violation(instance: Any, path: str = "") -> Violation | None:
+    """The first field that :func:`check_fields` would raise about; None when all fit."""
+    return _struct(type(instance)).violation(instance, path)  # type: ignore[arg-type]  # classes are hashable
 
 
 @cache
-def _record(cls: type) -> Record:
-    """What a dataclass admits: worked out once."""
+def _struct(cls: type) -> Struct:
+    """Field types of a dataclass, derived once."""
     hints = get_type_hints(cls, include_extras=True)
-    return Record(cls, {f.name: _kind(hints[f.name]) for f in fields(cls)})
+    return Struct(cls, {f.name: _field_type(hints[f.name]) for f in fields(cls)})
 
 
-def _kind(declared: Any, extra: Any = None) -> Kind:
+def _field_type(declared: Any, extra: Any = None) -> FieldType:
     if get_origin(declared) is Annotated:
         inner, *metadata = get_args(declared)
-        return _kind(inner, metadata[0])
+        return _field_type(inner, metadata[0])
     if declared in (int, float):
         return _number(declared is int, extra)
     if declared in (str, bool):
-        return Plain(declared)
+        return Scalar(declared)
     if is_dataclass(declared) and isinstance(declared, type):
-        return _record(declared)
+        return _struct(declared)
     origin, arguments = get_origin(declared), get_args(declared)
     if origin is tuple:
-        return Items(_kind(arguments[0]))
+        return ListOf(_field_type(arguments[0]))
+    if origin is Mapping and isinstance(extra, Nested):
+        return NestedMap(_number(False, None), _number(False, Within(0.0)), extra.non_negative)
     if origin is Mapping:
-        return Table(_kind(arguments[1]), extra or Entries())
+        return MapOf(_field_type(arguments[1]), extra or Keys())
     if origin in (Union, types.UnionType) and type(None) in arguments:
-        return Optional(_kind(next(argument for argument in arguments if argument is not type(None)), extra))
+        return Optional(_field_type(next(argument for argument in arguments if argument is not type(None)), extra))
     raise TypeError(f"a field declared as {declared} cannot be read; use numbers, texts, mappings or dataclasses")
 
 

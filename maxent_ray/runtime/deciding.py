@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -33,7 +33,7 @@ class Round:
 
 def config_text(config: ControllerConfig) -> str:
     """A controller's settings as one line."""
-    return json.dumps(asdict(config))
+    return json.dumps(config.to_dict())
 
 
 def state_text(state: ControllerState) -> str:
@@ -77,4 +77,4 @@ def decide(request: str) -> str:
 
 @lru_cache(maxsize=64)
 def _controller(config: str) -> Controller:
-    return Controller(ControllerConfig(**json.loads(config)))
+    return Controller(ControllerConfig.from_dict(json.loads(config)))

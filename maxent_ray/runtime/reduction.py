@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.field_types import LONGEST_TEXT
 from maxent_ray.core.objectives import ControllerGradients
-from maxent_ray.core.objectives.meta_gradient import merge_gradients
+from maxent_ray.core.objectives.merging import merge_gradients
 from maxent_ray.core.statistics import BatchStatistics, merge_all
-from maxent_ray.core.validation import build_dataclass, first_problem, to_plain
+from maxent_ray.core.validation import build_dataclass, find_violation, to_plain
 from maxent_ray.errors import InvalidReportError
 from maxent_ray.runtime.deciding import Round
 
@@ -68,9 +68,9 @@ def find_fault(
             return "", False
         if type(value) is not kind:
             return f"{where}{name} is a {type(value).__name__}; it must be {kind.__name__}", True
-        problem = first_problem(value, f"{where}{name}")
-        if problem is not None:
-            return str(problem.error()), name == "statistics" or type(problem.value) is not float
+        violation = find_violation(value, f"{where}{name}")
+        if violation is not None:
+            return str(violation.error()), name == "statistics" or type(violation.value) is not float
     misfit = config.misfit(gradients.sensitivity) if gradients is not None else ""
     return (f"{where}gradients.sensitivity.{misfit}", True) if misfit else ("", False)
 

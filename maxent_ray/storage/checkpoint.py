@@ -21,7 +21,7 @@ from torch import Tensor
 from maxent_ray.errors import ResumeError
 from maxent_ray.storage.atomic import write_atomic
 
-FORMAT, SCHEMA = "maxent_ray.checkpoint", 3
+FORMAT, SCHEMA = "maxent_ray.checkpoint", 4
 ADVICE = "put a good copy in its place, or start anew"
 """What to do about a file that cannot be read, where nothing better is known."""
 _UNSEALED = "0" * 64

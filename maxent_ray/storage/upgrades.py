@@ -51,5 +51,22 @@ def _alarms_apart(client_state: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-_FROM: Mapping[int, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {1: _watch_windows, 2: _alarms_apart}
+def _nested_memories(client_state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Schema 3 kept rules' states flat (``step.velocity``), and memories of two forms under names of their own."""
+    state = dict(client_state["state"])
+    for name in ("tau_rule", "beta_rule"):
+        nested: dict[str, dict[str, float]] = {}
+        for key, value in state[name].items():
+            part, _, entry = key.partition(".")
+            nested.setdefault(part, {})[entry] = value
+        state[name] = nested
+    state["objective"] = {"paired": state.pop("sensitivities"), "decoupled": state.pop("decoupling")}
+    return {**client_state, "state": state}
+
+
+_FROM: Mapping[int, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
+    1: _watch_windows,
+    2: _alarms_apart,
+    3: _nested_memories,
+}
 """Schema → what makes the next one of it."""

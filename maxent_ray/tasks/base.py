@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from maxent_ray.errors import TaskError
 
@@ -37,6 +37,7 @@ class Grade:
     mode: str | None = None
 
 
+@runtime_checkable
 class Task(Protocol):
     """Prompts to train on, prompts to measure on, and a grader for both."""
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maxent_ray.config import GRPOConfig, WeightingSettings
+from maxent_ray.config import GRPOConfig
 from maxent_ray.core.weighting import listwise_log_q
 from maxent_ray.evaluation.held_out import HeldOutMetrics, grade_groups, metrics_of_grades
 from maxent_ray.policy import Policy, Rollout, TokenScores, sample_groups, score, sequence_mean
@@ -55,7 +55,6 @@ def prepare_batch(
     task: Task,
     prompts: Sequence[Prompt],
     grpo: GRPOConfig,
-    weighting: WeightingSettings,
     *,
     seed: int,
 ) -> PreparedBatch:
@@ -67,7 +66,6 @@ def prepare_batch(
         task: Grades completions.
         prompts: B prompts of this rank.
         grpo: Group size, length and temperature.
-        weighting: q temperature, smoothing and the normalisation of ρ.
         seed: Seeds the sampling; a function of run, rank and step.
     """
     rollout = sample_groups(
@@ -84,11 +82,11 @@ def prepare_batch(
     with torch.no_grad():
         ref = score(reference, rollout, temperature=grpo.temperature)
         mask = rollout.completion_mask
-        rho = sequence_mean(ref.logprobs, mask) if weighting.length_normalize_ref else ref.logprobs.sum(-1)
+        rho = sequence_mean(ref.logprobs, mask) if grpo.length_normalize_ref else ref.logprobs.sum(-1)
     return PreparedBatch(
         rollout=rollout,
         rewards=rewards,
-        log_q=listwise_log_q(rewards, weighting.q_temperature, weighting.q_epsilon),
+        log_q=listwise_log_q(rewards, grpo.q_temperature, grpo.q_epsilon),
         ref=ref,
         ref_logprobs=rho.view(shape),
         graded=metrics_of_grades(prompts, grades),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor, nn
 
-from maxent_ray.config import GRPOConfig, WeightingSettings
+from maxent_ray.config import GRPOConfig
 from maxent_ray.core.policy_loss import group_advantages, grpo_loss, maxent_loss
 from maxent_ray.core.weighting import Coefficient, group_weights
 from maxent_ray.policy import k3_kl, score, sequence_mean, token_entropy, token_kl
@@ -38,7 +38,6 @@ def policy_loss(
     beta: Coefficient,
     *,
     grpo: GRPOConfig,
-    weighting: WeightingSettings,
     params: Mapping[str, Tensor] | None = None,
     kl_tokens: Tensor | None = None,
     weights: Tensor | None = None,
@@ -51,7 +50,6 @@ def policy_loss(
         tau: Entropy temperature τ.
         beta: KL coefficient β.
         grpo: Temperature and KL estimator.
-        weighting: Selects maximum-entropy or plain GRPO.
         params: Parameters to evaluate at, by name; None for the model's own.
         kl_tokens: Divisor of the KL term's sum; None: the completion tokens of this batch. Ranks that give the mean of
             their counts have losses whose mean is the loss of all their batches together.
@@ -63,7 +61,7 @@ def policy_loss(
     kl = token_kl(scores.full_logprobs, batch.ref.full_logprobs, mask)
     penalty = kl if grpo.kl_estimator == "full" else k3_kl(scores.logprobs, batch.ref.logprobs, mask)
     mean_kl = penalty.sum() / (mask.sum() if kl_tokens is None else kl_tokens)
-    if weighting.train_grpo_objective:
+    if grpo.train_grpo_objective:
         loss = grpo_loss(group_advantages(batch.rewards), mean_logprobs, mean_kl, beta)
     else:
         weights = group_weights(batch.log_q, batch.ref_logprobs, tau, beta) if weights is None else weights

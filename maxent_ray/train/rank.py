@@ -9,10 +9,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from maxent_ray.config import ExperimentConfig, RuntimeSettings
+from maxent_ray.config import ExperimentConfig
 from maxent_ray.evaluation.held_out import HeldOutMetrics
 from maxent_ray.runtime.connecting import connect
-from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.storage.checkpoint import ADVICE
 from maxent_ray.train.step_record import StepRow
 from maxent_ray.train.worker import Placement, TrainingWorker
@@ -65,7 +64,7 @@ class RankProcess:
             spec.rank,
             spec.world_size,
             config.controller_config(),
-            options=client_options(config.runtime),
+            options=config.runtime,
             local=spec.local,
             actor=spec.controller,
         )
@@ -122,8 +121,3 @@ def _show_log() -> None:
         logger.addHandler(handler)
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)
-
-
-def client_options(runtime: RuntimeSettings) -> ClientOptions:
-    """The client's options from the config's section."""
-    return ClientOptions(**runtime.model_dump())

@@ -71,8 +71,9 @@ class TrainingWorker:
         self.placement = placement
         self.policy = load_policy(config.policy.model, device=placement.device)
         self.reference = frozen_copy(self.policy)
+        task = config.task
         self.task = build_task(
-            config.task.name, held_out_count=config.task.held_out_prompts, seed=config.task.seed
+            task.name, held_out_count=task.held_out_prompts, seed=task.seed, kwargs=task.kwargs
         )
         self.optimizer = torch.optim.AdamW(
             self.policy.model.parameters(), lr=config.grpo.learning_rate, weight_decay=config.grpo.weight_decay
@@ -82,14 +83,16 @@ class TrainingWorker:
             self.network = DistributedDataParallel(self.policy.model)
         self.next_step = 0
         self._controller = config.controller_config()
-        self._hypergradients = WorkerHypergradients(
-            self.policy.model,
-            grpo=config.grpo,
-            weighting=config.weighting,
-            steps=self._controller.truncation_steps,
-            world_size=placement.world_size,
-            precision=self._precision,
-        )
+        self._hypergradients: WorkerHypergradients | None = None
+        if self._controller.unroll is not None:
+            self._hypergradients = WorkerHypergradients(
+                self.policy.model,
+                grpo=config.grpo,
+                controller=self._controller,
+                unroll=self._controller.unroll,
+                world_size=placement.world_size,
+                precision=self._precision,
+            )
 
     def step(self) -> StepRow:
         """Do one policy step and report it.
@@ -172,7 +175,6 @@ class TrainingWorker:
                 self.task,
                 self._prompts(step, rank, world_size),
                 self.config.grpo,
-                self.config.weighting,
                 seed=stream_seed(_ROLLOUT_STREAM, seed, rank, step),
             )
 
@@ -200,7 +202,6 @@ class TrainingWorker:
                 groups.tau,
                 groups.beta,
                 grpo=self.config.grpo,
-                weighting=self.config.weighting,
                 weights=groups.weights,
             )
         self.optimizer.zero_grad(set_to_none=True)
@@ -230,7 +231,7 @@ class TrainingWorker:
         self, batch: PreparedBatch, update: _PolicyUpdate, statistics: BatchStatistics, coefficients: Coefficients
     ) -> ControllerGradients | None:
         """3b: truncated backprop only, and only on the controller's update steps."""
-        if not (self._controller.uses_hypergradients and self._controller.is_update_step(self.next_step)):
+        if self._hypergradients is None or not self._controller.is_update_step(self.next_step):
             return None
         rates = preconditioner(self.policy.model, self.optimizer, update.clip_scale)
         share = gradient_share(self.optimizer)
@@ -244,8 +245,8 @@ class TrainingWorker:
         coefficients: Coefficients,
         **seconds: float,
     ) -> StepRow:
-        weighting, decision, counters = self.config.weighting, self.client.last_decision, self.client.counters()
-        controls = self._controller.objective is not None
+        controller, decision, counters = self._controller, self.client.last_decision, self.client.counters()
+        controls = controller.objective is not None
         step = self.next_step - 1
         return StepRow(
             step=step,
@@ -258,29 +259,26 @@ class TrainingWorker:
             pass_rate=batch.graded.pass_rate,
             distinct=batch.graded.distinct,
             coverage=batch.graded.coverage,
-            entropy=_number(statistics.mean(weighting.entropy_signal)),
-            target_entropy=self._controller.target_entropy_at(step) if controls else None,
-            kl=_number(statistics.mean(weighting.kl_signal)),
-            target_kl=self._controller.target_kl or None if controls else None,
+            entropy=_number(statistics.mean(controller.entropy_signal)),
+            target_entropy=controller.target_entropy_at(step) if controls else None,
+            kl=_number(statistics.mean(controller.kl_signal)),
+            target_kl=controller.target_kl or None if controls else None,
             policy_entropy=_number(statistics.mean("policy_entropy")),
             tied_share=statistics.tied_share,
             loss=float(update.terms.loss),
             gradient_norm=update.gradient_norm,
             reason=decision["reason"] if decision is not None else "",
-            failed_unrolls=self._hypergradients.failures,
+            failed_unrolls=0 if self._hypergradients is None else self._hypergradients.failures,
             decided_locally=counters["decided_locally"],
             **seconds,
         )
 
 
 def objective_label(config: ExperimentConfig) -> str:
-    """What a run is called in rows and tables: analytic, truncated_backprop, fixed or grpo."""
-    if config.weighting.train_grpo_objective:
+    """Name of a run in rows and tables: that of its objective, or fixed, or grpo."""
+    if config.grpo.train_grpo_objective:
         return "grpo"
-    controller = config.controller_config()
-    if controller.objective is None:
-        return "fixed"
-    return "truncated_backprop" if controller.uses_hypergradients else "analytic"
+    return "fixed" if config.controller.objective is None else config.controller.objective.label
 
 
 def _number(value: float | None) -> float:

@@ -7,10 +7,9 @@ sampling reads global generators and is not used.
 from __future__ import annotations
 
 import math
-import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,12 +22,13 @@ from maxent_ray.errors import ConfigError
 
 PERTURBATION_FACTORS = (0.8, 1.2)
 """Jaderberg et al. 2017, "Population Based Training of Neural Networks", section 4."""
-SEARCHED_SECTIONS = ("grpo", "weighting")
+SEARCHED_SECTIONS = ("controller", "grpo")
 EXCLUDED_KEYS = (
     "grpo.group_size",  # scores over groups of different size cannot be compared
-    "weighting.controller_meta.enabled",
-    "weighting.controller_meta.method",  # the objective is the stratum, not a setting of it
-    "weighting.train_grpo_objective",
+    "controller.group_size",
+    "controller.objective",
+    "controller.objective.type",  # the objective is the stratum, not a setting of it
+    "grpo.train_grpo_objective",
 )
 
 
@@ -156,9 +156,11 @@ def build_search_space(config: ExperimentConfig) -> SearchSpace:
 
     Example:
         >>> build_search_space(ExperimentConfig()).names[-1]
-        'weighting.tau_target_entropy_fraction'
+        'controller.update_interval'
     """
-    return SearchSpace(tuple(_search_key(config, name) for name in sorted(config.tune.search_space)))
+    space = SearchSpace(tuple(_search_key(config, name) for name in sorted(config.tune.search_space)))
+    _check_together(config, space)
+    return space
 
 
 def ray_domains(space: SearchSpace) -> dict[str, Any]:
@@ -182,6 +184,18 @@ def _search_key(config: ExperimentConfig, name: str) -> SearchKey:
     return SearchKey(name, domain, _is_integer(name))
 
 
+def _check_together(config: ExperimentConfig, space: SearchSpace) -> None:
+    """Try every choice with one value of all other keys: a setting that not every searched rule has is found here."""
+    usual = {key.name: key.grid(1)[0] for key in space.keys}
+    for key in space.keys:
+        for value in key.grid(1):
+            try:
+                apply_overrides(config, {**usual, key.name: value})
+            except ConfigError as error:
+                keys = ", ".join(map(repr, space.names))
+                raise ConfigError(f"tune.search_space has {keys}; together with {value!r}: {error}") from None
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value  # nan does not
 
@@ -197,16 +211,19 @@ def _perturb(key: SearchKey, value: Any, rng: np.random.Generator) -> tuple[Any,
 
 
 def _is_integer(name: str) -> bool:
-    """Whether a setting is declared as an integer."""
-    section: type[BaseModel] = ExperimentConfig
-    *path, field = name.split(".")
-    for part in path:
-        annotation = section.model_fields[part].annotation
-        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        section = annotation
-    annotation = section.model_fields[field].annotation
-    parts = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    return int in parts
+    """True for a setting that is declared as an integer, in every alternative that has it."""
+    section, _, path = name.partition(".")
+    found: list[Any] = [ExperimentConfig.model_fields[section].annotation]
+    for part in path.split("."):
+        found = [hints[part] for choice in found for hints in _fields(choice) if part in hints]
+    return bool(found) and all(int in (hint, *typing.get_args(hint)) for hint in found)
+
+
+def _fields(annotation: Any) -> list[dict[str, Any]]:
+    """Fields with their types, of every class of settings that an annotation allows."""
+    if isinstance(annotation, type) and (is_dataclass(annotation) or issubclass(annotation, BaseModel)):
+        return [typing.get_type_hints(annotation)]
+    return [hints for part in typing.get_args(annotation) for hints in _fields(part)]
 
 
 def _ray_domain(domain: Domain) -> Any:

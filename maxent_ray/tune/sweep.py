@@ -1,4 +1,4 @@
-"""A grid or a random search over the controller's targets: trials and files as in a comparison, no clones."""
+"""A grid or a random search over the controller's targets and rules: trials and files as in a comparison, no clones."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from maxent_ray.tune.search_space import SearchSpace, build_search_space
 from maxent_ray.tune.trainable import PopulationTrial
 from maxent_ray.tune.trial_spec import references, variants
 
-TARGETS = (
-    "weighting.kl_target",
-    "weighting.tau_target_entropy",
-    "weighting.tau_target_entropy_fraction",
+SWEPT_KEYS = (
+    "controller.target_kl",
+    "controller.target_entropy",
+    "controller.target_entropy_fraction",
+    "controller.tau_rule",
+    "controller.beta_rule",
 )
+"""Targets and update rules, those of them that ``tune.search_space`` has."""
 
 
 def run_sweep(
@@ -41,7 +44,7 @@ def run_sweep(
         config: The experiment.
         name: The folder under ``results``.
         results: Where result folders are.
-        keys: Keys of ``tune.search_space`` to search over; None for the controller's targets among them.
+        keys: Keys of ``tune.search_space`` to search over; None for the targets and update rules among them.
         points: Values of each interval in a grid.
         resume: Go on with an interrupted sweep.
         listeners: Follow the run as it happens.
@@ -55,7 +58,7 @@ def run_sweep(
         RunInterrupted: Ctrl-C.
     """
     space = build_search_space(config)
-    space = space.only(keys if keys is not None else [key for key in TARGETS if key in space.names])
+    space = space.only(keys if keys is not None else [key for key in SWEPT_KEYS if key in space.names])
     search_points = sweep_points(config, space, points)
     variants(config, search_points)  # checked before anything starts
     placed = ensure_resources(config)
@@ -81,7 +84,7 @@ def sweep_points(config: ExperimentConfig, space: SearchSpace, points: int) -> l
         ConfigError: the space is empty.
     """
     if not space.keys:
-        raise ConfigError(f"nothing to sweep over: tune.search_space has none of {', '.join(TARGETS)}")
+        raise ConfigError(f"nothing to sweep over: tune.search_space has none of {', '.join(SWEPT_KEYS)}")
     if config.tune.search == "grid":
         return space.grid(points)
     seeds = ((config.train.seed, index) for index in range(config.tune.samples))

@@ -20,13 +20,9 @@ from maxent_ray.tune.search_space import SearchSpace
 WARM_START = "warm_start"
 _FIELDS = ("trial", "objective", "segment", "round", "settings")
 REFERENCES: Mapping[str, Mapping[str, Any]] = {
-    "warm_start": {"weighting.controller_meta.enabled": False},
-    "grpo": {
-        "weighting.controller_meta.enabled": False,
-        "weighting.train_grpo_objective": True,
-        "weighting.beta": 0.0,
-    },
-    "fixed": {"weighting.controller_meta.enabled": False, "weighting.train_grpo_objective": False},
+    "warm_start": {"controller.objective": None},
+    "grpo": {"controller.objective": None, "grpo.train_grpo_objective": True, "controller.beta": 0.0},
+    "fixed": {"controller.objective": None, "grpo.train_grpo_objective": False},
 }
 """What is compared with, not compared, and what sets it apart."""
 
@@ -79,12 +75,7 @@ class TrialSpec:
         if self.is_reference:
             own: Mapping[str, Any] = REFERENCES[self.objective]
         else:
-            own = {
-                "weighting.controller_meta.enabled": True,
-                "weighting.controller_meta.method": self.objective,
-                "weighting.controller_meta.fallback": None,
-                "weighting.train_grpo_objective": False,
-            }
+            own = objective_settings(self.objective)
         try:
             return apply_overrides(build_config(json.loads(self.settings)), {**self.values, **own})
         except ConfigError as error:
@@ -98,6 +89,15 @@ class TrialSpec:
     def cloned_from(self, donor: TrialSpec, values: Mapping[str, Any]) -> TrialSpec:
         """This trial after it took over a donor's objective, with perturbed values."""
         return replace(self, objective=donor.objective, values=dict(values), segment=self.segment + 1)
+
+
+def objective_settings(objective: str) -> dict[str, Any]:
+    """Settings that choose an objective by its type, by a plug-in's name or by its import path.
+
+    Truncated backprop does not fall back on analytic gradients: a run is what its label says.
+    """
+    chosen = {"controller.objective.type": objective, "grpo.train_grpo_objective": False}
+    return {**chosen, "controller.objective.fallback": None} if objective == "truncated_backprop" else chosen
 
 
 def settings_json(config: ExperimentConfig) -> str:
@@ -147,6 +147,8 @@ def references(config: ExperimentConfig, space: SearchSpace) -> list[TrialSpec]:
     return [TrialSpec(objective, objective, settings, values) for objective in REFERENCES]
 
 
-def _lookup(values: Mapping[str, Any], dotted: str) -> Any:
+def _lookup(values: Mapping[str, Any] | None, dotted: str) -> Any:
+    """The value of a dotted key; None inside a section that is null, such as a rule that is left to its default."""
     head, _, rest = dotted.partition(".")
-    return _lookup(values[head], rest) if rest else values[head]
+    found = None if values is None else values[head]
+    return _lookup(found, rest) if rest else found

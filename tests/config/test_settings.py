@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from maxent_ray.config import (
-    ControllerMetaSettings,
-    ExperimentConfig,
-    LogUniform,
-    RuntimeSettings,
-    TrainSettings,
-    Uniform,
-    WeightingSettings,
-)
+from maxent_ray.config import ExperimentConfig, LogUniform, TrainSettings, Uniform
 from maxent_ray.config.loading import (
     apply_overrides,
     build_config,
@@ -26,11 +20,15 @@ from maxent_ray.config.loading import (
     load_config,
     with_overrides,
 )
+from maxent_ray.config.old_spellings import NEW_SPELLINGS
 from maxent_ray.core.config import ControllerConfig
-from maxent_ray.core.objectives import ANALYTIC_METHODS, TRUNCATED_METHODS
+from maxent_ray.core.objectives import AnalyticControllerObjective, ControllerMetaContext, build_controller_objective
+from maxent_ray.core.unions import members
+from maxent_ray.core.update_rules import PI, Adam
 from maxent_ray.errors import ConfigError
+from maxent_ray.runtime.options import ClientOptions
 
-META = "weighting.controller_meta"
+CONTROLLER_KEYS = ControllerConfig.__dataclass_fields__
 
 
 def rejected(*overrides: str) -> str:
@@ -46,18 +44,19 @@ def rejected(*overrides: str) -> str:
 def test_defaults_are_a_valid_experiment() -> None:
     config = load_config()
     assert config == ExperimentConfig()
-    assert config.controller_config().target_entropy == pytest.approx(0.95 * math.log(8))
+    assert config.controller_config().target_entropy_at(0) == pytest.approx(0.95 * math.log(8))
     assert config.controller_config().target_kl == 0.05
 
 
 def test_a_file_sets_what_it_names_and_leaves_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
-    path.write_text(f"train:\n  steps: 60\nweighting:\n  kl_target: 0.1\n  {META.split('.')[1]}:\n    form: joint\n")
+    path.write_text("train:\n  steps: 60\ncontroller:\n  target_kl: 0.1\n  tau_rule:\n    dead_band: 0.1\n")
     config = load_config(path)
-    assert (config.train.steps, config.weighting.kl_target) == (60, 0.1)
-    assert config.weighting.controller_meta.form == "joint"
+    assert (config.train.steps, config.controller.target_kl) == (60, 0.1)
+    assert config.controller.tau_rule == PI(dead_band=0.1)
     assert config.grpo == ExperimentConfig().grpo
-    assert config.weighting.tau == ExperimentConfig().weighting.tau
+    assert config.controller.tau == ExperimentConfig().controller.tau
+    assert config.controller.target_entropy_fraction == 0.95
 
 
 def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
@@ -69,9 +68,9 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
 def test_overrides_win_over_the_file_and_later_ones_over_earlier(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("train: {steps: 60, seed: 5}\n")
-    config = load_config(path, ["train.steps=70", "train.steps=80", f"{META}.method=truncated_backprop"])
+    config = load_config(path, ["train.steps=70", "train.steps=80", "controller.objective.type=truncated_backprop"])
     assert (config.train.steps, config.train.seed) == (80, 5)
-    assert config.controller_config().uses_hypergradients
+    assert config.controller_config().unroll is not None
 
 
 @pytest.mark.parametrize(
@@ -115,25 +114,26 @@ def test_with_overrides_leaves_its_arguments_alone() -> None:
 
 def test_apply_overrides_returns_another_checked_experiment() -> None:
     config = ExperimentConfig()
-    changed = apply_overrides(config, {"weighting.kl_target": 0.2, f"{META}.update_interval": 3})
-    assert (changed.weighting.kl_target, changed.weighting.controller_meta.update_interval) == (0.2, 3)
+    changed = apply_overrides(config, {"controller.target_kl": 0.2, "controller.update_interval": 3})
+    assert (changed.controller.target_kl, changed.controller.update_interval) == (0.2, 3)
     assert config == ExperimentConfig()
     with pytest.raises(ConfigError, match="target_kl is -1"):
-        apply_overrides(config, {"weighting.kl_target": -1})
+        apply_overrides(config, {"controller.target_kl": -1})
 
 
 # --- round trip ---
 
 UNUSUAL = [
     "grpo.learning_rate=1.25e-07",
-    "weighting.tau_target_entropy=1.7",
-    f"{META}.tau_grad_clip=null",
-    f"{META}.truncation_steps=4",
+    "controller.target_entropy=1.7",
+    "controller.tau_rule.clip=null",
+    "controller.objective={type: truncated_backprop, unroll: {steps: 4}, form: {type: joint}}",
     "train.use_gpu=false",
     "tune.objectives=[truncated_backprop]",
-    "tune.search_space={weighting.kl_target: {type: loguniform, low: 0.001, high: 0.1}, "
+    "tune.search_space={controller.target_kl: {type: loguniform, low: 0.001, high: 0.1}, "
     "grpo.learning_rate: {type: uniform, low: 0.0001, high: 0.001}, "
-    "weighting.controller_meta.space: {type: choice, values: [log, linear]}}",
+    "controller.tau_rule.space: {type: choice, values: [log, linear]}, "
+    "controller.beta_rule: {type: choice, values: [{type: pi}, {type: adaptive_kl, horizon: 50}, null]}}",
 ]
 
 
@@ -171,10 +171,18 @@ def test_settings_are_frozen() -> None:
     [
         ("tarin.steps=3", "'tarin'", "'train'", sorted(ExperimentConfig.model_fields)),
         ("train.step=3", "'train.step'", "'steps'", sorted(TrainSettings.model_fields)),
-        (f"{META}.methd=x", f"'{META}.methd'", "'method'", sorted(ControllerMetaSettings.model_fields)),
+        ("controller.target_k=1", "'controller.target_k'", "'target_kl'", sorted(CONTROLLER_KEYS)),
+        ("controller.objective.typ=x", "'controller.objective.typ'", "'type'", ["type"]),
         (
-            "tune.search_space={weighting.kl_target: {type: loguniform, low: 1, high: 2, hihg: 3}}",
-            "'tune.search_space.weighting.kl_target.loguniform.hihg'",
+            "controller.tau_rule={type: adaptive_kl, horizn: 3}",
+            "'controller.tau_rule.horizn'",
+            "'horizon'",
+            ["error_clip", "horizon", "type"],
+        ),
+        ("runtime.lga=1", "'runtime.lga'", "'lag'", sorted(ClientOptions.__dataclass_fields__)),
+        (
+            "tune.search_space={controller.target_kl: {type: loguniform, low: 1, high: 2, hihg: 3}}",
+            "'tune.search_space.controller.target_kl.loguniform.hihg'",
             "'high'",
             sorted(LogUniform.model_fields),
         ),
@@ -232,6 +240,7 @@ def test_a_section_that_is_no_section_is_named(text: str, tmp_path: Path) -> Non
 
 # --- values out of range ---
 
+TRUNCATED = ("controller.objective.type=truncated_backprop",)
 TOO_HIGH = 2.1
 """Above log 8 = 2.079."""
 
@@ -240,78 +249,76 @@ TOO_HIGH = 2.1
     ("overrides", "parts"),
     [
         # targets
-        ([f"weighting.tau_target_entropy={TOO_HIGH}"], ["target_entropy is 2.1", "< log G = 2.0794", "G = 8"]),
-        (["weighting.tau_target_entropy=1.5", "grpo.group_size=4"], ["target_entropy is 1.5", "log G = 1.3863"]),
-        (["weighting.tau_target_entropy=0"], ["target_entropy is 0.0", "> 0 nats"]),
-        (["weighting.tau_target_entropy=-1"], ["target_entropy is -1.0", "> 0 nats"]),
-        (["weighting.tau_target_entropy_fraction=1"], ["tau_target_entropy_fraction is 1", "less than 1"]),
-        (["weighting.tau_target_entropy_fraction=0"], ["tau_target_entropy_fraction is 0", "greater than 0"]),
-        (["weighting.kl_target=-0.1"], ["target_kl is -0.1", ">= 0 nats"]),
-        (["weighting.kl_target=.nan"], ["target_kl is nan"]),
-        (["weighting.tau_target_entropy_final_fraction=0.5"], ["target_entropy_horizon is 0", ">= 1"]),
+        ([f"controller.target_entropy={TOO_HIGH}"], ["target_entropy is 2.1", "< log G = 2.0794", "G = 8"]),
+        (["controller.target_entropy=1.5", "grpo.group_size=4"], ["target_entropy is 1.5", "log G = 1.3863"]),
+        (["controller.target_entropy=0"], ["target_entropy is 0.0", "> 0 nats"]),
+        (["controller.target_entropy=-1"], ["target_entropy is -1.0", "> 0 nats"]),
+        (["controller.target_entropy_fraction=1"], ["target_entropy_fraction is 1.0", "in (0, 1)"]),
+        (["controller.target_entropy_fraction=0"], ["target_entropy_fraction is 0.0", "in (0, 1)"]),
+        (["controller.target_kl=-0.1"], ["target_kl is -0.1", ">= 0 nats"]),
+        (["controller.target_kl=.nan"], ["target_kl is nan"]),
+        (["controller.target_entropy_final_fraction=0.5"], ["target_entropy_horizon is 0", ">= 1"]),
         (
             [
-                "weighting.tau_target_entropy_fraction=null",
-                "weighting.tau_target_entropy_final_fraction=0.5",
-                "weighting.tau_target_entropy_horizon=10",
+                "controller.target_entropy_fraction=null",
+                "controller.target_entropy_final_fraction=0.5",
+                "controller.target_entropy_horizon=10",
             ],
             ["target_entropy is None", "set when target_entropy_final is"],
         ),
         (
-            ["weighting.tau_target_entropy=1.5", "weighting.tau_target_entropy_fraction=0.9"],
-            ["tau_target_entropy is 1.5", "tau_target_entropy_fraction is 0.9", "give one of the two"],
+            ["controller.target_entropy=1.5", "controller.target_entropy_fraction=0.9"],
+            ["target_entropy is 1.5", "target_entropy_fraction is 0.9", "give one of the two"],
         ),
         # bounds
-        (["weighting.tau_min=2", "weighting.tau_max=1"], ["tau_min is 2.0", "tau_max is 1.0", "cross"]),
-        (["weighting.beta_min=2", "weighting.beta_max=1"], ["beta_min is 2.0", "beta_max is 1.0", "cross"]),
-        (["weighting.tau=0.0001"], ["tau is 0.0001", "in [0.001, 100.0]"]),
-        (["weighting.beta=1000"], ["beta is 1000.0", "in [0.0001, 100.0]"]),
-        (["weighting.beta=0"], ["beta is 0.0", "in [0.0001, 100.0]"]),
-        (["weighting.tau_min=0"], ["tau_min is 0.0", "> 0"]),
-        (["weighting.beta_max=.inf"], ["beta_max is inf", "finite"]),
-        (["weighting.tau=.nan"], ["tau is nan", "finite"]),
+        (["controller.tau_min=2", "controller.tau_max=1"], ["tau_min is 2.0", "tau_max is 1.0", "cross"]),
+        (["controller.beta_min=2", "controller.beta_max=1"], ["beta_min is 2.0", "beta_max is 1.0", "cross"]),
+        (["controller.tau=0.0001"], ["tau is 0.0001", "in [0.001, 100.0]"]),
+        (["controller.beta=1000"], ["beta is 1000.0", "in [0.0001, 100.0]"]),
+        (["controller.beta=0"], ["beta is 0.0", "in [0.0001, 100.0]"]),
+        (["controller.tau_min=0"], ["tau_min is 0.0", "> 0"]),
+        (["controller.beta_min=0"], ["controller.beta_rule.space is log", "linear while beta_min = 0"]),
+        (["controller.beta_max=.inf"], ["beta_max is inf", "finite"]),
+        (["controller.tau=.nan"], ["tau is nan", "finite"]),
         # rates, intervals, counts
         (["grpo.learning_rate=0"], ["grpo.learning_rate is 0", "greater than 0"]),
         (["grpo.learning_rate=-1e-3"], ["grpo.learning_rate is", "greater than 0"]),
-        ([f"{META}.tau_learning_rate=0"], ["tau_learning_rate is 0.0", "> 0"]),
-        ([f"{META}.beta_learning_rate=-1"], ["beta_learning_rate is -1.0", "> 0"]),
-        ([f"{META}.update_interval=0"], ["update_interval is 0", ">= 1"]),
-        ([f"{META}.warmup_steps=-1"], ["warmup_steps is -1", ">= 0"]),
-        ([f"{META}.truncation_steps=0"], ["truncation_steps is 0", ">= 1"]),
-        ([f"{META}.beta_grad_clip=0"], ["beta_grad_clip is 0.0", "> 0"]),
-        ([f"{META}.ema_decay=1"], ["ema_decay is 1.0", "in [0, 1)"]),
-        ([f"{META}.dead_band=-1"], ["dead_band is -1.0", ">= 0"]),
+        (["controller.tau_rule.learning_rate=0"], ["controller.tau_rule.learning_rate is 0.0", "> 0"]),
+        (["controller.beta_rule.learning_rate=-1"], ["controller.beta_rule.learning_rate is -1.0", "> 0"]),
+        (["controller.update_interval=0"], ["update_interval is 0", ">= 1"]),
+        (["controller.warmup_steps=-1"], ["warmup_steps is -1", ">= 0"]),
+        ([*TRUNCATED, "controller.objective.unroll.steps=0"], ["controller.objective.unroll.steps is 0", ">= 1"]),
+        (["controller.beta_rule.clip=0"], ["controller.beta_rule.clip is 0.0", "> 0"]),
+        (["controller.tau_rule.ema_decay=1"], ["controller.tau_rule.ema_decay is 1.0", "in [0, 1)"]),
+        (["controller.beta_rule.dead_band=-1"], ["controller.beta_rule.dead_band is -1.0", ">= 0"]),
         (["grpo.group_size=1"], ["grpo.group_size is 1", "greater than or equal to 2"]),
         (["grpo.prompts_per_step=0"], ["grpo.prompts_per_step is 0"]),
         (["train.steps=0"], ["train.steps is 0"]),
         (["train.steps=1.5"], ["train.steps is 1.5", "integer"]),
         (["train.seed=-1"], ["train.seed is -1"]),
         (["evaluation.seed=-1"], ["evaluation.seed is -1"]),
-        (["weighting.q_temperature=0"], ["weighting.q_temperature is 0"]),
-        (["weighting.q_epsilon=1"], ["weighting.q_epsilon is 1"]),
+        (["grpo.q_temperature=0"], ["grpo.q_temperature is 0"]),
+        (["grpo.q_epsilon=1"], ["grpo.q_epsilon is 1"]),
         (["grpo.learning_rate=fast"], ["grpo.learning_rate is 'fast'", "number"]),
         # names
-        ([f"{META}.method=newtonian"], ["objective is 'newtonian'", *ANALYTIC_METHODS, *TRUNCATED_METHODS]),
-        ([f"{META}.optimizer=rmsprop"], ["optimizer is 'rmsprop'", "sgd", "adam", "newton", "pi"]),
-        ([f"{META}.form=both"], ["form is 'both'", "paired", "joint"]),
-        (["weighting.entropy_signal=entropy"], ["entropy_signal is", "weight_entropy", "policy_entropy"]),
-        (["runtime.lag=2"], ["runtime.lag is 2", "0 or 1"]),
+        (["controller.entropy_signal=entropy"], ["entropy_signal is", "weight_entropy", "policy_entropy"]),
+        (["runtime.lag=2"], ["runtime.lag is 2", "valid: 0, 1"]),
         (["runtime.when_unreachable=panic"], ["when_unreachable is 'panic'", "decide_locally", "raise"]),
-        (["runtime.when_unreachable=local"], ["runtime.when_unreachable = 'local' is gone", "decide_locally or raise"]),
-        (["runtime.round_policy=quorum"], ["runtime.round_policy = 'quorum' is gone", "within round_timeout_s"]),
-        (["runtime.reduction=collective"], ["runtime.reduction = 'collective' is gone", "reduce among themselves"]),
-        (["runtime.retries=9"], ["runtime.retries = 9 is gone", "beside the steps"]),
+        (["runtime.when_unreachable=local"], ["runtime.when_unreachable is 'local'", "decide_locally", "raise"]),
+        (["runtime.round_policy=quorum"], ["runtime.round_policy is now no setting", "within runtime.round_timeout_s"]),
+        (["runtime.reduction=collective"], ["runtime.reduction is now no setting", "reduce among themselves"]),
+        (["runtime.retries=9"], ["runtime.retries is now no setting", "beside the steps"]),
         # sections that do not fit together
         (["train.num_workers=5"], ["grpo.prompts_per_step is 24", "multiple of train.num_workers = 5"]),
         (["evaluation.prompts=257"], ["evaluation.prompts is 257", "task.held_out_prompts = 256"]),
         # search domains
         (
-            ["tune.search_space={weighting.kl_target: {type: uniform, low: 2, high: 1}}"],
+            ["tune.search_space={controller.target_kl: {type: uniform, low: 2, high: 1}}"],
             ["low is 2.0", "high is 1.0", "cross"],
         ),
-        (["tune.search_space={weighting.kl_target: {type: loguniform, low: 0, high: 1}}"], ["low is 0"]),
-        (["tune.search_space={weighting.kl_target: {type: choice, values: []}}"], ["values is []"]),
-        (["tune.search_space={weighting.kl_target: {type: normal}}"], ["'normal'", "uniform", "choice"]),
+        (["tune.search_space={controller.target_kl: {type: loguniform, low: 0, high: 1}}"], ["low is 0"]),
+        (["tune.search_space={controller.target_kl: {type: choice, values: []}}"], ["values is []"]),
+        (["tune.search_space={controller.target_kl: {type: normal}}"], ["'normal'", "uniform", "choice"]),
         (["tune.quantile_fraction=0.6"], ["tune.quantile_fraction is 0.6"]),
         (["tune.objectives=[]"], ["tune.objectives is []"]),
     ],
@@ -325,13 +332,13 @@ def test_a_value_out_of_range_is_named_with_the_range(overrides: list[str], part
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["weighting.beta=0", "weighting.kl_target=0"],  # plain GRPO: β is fixed, so its bounds do not apply
-        [f"{META}.enabled=false", "weighting.tau=500"],
-        ["weighting.tau_target_entropy_fraction=null", "weighting.tau=500"],
-        ["weighting.tau_min=0.3", "weighting.tau_max=0.3"],
-        ["weighting.entropy_signal=policy_entropy", "weighting.tau_target_entropy=2.5"],  # up to log V
-        ["weighting.beta_min=0", f"{META}.space=linear"],
-        ["tune.search_space={weighting.kl_target: {type: uniform, low: 1, high: 1}}"],
+        ["controller.beta=0", "controller.target_kl=0"],  # plain GRPO: β is fixed, so its bounds do not apply
+        ["controller.objective=null", "controller.tau=500"],
+        ["controller.target_entropy_fraction=null", "controller.tau=500"],
+        ["controller.tau_min=0.3", "controller.tau_max=0.3"],
+        ["controller.entropy_signal=policy_entropy", "controller.target_entropy=2.5"],  # up to log V
+        ["controller.beta_min=0", "controller.beta_rule.space=linear"],
+        ["tune.search_space={controller.target_kl: {type: uniform, low: 1, high: 1}}"],
     ],
 )
 def test_what_looks_odd_but_makes_sense_is_accepted(overrides: list[str]) -> None:
@@ -343,100 +350,189 @@ def test_what_looks_odd_but_makes_sense_is_accepted(overrides: list[str]) -> Non
 
 def test_a_target_in_nats_replaces_the_default_fraction() -> None:
     for config in (
-        load_config(overrides=["weighting.tau_target_entropy=1.5"]),
-        apply_overrides(ExperimentConfig(), {"weighting.tau_target_entropy": 1.5}),
-        build_config({"weighting": {"tau_target_entropy": 1.5}}),
+        load_config(overrides=["controller.target_entropy=1.5"]),
+        apply_overrides(ExperimentConfig(), {"controller.target_entropy": 1.5}),
+        build_config({"controller": {"target_entropy": 1.5}}),
     ):
         assert config.controller_config().target_entropy == 1.5
 
 
 def test_an_override_replaces_the_other_form_in_a_file(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
-    path.write_text("weighting: {tau_target_entropy: 1.5}\n")
-    config = load_config(path, ["weighting.tau_target_entropy_fraction=0.9"])
-    assert config.controller_config().target_entropy == pytest.approx(0.9 * math.log(8))
-    again = apply_overrides(config, {"weighting.tau_target_entropy": 1.2})
+    path.write_text("controller: {target_entropy: 1.5}\n")
+    config = load_config(path, ["controller.target_entropy_fraction=0.9"])
+    assert config.controller_config().target_entropy_at(0) == pytest.approx(0.9 * math.log(8))
+    again = apply_overrides(config, {"controller.target_entropy": 1.2})
     assert again.controller_config().target_entropy == 1.2
 
 
 def test_fractions_become_nats_of_the_group_size() -> None:
-    settings = WeightingSettings(
-        tau_target_entropy_fraction=0.9, tau_target_entropy_final_fraction=0.5, tau_target_entropy_horizon=10
-    )
-    controller = settings.controller_config(16)
+    controller = load_config(
+        overrides=[
+            "grpo.group_size=16",
+            "controller.target_entropy_fraction=0.9",
+            "controller.target_entropy_final_fraction=0.5",
+            "controller.target_entropy_horizon=10",
+        ]
+    ).controller_config()
     assert controller.target_entropy_at(0) == pytest.approx(0.9 * math.log(16))
     assert controller.target_entropy_at(5) == pytest.approx(0.7 * math.log(16))
     assert controller.target_entropy_at(10) == pytest.approx(0.5 * math.log(16))
 
 
-def test_every_controller_setting_reaches_the_controller() -> None:
-    """Settings that differ from the controller's defaults, so that a forgotten one would show."""
-    meta: dict[str, Any] = {
-        "method": "truncated_backprop",
-        "optimizer": "adam",
-        "space": "linear",
-        "tau_learning_rate": 0.11,
-        "beta_learning_rate": 0.12,
-        "tau_proportional_gain": 0.13,
-        "beta_proportional_gain": 0.14,
-        "tau_grad_clip": 0.15,
-        "beta_grad_clip": 0.16,
-        "ema_decay": 0.17,
-        "dead_band": 0.18,
-        "warmup_steps": 3,
-        "update_interval": 4,
-        "truncation_steps": 5,
-        "form": "joint",
-        "fallback": "analytic",
-        "sensitivity_decay": 0.21,
-        "kl_bandwidth": 0.11,
-    }
-    weighting: dict[str, Any] = {
-        "tau": 0.31,
-        "beta": 0.32,
+def other_value(name: str, value: Any) -> Any:
+    """A valid value that differs from a setting's default."""
+    special = {
+        "objective": None,
+        "tau_rule": {"type": "adam"},
+        "beta_rule": {"type": "sgd"},
         "entropy_signal": "policy_entropy",
         "kl_signal": "weight_kl",
-        "tau_min": 0.01,
-        "tau_max": 5.0,
-        "beta_min": 0.02,
-        "beta_max": 6.0,
+        "target_entropy": 1.5,
+        "target_entropy_fraction": 0.5,
+        "target_entropy_final": 1.2,
+        "target_entropy_final_fraction": 0.4,
     }
-    settings = WeightingSettings(
-        controller_meta=ControllerMetaSettings(**meta),
-        tau_target_entropy_fraction=0.5,
-        tau_target_entropy_final_fraction=0.4,
-        tau_target_entropy_horizon=7,
-        kl_target=0.33,
-        **weighting,
-    )
-    controller = settings.controller_config(4)
-    assert controller.objective == meta.pop("method")
-    assert {name: getattr(controller, name) for name in meta} == meta
-    assert {name: getattr(controller, name) for name in weighting} == weighting
-    assert controller.target_kl == 0.33
-    set_above = {*meta, *weighting, "objective", "target_kl", "group_size"} | {
-        "target_entropy",
-        "target_entropy_final",
-        "target_entropy_horizon",
-    }
-    unreachable = set(ControllerConfig.__dataclass_fields__) - set_above
-    assert unreachable == {"saturation_patience"}
+    return special[name] if name in special else value + (0.01 if isinstance(value, float) else 2)
+
+
+@pytest.mark.parametrize("name", [name for name in CONTROLLER_KEYS if name != "group_size"])
+def test_every_controller_setting_can_be_set(name: str) -> None:
+    default = getattr(ExperimentConfig().controller, name)
+    overrides = {"controller.target_entropy_horizon": 7, f"controller.{name}": other_value(name, default)}
+    changed = apply_overrides(ExperimentConfig(), overrides).controller
+    assert getattr(changed, name) != default
+    others = {"target_entropy", "target_entropy_fraction", "target_entropy_horizon", name}
+    kept = {field for field in CONTROLLER_KEYS if field not in others}
+    assert all(getattr(changed, field) == getattr(ExperimentConfig().controller, field) for field in kept)
+
+
+def test_the_group_size_is_that_of_the_groups() -> None:
+    assert load_config(overrides=["grpo.group_size=4"]).controller_config().group_size == 4
+    message = rejected("controller.group_size=4")
+    assert message == "controller.group_size is 4; set grpo.group_size, which it follows"
 
 
 def test_disabling_the_controller_fixes_both_coefficients() -> None:
-    controller = load_config(overrides=[f"{META}.enabled=false"]).controller_config()
+    controller = load_config(overrides=["controller.objective=null"]).controller_config()
     assert controller.objective is None
     assert not controller.moves("tau")
     assert not controller.moves("beta")
 
 
-def test_unset_truncation_steps_are_the_analytic_steps() -> None:
-    def steps(*overrides: str) -> int:
-        return load_config(overrides=overrides).controller_config().truncation_steps
+# --- unions on type ---
 
-    assert steps() == 1
-    assert steps(f"{META}.analytic_steps=3") == 3
-    assert steps(f"{META}.analytic_steps=3", f"{META}.truncation_steps=2") == 2
+
+def test_another_type_starts_from_its_own_defaults() -> None:
+    config = load_config(overrides=["controller.tau_rule={type: pi, proportional_gain: 1, ema_decay: 0.5}"])
+    changed = apply_overrides(config, {"controller.tau_rule.clip": 0.1, "controller.tau_rule.type": "adam"})
+    assert changed.controller.tau_rule == Adam(clip=0.1)
+    same = apply_overrides(config, {"controller.tau_rule.type": "pi"})
+    assert same.controller.tau_rule == config.controller.tau_rule
+
+
+def test_a_rule_without_a_type_is_pi_and_without_settings_the_usual() -> None:
+    assert load_config(overrides=["controller.tau_rule.learning_rate=3"]).controller.tau_rule == PI(learning_rate=3.0)
+    assert load_config().controller.tau_rule is None
+    assert load_config().controller.rule("tau") == PI()
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("controller.objective.type=newtonian", ["analytic, custom, truncated_backprop", "import path"]),
+        ("controller.tau_rule.type=rmsprop", [", ".join(sorted(members(ControllerConfig)["tau_rule"])), "import path"]),
+        ("controller.beta_rule={type: 7}", ["controller.beta_rule.type is 7", "adam"]),
+        ("controller.objective={type: truncated_backprop, form: {type: both}}", ["decoupled, joint, paired"]),
+    ],
+)
+def test_a_type_that_does_not_exist_names_the_valid_ones(override: str, parts: list[str]) -> None:
+    message = rejected(override)
+    assert ".type is " in message
+    assert all(part in message for part in parts), message
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("controller=3", "controller is 3; it must be a mapping of settings"),
+        ("controller.objective=analytic", "controller.objective is 'analytic'; it must be a mapping"),
+        ("controller.objective={type: truncated_backprop, unroll: 2}", "controller.objective.unroll is 2; it must"),
+        ("runtime=[1]", r"runtime is \[1\]; it must be a mapping"),
+        ("controller.tau_rule={type: custom}", "controller.tau_rule.import_path is missing"),
+    ],
+)
+def test_a_section_that_is_none_says_so(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        load_config(overrides=[override])
+
+
+# --- the published names ---
+
+
+def test_the_view_has_the_published_names() -> None:
+    config = load_config(
+        overrides=["controller.objective={type: truncated_backprop, unroll: {steps: 3}}", "controller.tau=0.4"]
+    )
+    view = config.weighting
+    assert (view.tau, view.beta, view.kl_target) == (0.4, 0.1, 0.05)
+    assert view.tau_target_entropy == pytest.approx(0.95 * math.log(8))
+    assert view.controller_meta.model_dump() == {
+        "enabled": True,
+        "method": "truncated_backprop",
+        "truncation_steps": 3,
+        "analytic_steps": 1,
+        "fallback": None,
+    }
+    assert not load_config(overrides=["controller.objective=null"]).weighting.controller_meta.enabled
+
+
+def test_the_view_gives_the_objective_its_targets_in_nats() -> None:
+    """What the analytic objective reads of our own settings (design: they satisfy the published interface)."""
+    weighting = load_config(overrides=["controller.target_entropy_fraction=0.9"]).weighting
+    objective = build_controller_objective(None, weighting)
+    assert isinstance(objective, AnalyticControllerObjective)
+    view = SimpleNamespace(weight_entropy=2.0)
+    signals = objective.compute(ControllerMetaContext(weighting, view, None, global_step=0))
+    assert signals is not None and signals.tau_grad == pytest.approx(2.0 - 0.9 * math.log(8))
+
+
+# --- former spellings ---
+
+
+@pytest.mark.parametrize("old", NEW_SPELLINGS)
+def test_a_former_spelling_names_todays(old: str) -> None:
+    assert rejected(f"{old}=1") == f"{old} is now {NEW_SPELLINGS[old]}"
+
+
+def test_todays_spellings_exist() -> None:
+    """Every dotted key that a message names is one, with one form of truncated backprop or another."""
+    words = [re.findall(r"(?:controller|grpo|runtime)\.[\w.]+", text) for text in NEW_SPELLINGS.values()]
+    for key in {word for found in words for word in found}:
+        messages = []
+        for form in ("paired", "decoupled"):
+            base = f"controller.objective={{type: truncated_backprop, form: {{type: {form}}}}}"
+            try:
+                load_config(overrides=[base, f"{key}=null"])
+            except ConfigError as error:
+                messages.append(str(error))
+        assert len(messages) < 2 or not all("unknown key" in message for message in messages), messages
+
+
+def test_former_spellings_are_found_in_files_and_in_search_spaces(tmp_path: Path) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text(
+        "weighting: {kl_target: 0.1, controller_meta: {form: joint}, zzz: 1}\n"
+        "tune: {search_space: {weighting.kl_target: {type: choice, values: [1]}}}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value).splitlines() == [
+        "weighting.kl_target is now controller.target_kl",
+        "weighting.controller_meta.form is now controller.objective.form.type",
+        "weighting.kl_target is now controller.target_kl",
+        "weighting.zzz is unknown; the section weighting became controller and grpo",
+    ]
 
 
 def test_the_default_search_space_lies_inside_what_is_valid() -> None:
@@ -445,30 +541,3 @@ def test_the_default_search_space_lies_inside_what_is_valid() -> None:
         values = (domain.low, domain.high) if isinstance(domain, Uniform | LogUniform) else domain.values
         for value in values:
             apply_overrides(config, {key: value})
-
-
-def test_resolved_weighting_gives_the_objective_its_target_in_nats() -> None:
-    """What the analytic objective reads of our own settings (design: they satisfy the published interface)."""
-    weighting = WeightingSettings(tau_target_entropy_fraction=0.9, kl_target=0.1).resolved(8)
-    assert weighting.tau_target_entropy == pytest.approx(0.9 * math.log(8))
-    assert weighting.resolved(8) == weighting
-    assert weighting.controller_config(8) == WeightingSettings(
-        tau_target_entropy_fraction=0.9, kl_target=0.1
-    ).controller_config(8)
-
-
-def test_a_configuration_that_an_older_version_wrote_is_read(tmp_path: Path) -> None:
-    """Every result of before has all former settings, at what they were by default."""
-    former = {
-        "lag": 0,
-        "reduction": "actor",
-        "timeout_s": 30.0,
-        "retries": 6,
-        "backoff_s": 0.5,
-        "when_unreachable": "hold",
-        "round_policy": "wait",
-        "round_timeout_s": 600.0,
-        "quorum_fraction": 0.5,
-    }
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"runtime": former}))
-    assert load_config(tmp_path / "config.yaml").runtime == RuntimeSettings(lag=0, timeout_s=30.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import FrozenInstanceError, replace
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 
 from maxent_ray.core.config import ControllerConfig
-from maxent_ray.core.objectives import ANALYTIC_METHODS, TRUNCATED_METHODS
+from maxent_ray.core.objectives import Analytic, Joint, Paired, TruncatedBackprop, Unroll
+from maxent_ray.core.update_rules import PI, SGD
+from maxent_ray.core.update_rules.settings import Gains
 from maxent_ray.errors import ConfigError, UnknownObjectiveError
 
 LOG_8 = math.log(8)
@@ -17,6 +20,16 @@ LOG_8 = math.log(8)
 
 def config(**changes: Any) -> ControllerConfig:
     return ControllerConfig(**{"group_size": 8, "target_entropy": 1.9, "target_kl": 0.05, **changes})
+
+
+def unrolled(**settings: Any) -> dict[str, Any]:
+    return {"objective": TruncatedBackprop(**settings)}
+
+
+def gains(settings: ControllerConfig, name: str) -> Gains:
+    rule = settings.rule(name)
+    assert isinstance(rule, PI)
+    return rule.gains(settings.loop(name))
 
 
 @pytest.mark.parametrize(
@@ -36,14 +49,16 @@ def config(**changes: Any) -> ControllerConfig:
             {"target_entropy": None, "target_entropy_final": 1.0, "target_entropy_horizon": 5},
             "target_entropy is None; it must be set when target_entropy_final is",
         ),
+        ({"target_entropy_fraction": 0.9}, "target_entropy is 1.9 and target_entropy_fraction is 0.9; give"),
+        ({"target_entropy": None, "target_entropy_fraction": 1.0}, r"target_entropy_fraction is 1.0; .* in \(0, 1\)"),
         ({"target_kl": -0.1}, "target_kl is -0.1; it must be >= 0 nats"),
         ({"target_kl": math.nan}, "target_kl is nan"),
         ({"tau_min": 2.0, "tau_max": 1.0}, "tau_min is 2.0 and tau_max is 1.0: the bounds cross"),
         ({"beta_min": 2.0, "beta_max": 1.0}, "beta_min is 2.0 and beta_max is 1.0: the bounds cross"),
         ({"tau_min": 0.0}, "tau_min is 0.0; it must be > 0"),
-        ({"tau_min": -1.0, "space": "linear"}, "tau_min is -1.0; it must be > 0"),
-        ({"beta_min": 0.0}, "beta_min is 0.0; it must be > 0"),
-        ({"beta_min": -1.0, "space": "linear"}, "beta_min is -1.0; it must be > 0"),
+        ({"tau_min": -1.0, "tau_rule": PI(space="linear")}, "tau_min is -1.0; it must be > 0"),
+        ({"beta_min": 0.0}, "beta_rule.space is log; it must be linear while beta_min = 0"),
+        ({"beta_min": -1.0, "beta_rule": PI(space="linear")}, "beta_min is -1.0; it must be > 0"),
         ({"tau": 1e-4}, r"tau is 0.0001; it must be in \[0.001, 100.0\]"),
         ({"beta": 101.0}, r"beta is 101.0; it must be in \[0.0001, 100.0\]"),
         ({"beta": 0.0}, r"beta is 0.0; it must be in \[0.0001, 100.0\]"),
@@ -51,22 +66,24 @@ def config(**changes: Any) -> ControllerConfig:
         ({"tau": math.nan}, "tau is nan; it must be finite"),
         ({"objective": None, "tau": 0.0}, "tau is 0.0"),
         ({"objective": None, "beta": -1.0}, "beta is -1.0"),
-        ({"tau_learning_rate": 0.0}, "tau_learning_rate is 0.0; it must be > 0"),
-        ({"beta_learning_rate": -0.1}, "beta_learning_rate is -0.1; it must be > 0"),
-        ({"tau_grad_clip": 0.0}, "tau_grad_clip is 0.0; it must be > 0, or null for none"),
-        ({"beta_grad_clip": -1.0}, "beta_grad_clip is -1.0; it must be > 0, or null for none"),
+        ({"tau_rule": PI(learning_rate=0.0)}, "tau_rule.learning_rate is 0.0; it must be > 0"),
+        ({"beta_rule": SGD(learning_rate=-0.1)}, "beta_rule.learning_rate is -0.1; it must be > 0"),
+        ({"tau_rule": PI(clip=0.0)}, "tau_rule.clip is 0.0; it must be > 0, auto, or null for none"),
+        ({"beta_rule": PI(clip=-1.0)}, "beta_rule.clip is -1.0; it must be > 0, auto, or null for none"),
         ({"update_interval": 0}, "update_interval is 0; it must be >= 1"),
-        ({"truncation_steps": 0}, "truncation_steps is 0; it must be >= 1"),
+        (unrolled(unroll=Unroll(steps=0)), "objective.unroll.steps is 0; it must be >= 1"),
+        (unrolled(unroll=Unroll(groups=0)), "objective.unroll.groups is 0; it must be >= 1"),
+        (unrolled(unroll=Unroll(mode="forward", checkpoint=True)), "objective.unroll.checkpoint is true and .*forward"),
+        (unrolled(unroll=Unroll(mode="sideways")), "objective.unroll.mode is 'sideways'; valid: reverse, forward"),
         ({"saturation_patience": 0}, "saturation_patience is 0; it must be >= 1"),
         ({"warmup_steps": -1}, "warmup_steps is -1; it must be >= 0"),
-        ({"dead_band": -0.1}, "dead_band is -0.1; it must be >= 0"),
-        ({"beta_proportional_gain": -1.0}, "beta_proportional_gain is -1.0; it must be >= 0"),
-        ({"ema_decay": 1.0}, r"ema_decay is 1.0; it must be in \[0, 1\)"),
-        ({"sensitivity_decay": -0.1}, r"sensitivity_decay is -0.1; it must be in \[0, 1\)"),
-        ({"optimizer": "rmsprop"}, "optimizer is 'rmsprop'; valid: sgd, adam, newton, pi"),
-        ({"space": "cubic"}, "space is 'cubic'; valid: log, linear"),
-        ({"form": "both"}, "form is 'both'; valid: paired, joint"),
-        ({"fallback": "uniform"}, "fallback is 'uniform'; valid: analytic, None"),
+        ({"tau_rule": PI(dead_band=-0.1)}, "tau_rule.dead_band is -0.1; it must be >= 0"),
+        ({"beta_rule": PI(proportional_gain=-1.0)}, "beta_rule.proportional_gain is -1.0; it must be >= 0"),
+        ({"beta_rule": PI(ema_decay=1.0)}, r"beta_rule.ema_decay is 1.0; it must be in \[0, 1\)"),
+        (unrolled(form=Paired(sensitivity_decay=-0.1)), "objective.form.sensitivity_decay is -0.1"),
+        ({"tau_rule": "rmsprop"}, r"tau_rule is 'rmsprop'; valid: PI\(\), SGD\(\), Adam\(\)"),
+        ({"tau_rule": PI(space="cubic")}, "tau_rule.space is cubic; it must be log or linear"),
+        (unrolled(fallback="uniform"), "objective.fallback is 'uniform'; valid: analytic, or null"),
         ({"entropy_signal": "entropy"}, "entropy_signal is 'entropy'; valid: weight_entropy, policy_entropy"),
         ({"kl_signal": "kl"}, "kl_signal is 'kl'; valid: policy_kl, weight_kl"),
     ],
@@ -80,7 +97,7 @@ def test_a_bad_value_is_named_with_what_would_be_valid(changes: dict[str, Any], 
 def test_an_unknown_objective_names_the_valid_ones() -> None:
     with pytest.raises(UnknownObjectiveError, match="objective is 'newtonian'") as caught:
         config(objective="newtonian")
-    assert all(method in str(caught.value) for method in ANALYTIC_METHODS + TRUNCATED_METHODS)
+    assert all(name in str(caught.value) for name in ("Analytic()", "TruncatedBackprop()", "CustomObjective()", "None"))
 
 
 @pytest.mark.parametrize(
@@ -89,11 +106,11 @@ def test_an_unknown_objective_names_the_valid_ones() -> None:
         {"target_entropy": LOG_8 - 1e-3},
         {"entropy_signal": "policy_entropy", "target_entropy": 3.0},  # per token: up to log V
         {"target_kl": 0.0, "beta": 0.0, "beta_min": 0.0},  # β is fixed
-        {"space": "linear", "beta_min": 0.0},
+        {"beta_rule": PI(space="linear"), "beta_min": 0.0},
         {"objective": None, "tau": 1e4, "beta": 0.0},  # bounds are for what moves
         {"target_entropy": None, "tau": 1e4},
         {"tau_min": 0.3, "tau_max": 0.3},
-        {"tau_grad_clip": None, "beta_grad_clip": None},
+        {"tau_rule": PI(clip=None), "beta_rule": PI(clip=None)},
     ],
 )
 def test_the_edges_of_what_is_valid(changes: dict[str, Any]) -> None:
@@ -105,11 +122,15 @@ def test_settings_are_frozen() -> None:
         config().tau = 1.0  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("method", ANALYTIC_METHODS + TRUNCATED_METHODS)
-def test_only_truncated_methods_need_hypergradients(method: str) -> None:
-    assert config(objective=method).uses_hypergradients is (method in TRUNCATED_METHODS)
-    assert config(objective=method.upper()).uses_hypergradients is (method in TRUNCATED_METHODS)
-    assert not config(objective=None).uses_hypergradients
+def test_only_truncated_backprop_needs_an_unroll() -> None:
+    assert config(objective=Analytic()).unroll is None
+    assert config(objective=None).unroll is None
+    assert config(**unrolled(unroll=Unroll(steps=3))).unroll == Unroll(steps=3)
+
+
+def test_settings_survive_json() -> None:
+    settings = config(**unrolled(unroll=Unroll(steps=3), form=Joint()), tau_rule=SGD(clip=None))
+    assert ControllerConfig.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
 
 
 def test_the_target_entropy_is_annealed_linearly_and_then_stays() -> None:
@@ -151,14 +172,14 @@ def test_what_moves() -> None:
 def test_gains_are_those_set_else_those_of_the_signal() -> None:
     """What answers in the next batch takes an integrator alone; what answers over many steps needs more."""
     instant = config(entropy_signal="weight_entropy", kl_signal="weight_kl")
-    assert instant.gains("tau").proportional == instant.gains("beta").proportional == 0
+    assert gains(instant, "tau").proportional == gains(instant, "beta").proportional == 0
     slow = config(entropy_signal="policy_entropy", kl_signal="policy_kl")
-    assert slow.gains("tau") == slow.gains("beta")
-    assert slow.gains("beta").proportional > slow.gains("beta").integral > 0
-    assert instant.gains("tau").integral > slow.gains("tau").integral
-    partly = config(tau_learning_rate=0.7, beta_proportional_gain=0.0)
-    assert partly.gains("tau") == (0.7, instant.gains("tau").proportional)
-    assert partly.gains("beta") == (config().gains("beta").integral, 0.0)
+    assert gains(slow, "tau") == gains(slow, "beta")
+    assert gains(slow, "beta").proportional > gains(slow, "beta").integral > 0
+    assert gains(instant, "tau").integral > gains(slow, "tau").integral
+    partly = config(tau_rule=PI(learning_rate=0.7), beta_rule=PI(proportional_gain=0.0))
+    assert gains(partly, "tau") == (0.7, gains(instant, "tau").proportional)
+    assert gains(partly, "beta") == (gains(config(), "beta").integral, 0.0)
 
 
 def test_bounds_by_name() -> None:

@@ -18,10 +18,13 @@ from maxent_ray.core.field_types import LARGEST, LARGEST_COUNT, shown
 from maxent_ray.core.objectives import ControllerGradients, Sensitivity
 from maxent_ray.core.state import Coefficients, ControllerState, Reason
 from maxent_ray.core.statistics import BatchStatistics
-from maxent_ray.core.validation import check_fields, first_problem, read_dataclass
+from maxent_ray.core.validation import check_fields, find_violation, read_dataclass
 from maxent_ray.errors import InvalidReportError
+from tests.core.rules import rules
 
-STATE = ControllerState(tau=0.3, beta=0.1, tau_rule={"step.updates": 3.0})
+STATE = ControllerState(
+    tau=0.3, beta=0.1, tau_rule={"step": {"updates": 3.0}}, window=BatchStatistics(policy_kl_sum=3.0)
+)
 GARBAGE: list[Any] = [
     None,
     True,
@@ -69,7 +72,10 @@ def with_entry(path: tuple[str, ...], value: object) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", list(paths(STATE.to_dict())), ids="/".join)
 def test_no_garbage_passes_anywhere_in_a_state(path: tuple[str, ...]) -> None:
+    nested = path[0] in ("tau_rule", "beta_rule", "objective")
     for value in GARBAGE:
+        if nested and isinstance(value, dict) and value == {"a": {}}:
+            continue  # a memory without numbers is one
         with pytest.raises(InvalidReportError) as caught:
             ControllerState.from_dict(with_entry(path, value))
         message = str(caught.value)
@@ -94,19 +100,12 @@ def test_a_state_is_a_mapping_with_its_own_keys(index: int) -> None:
             "version is 1152921504606846976; it must be a whole number >= 0 and <= 9.0072e+15",
         ),
         ("step", -2, "step is -2; it must be a whole number >= -1"),
-        ("decoupling/kl/measurements", -1, "decoupling.kl.measurements is -1; it must be a whole number >= 0"),
-        ("tau_rule/step.updates", -1.0, "tau_rule.step.updates is -1.0; it must be a finite number >= 0"),
+        ("tau_rule/step/updates", -1.0, "tau_rule.step.updates is -1.0; it must be a finite number >= 0"),
         (
-            "tau_rule/step.velocity",
+            "tau_rule/step/velocity",
             -1e101,
             "step.velocity is -1e+101; it must be a finite number at most 1e+100 in size",
         ),
-        (
-            "sensitivities/kl_beta/log_magnitude",
-            1e3,
-            "is 1000.0; it must be a finite number >= -746 and <= 231",
-        ),
-        ("decoupling/kl/noise", 0.0, "noise is 0.0; it must be a finite number >= 0.01"),
         ("window/entropy_tau_sum", -1.0, "window.entropy_tau_sum is -1.0; it must be a finite number >= 0"),
         ("window/kl_beta_sum", 1.0, "window.kl_beta_sum is 1.0; it must be a finite number"),
         ("window/tied_groups", 1 << 2000, "window.tied_groups is a whole number of 2001 bits; it must be"),
@@ -123,12 +122,12 @@ def test_whole_numbers_from_json_become_the_floats_they_stand_for() -> None:
     values = json.loads(json.dumps(STATE.to_dict()).replace("3.0", "3"))
     read = ControllerState.from_dict(values)
     assert read == STATE
-    assert type(read.tau_rule["step.updates"]) is float
+    assert type(read.window.policy_kl_sum) is float
 
 
 def test_numpy_floats_are_floats_and_numpy_whole_numbers_are_not_ours() -> None:
-    assert first_problem(BatchStatistics(reward_sum=np.float64(1.0))) is None
-    problem = first_problem(BatchStatistics(groups=np.int64(1)))  # type: ignore[arg-type]
+    assert find_violation(BatchStatistics(reward_sum=np.float64(1.0))) is None
+    problem = find_violation(BatchStatistics(groups=np.int64(1)))  # type: ignore[arg-type]
     assert problem is not None and problem.path == "groups"
 
 
@@ -178,7 +177,7 @@ def test_a_shown_value_runs_no_code_of_its_own() -> None:
 
 # --- a state that the controller returns can always be read back ---
 
-TINY_TARGETS = {"target_entropy": 1e-9, "target_kl": 1e-9, "tau_grad_clip": None, "beta_grad_clip": None}
+TINY_TARGETS = {"target_entropy": 1e-9, "target_kl": 1e-9}
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "newton", "pi"])
@@ -187,10 +186,8 @@ TINY_TARGETS = {"target_entropy": 1e-9, "target_kl": 1e-9, "tau_grad_clip": None
 def test_enormous_measurements_leave_a_state_that_can_be_read(optimizer: Any, form: Any, size: float) -> None:
     config = ControllerConfig(
         group_size=8,
-        optimizer=optimizer,
-        space=form,
-        ema_decay=0.5,
         update_interval=2,
+        **rules(optimizer, space=form, ema_decay=0.5, clip=None),  # type: ignore[arg-type]
         **TINY_TARGETS,  # type: ignore[arg-type]
     )
     controller = Controller(config)
@@ -204,7 +201,7 @@ def test_enormous_measurements_leave_a_state_that_can_be_read(optimizer: Any, fo
 
 
 def test_a_decision_on_numbers_that_are_too_large_is_none_at_all() -> None:
-    config = ControllerConfig(group_size=8, optimizer="adam", **TINY_TARGETS)  # type: ignore[arg-type]
+    config = ControllerConfig(group_size=8, **rules("adam", clip=None), **TINY_TARGETS)  # type: ignore[arg-type]
     controller = Controller(config)
     measured = BatchStatistics(groups=1, tokens=1, weight_entropy_sum=1e60, policy_kl_sum=1e-9)
     state, decision = controller.step(controller.init(), measured)  # (1e60/1e-9)² = 1e138 > LARGEST

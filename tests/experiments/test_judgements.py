@@ -32,8 +32,8 @@ def test_errors_are_relative_and_over_the_last_steps_only() -> None:
 
 def test_the_starts_are_ten_times_off_where_tau_settles() -> None:
     low, high = (control.overrides("analytic", "tight", start, seed=0, steps=9) for start in ("low", "high"))
-    assert "weighting.tau=0.055" in low
-    assert "weighting.tau=5.5" in high
+    assert "controller.tau=0.055" in low
+    assert "controller.tau=5.5" in high
 
 
 def test_a_difference_is_paired_by_prompt() -> None:

@@ -110,7 +110,7 @@ def write_results(
             {
                 "trial": "fixed",
                 "objective": "fixed",
-                "settings": {"weighting.tau": 0.3, "weighting.beta": 0.1},
+                "settings": {"controller.tau": 0.3, "controller.beta": 0.1},
                 "metrics": held_out(0.31, 0.41, 93),
             },
         ]
@@ -131,10 +131,10 @@ def write_results(
 
 def _settings(index: int) -> dict[str, Any]:
     return {
-        "weighting.tau_target_entropy_fraction": 0.95 - 0.02 * index,
-        "weighting.kl_target": 0.05 + 0.02 * index,
-        "weighting.controller_meta.tau_learning_rate": 2.0,
-        "weighting.controller_meta.update_interval": 1 + index % 2,
+        "controller.target_entropy_fraction": 0.95 - 0.02 * index,
+        "controller.target_kl": 0.05 + 0.02 * index,
+        "controller.tau_rule.learning_rate": 2.0,
+        "controller.update_interval": 1 + index % 2,
     }
 
 

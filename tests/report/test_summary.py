@@ -123,7 +123,7 @@ class TestTrials:
         assert (trial.clones_received, trial.clones_donated, trial.steps) == (1, 1, STEPS)
         assert summary.trial("truncated_backprop-2").clones_donated == 2
         assert sum(trial.reasons.values()) == STEPS and set(trial.reasons) == {"clipped", "updated"}
-        assert trial.settings["weighting.kl_target"] == pytest.approx(0.11)
+        assert trial.settings["controller.target_kl"] == pytest.approx(0.11)
         assert trial.seconds_per_step == pytest.approx(0.4)
         assert (summary.clones, summary.wall_seconds) == (4, 100.0)
 
@@ -136,7 +136,7 @@ class TestTrials:
         summary = summarise(folder)
         assert summary.unfinished == ("analytic-3",)
         assert summary.trial("analytic-3").held_out is None
-        assert summary.trial("analytic-3").settings["weighting.kl_target"] == pytest.approx(
+        assert summary.trial("analytic-3").settings["controller.target_kl"] == pytest.approx(
             0.07
         )  # from its clone
         assert summary.objectives[0].best_trial == "analytic-2"  # the best of those that can be shown

@@ -85,7 +85,7 @@ def test_nothing_is_lost_on_a_narrow_terminal(summary: Summary, width: int) -> N
         "8:23",
     ):
         assert needed in text
-    for setting in ("weighting.kl_target", "weighting.controller_meta.update_interval", "τ at the end"):
+    for setting in ("controller.target_kl", "controller.update_interval", "τ at the end"):
         assert setting in text
 
 

@@ -14,17 +14,18 @@ import ray
 
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
-from maxent_ray.core.objectives import ControllerGradients, Sensitivity
+from maxent_ray.core.objectives import ControllerGradients, Sensitivity, TruncatedBackprop
 from maxent_ray.core.state import Coefficients, ControllerState
 from maxent_ray.core.statistics import BatchStatistics, merge
 from maxent_ray.runtime.asking import LocalDecider
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.runtime.reduction import Report
+from tests.core.rules import rules
 
-ANALYTIC = ControllerConfig(group_size=8, target_entropy=1.5, target_kl=0.05, optimizer="adam", ema_decay=0.5)
+ANALYTIC = ControllerConfig(group_size=8, target_entropy=1.5, target_kl=0.05, **rules("adam", ema_decay=0.5))  # type: ignore[arg-type]
 TRUNCATED = ControllerConfig(
-    group_size=8, objective="truncated_backprop", target_entropy=1.5, target_kl=0.05, update_interval=2
+    group_size=8, objective=TruncatedBackprop(), target_entropy=1.5, target_kl=0.05, update_interval=2
 )
 
 

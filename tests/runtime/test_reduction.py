@@ -78,7 +78,7 @@ def test_what_is_no_statistics_or_gradients_at_all(value: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "valid"),
     [
-        ({"steps": 2}, "steps is 2; it must be truncation_steps = 1"),
+        ({"steps": 2}, "steps is 2; it must be objective.unroll.steps = 1"),
         ({"tokens": 0}, "tokens is 0; it must be >= 1"),
         ({"tau": 0.0}, "tau is 0.0; it must be > 0"),
         ({"beta": 0.0}, "beta is 0.0; it must be > 0"),

@@ -77,8 +77,8 @@ def test_schema_1_goes_on_where_it_was() -> None:
     client = resumed(1, lag=0)
     assert client.coefficients(40) == Coefficients(0.27925321776992656, 1.0, version=40, step=40)
     state = client.state_dict()["state"]
-    assert state["tau_rule"] == {"step.previous_gradient": -0.0013157894736841825, "step.started": 1.0}
-    assert state["beta_rule"] == {"step.previous_gradient": -1.0, "step.started": 1.0}
+    assert state["tau_rule"] == {"step": {"previous_gradient": -0.0013157894736841825, "started": 1.0}}
+    assert state["beta_rule"] == {"step": {"previous_gradient": -1.0, "started": 1.0}}
 
 
 def test_schema_2_goes_on_as_its_own_code_did() -> None:
@@ -119,7 +119,7 @@ def test_an_older_state_without_its_schema_is_refused_by_name(schema: int) -> No
 
 def test_a_newer_one_is_refused_with_its_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with monkeypatch.context() as later:
-        later.setattr(checkpoint, "SCHEMA", 4)
+        later.setattr(checkpoint, "SCHEMA", 5)
         block = encode_state({"step": 1, "model": {}, "optimizer": {}, "controller": {}})
-    with pytest.raises(ResumeError, match=rf"{tmp_path / 'state'} was written by a newer maxent_ray \(schema 4"):
+    with pytest.raises(ResumeError, match=rf"{tmp_path / 'state'} was written by a newer maxent_ray \(schema 5"):
         decode_state(block, tmp_path / "state")

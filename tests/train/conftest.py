@@ -48,5 +48,5 @@ def batch(policy: Policy) -> PreparedBatch:
     reference = frozen_copy(load_exact())
     config = tiny_config()
     task = Countdown(held_out_count=8)
-    made = prepare_batch(policy, reference, task, task.train[:4], config.grpo, config.weighting, seed=3)
+    made = prepare_batch(policy, reference, task, task.train[:4], config.grpo, seed=3)
     return replace(made, rewards=made.rewards.double(), log_q=made.log_q.double())

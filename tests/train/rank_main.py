@@ -12,10 +12,10 @@ import torch.distributed as dist
 from tests.train.unroll_problem import TooLarge, UnrollProblem, unroll_problem
 
 MODES: list[dict[str, Any]] = [
-    {"hypergradient_mode": "reverse"},
-    {"hypergradient_mode": "reverse", "hypergradient_checkpoint": True},
-    {"hypergradient_mode": "forward"},
-    {"hypergradient_mode": "first_order"},
+    {"mode": "reverse"},
+    {"mode": "reverse", "checkpoint": True},
+    {"mode": "forward"},
+    {"mode": "first_order"},
 ]
 
 
@@ -27,7 +27,7 @@ def main(rank: int, world_size: int, folder: str) -> None:
         "values": [astuple(unrolled(problem, world_size, **mode).sensitivity) for mode in MODES],
         "alone": astuple(unrolled(problem, 1, **MODES[0]).sensitivity),
         "failures": [one_rank_fails(problem, rank, world_size, passes) for passes in range(4)],
-        "auto": one_rank_fails(problem, rank, world_size, 1, hypergradient_mode="auto"),
+        "auto": one_rank_fails(problem, rank, world_size, 1, mode="auto"),
     }
     torch.save(results, Path(folder) / f"rank{rank}.pt")
     dist.destroy_process_group()
@@ -35,7 +35,7 @@ def main(rank: int, world_size: int, folder: str) -> None:
 
 def unrolled(problem: UnrollProblem, world_size: int, **meta: Any) -> Any:
     groups = 4 // world_size
-    settings = {"hypergradient_all_reduce": True, "hypergradient_groups": groups, **meta}
+    settings = {"all_reduce": True, "groups": groups, **meta}
     return problem.form(problem.hypergradients(world_size, **settings))
 
 
@@ -47,7 +47,7 @@ def one_rank_fails(
     Returns:
         Whether there were gradients, the count of failures, and the values of the second try.
     """
-    settings = {"hypergradient_all_reduce": True, "hypergradient_groups": 4 // world_size, **meta}
+    settings = {"all_reduce": True, "groups": 4 // world_size, **meta}
     hypergradients = problem.hypergradients(world_size, **settings)
     hook = TooLarge(problem.model, passes if rank == 1 else 10**6)
     first = problem.form(hypergradients)

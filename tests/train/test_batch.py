@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from maxent_ray.config import GRPOConfig, WeightingSettings
+from maxent_ray.config import GRPOConfig
 from maxent_ray.policy import Policy, frozen_copy, score
 from maxent_ray.tasks import Countdown
 from maxent_ray.train.batch import PreparedBatch, grouped, prepare_batch, stream_seed
@@ -17,10 +17,10 @@ GROUPS, SIZE = 4, 4
 GRPO = GRPOConfig(group_size=SIZE, prompts_per_step=GROUPS, max_new_tokens=8)
 
 
-def prepare(policy: Policy, *, seed: int = 3, grpo: GRPOConfig = GRPO, **weighting: object) -> PreparedBatch:
+def prepare(policy: Policy, *, seed: int = 3, **settings: object) -> PreparedBatch:
     task = Countdown(held_out_count=8)
-    settings = WeightingSettings.model_validate(weighting)
-    return prepare_batch(policy, frozen_copy(policy), task, task.train[:GROUPS], grpo, settings, seed=seed)
+    grpo = GRPO.model_copy(update=settings)
+    return prepare_batch(policy, frozen_copy(policy), task, task.train[:GROUPS], grpo, seed=seed)
 
 
 def test_rewards_are_the_graders(policy: Policy) -> None:
@@ -52,7 +52,7 @@ def test_the_reference_scores_what_was_sampled(policy: Policy) -> None:
 
 
 def test_the_reference_is_scored_at_the_sampling_temperature(policy: Policy) -> None:
-    made = prepare(policy, grpo=GRPO.model_copy(update={"temperature": 1.7}))
+    made = prepare(policy, temperature=1.7)
     expected = score(policy.model, made.rollout, temperature=1.7).logprobs
     torch.testing.assert_close(made.ref.logprobs, expected)
 

@@ -12,23 +12,25 @@ from maxent_ray.config.loading import load_config
 from maxent_ray.train.rank import RankProcess, RankSpec
 from maxent_ray.train.run_local import LocalRun, run_local
 
-SHORT = ["grpo.prompts_per_step=12", "evaluation.prompts=4", "weighting.controller_meta.hypergradient_groups=3"]
+SHORT = ["grpo.prompts_per_step=12", "evaluation.prompts=4"]
+BACKPROP = ["controller.objective.type=truncated_backprop", "controller.objective.unroll.groups=3"]
+METHODS = {"analytic": ["controller.objective.type=analytic"], "truncated_backprop": BACKPROP}
 
 
 def run(*overrides: str) -> LocalRun:
     return run_local(load_config(overrides=[*SHORT, *overrides]))
 
 
-@pytest.mark.parametrize("method", ["analytic", "truncated_backprop"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("tau", "steps"), [(0.055, 24), (5.5, 45)])
 def test_entropy_comes_to_its_target_from_ten_times_too_low_and_too_high(
     method: str, tau: float, steps: int
 ) -> None:
     result = run(
         f"train.steps={steps}",
-        f"weighting.tau={tau}",
-        f"weighting.controller_meta.method={method}",
-        "weighting.controller_meta.update_interval=1",
+        f"controller.tau={tau}",
+        *METHODS[method],
+        "controller.update_interval=1",
     )
     target = 0.95 * math.log(8)
     first, last = result.rows[0], result.rows[-12:]
@@ -39,9 +41,9 @@ def test_entropy_comes_to_its_target_from_ten_times_too_low_and_too_high(
 
 def test_kl_is_held_where_plain_grpo_lets_it_run() -> None:
     steps = "train.steps=50"
-    held = run(steps, "weighting.kl_target=0.03")
+    held = run(steps, "controller.target_kl=0.03")
     plain = run(
-        steps, "weighting.train_grpo_objective=true", "weighting.controller_meta.enabled=false", "weighting.beta=0"
+        steps, "grpo.train_grpo_objective=true", "controller.objective=null", "controller.beta=0"
     )
     assert fmean(row.kl for row in held.rows[-15:]) == pytest.approx(0.03, rel=0.5)
     assert fmean(row.kl for row in plain.rows[-15:]) > 0.06
@@ -56,8 +58,7 @@ def test_every_step_trains_with_the_outcome_of_the_round_before_the_last() -> No
 
 def test_bfloat16_is_for_forward_passes_and_parameters_stay_float32() -> None:
     """A step of 1e-4 would round away in bfloat16 parameters."""
-    backprop = "weighting.controller_meta.method=truncated_backprop"
-    config = load_config(overrides=[*SHORT, "policy.dtype=bfloat16", backprop])
+    config = load_config(overrides=[*SHORT, "policy.dtype=bfloat16", *BACKPROP])
     process = RankProcess()
     process.setup(config, RankSpec("bf16", 0, 1, use_gpu=False, local=True))
     try:
@@ -69,13 +70,13 @@ def test_bfloat16_is_for_forward_passes_and_parameters_stay_float32() -> None:
     assert {p.dtype for p in after.values()} == {torch.float32}
     assert all(not torch.equal(before[name], after[name]) for name in before)
     assert all(math.isfinite(row.loss) and math.isfinite(row.kl) for row in rows)
-    full = run("train.steps=3", backprop)
+    full = run("train.steps=3", *BACKPROP)
     assert rows[0].loss != full.rows[0].loss  # the precision does make a difference
 
 
 def test_a_run_goes_on_under_other_targets_with_its_state() -> None:
     first, then = (
-        load_config(overrides=[*SHORT, f"train.steps={steps}", f"weighting.kl_target={target}"])
+        load_config(overrides=[*SHORT, f"train.steps={steps}", f"controller.target_kl={target}"])
         for steps, target in ((3, 0.05), (2, 0.08))
     )
     whole = run_local(first, then=[then])
@@ -94,10 +95,10 @@ def test_the_decoupled_form_brings_entropy_to_its_target_within_ten_steps(factor
     """τ and β together ten times off; the integrator of the analytic rule takes more than twenty from above."""
     result = run(
         "train.steps=16",
-        f"weighting.tau={0.55 * factor}",
-        f"weighting.beta={0.13 * factor}",
-        "weighting.controller_meta.method=truncated_backprop",
-        "weighting.controller_meta.form=decoupled",
+        f"controller.tau={0.55 * factor}",
+        f"controller.beta={0.13 * factor}",
+        *BACKPROP,
+        "controller.objective.form.type=decoupled",
     )
     late = result.rows[-6:]
     assert fmean(row.entropy for row in late) == pytest.approx(late[0].target_entropy, rel=0.02)

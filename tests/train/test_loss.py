@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from maxent_ray.config import GRPOConfig, WeightingSettings
+from maxent_ray.config import GRPOConfig
 from maxent_ray.core.weighting import group_weights
 from maxent_ray.policy import Policy
 from maxent_ray.train.batch import PreparedBatch
 from maxent_ray.train.loss import policy_loss
 
 TAU, BETA = 0.3, 0.4
-GRPO, WEIGHTING = GRPOConfig(group_size=4), WeightingSettings()
+GRPO = GRPOConfig(group_size=4)
 
 
 def gradient(loss: Tensor, policy: Policy) -> Tensor:
@@ -60,7 +60,7 @@ def kl_gradient(policy: Policy, batch: PreparedBatch) -> Tensor:
 def test_maxent_gradient_is_weighted_reinforce_plus_the_kl_gradient(policy: Policy, batch: PreparedBatch) -> None:
     weights = group_weights(batch.log_q, batch.ref_logprobs, TAU, BETA)
     expected = reinforce(policy, batch, weights - 1 / 4) + BETA * kl_gradient(policy, batch)
-    terms = policy_loss(policy.model, batch, TAU, BETA, grpo=GRPO, weighting=WEIGHTING)
+    terms = policy_loss(policy.model, batch, TAU, BETA, grpo=GRPO)
     torch.testing.assert_close(gradient(terms.loss, policy), expected, rtol=1e-9, atol=1e-12)
     assert float(expected.norm()) > 1e-3
 
@@ -69,9 +69,9 @@ def test_grpo_gradient_is_reinforce_with_standardised_advantages(policy: Policy,
     rewards = batch.rewards
     advantages = (rewards - rewards.mean(-1, keepdim=True)) / (rewards.std(-1, keepdim=True) + 1e-4)
     expected = reinforce(policy, batch, advantages / 4)
-    plain = WeightingSettings(train_grpo_objective=True)
+    plain = GRPO.model_copy(update={"train_grpo_objective": True})
     for tau in (TAU, 5.0):  # τ plays no part
-        terms = policy_loss(policy.model, batch, tau, 0.0, grpo=GRPO, weighting=plain)
+        terms = policy_loss(policy.model, batch, tau, 0.0, grpo=plain)
         torch.testing.assert_close(gradient(terms.loss, policy), expected, rtol=1e-9, atol=1e-12)
 
 
@@ -86,16 +86,16 @@ def test_the_k3_penalty_has_the_gradient_of_the_estimator(policy: Policy, batch:
     penalty = BETA * total / batch.rollout.completion_mask.sum()
     weights = group_weights(batch.log_q, batch.ref_logprobs, TAU, BETA)
     k3 = GRPO.model_copy(update={"kl_estimator": "k3"})
-    terms = policy_loss(policy.model, batch, TAU, BETA, grpo=k3, weighting=WEIGHTING)
+    terms = policy_loss(policy.model, batch, TAU, BETA, grpo=k3)
     expected = reinforce(policy, batch, weights - 1 / 4) + penalty
     torch.testing.assert_close(gradient(terms.loss, policy), expected, rtol=1e-9, atol=1e-12)
-    full = policy_loss(policy.model, batch, TAU, BETA, grpo=GRPO, weighting=WEIGHTING)
+    full = policy_loss(policy.model, batch, TAU, BETA, grpo=GRPO)
     assert terms.loss.item() != full.loss.item()
     assert torch.equal(terms.token_kl, full.token_kl)  # what is reported is the full KL, whatever is trained with
 
 
 def test_kl_and_entropy_are_those_of_each_sequence_alone(policy: Policy, batch: PreparedBatch) -> None:
-    terms = policy_loss(policy.model, batch, TAU, BETA, grpo=GRPO, weighting=WEIGHTING)
+    terms = policy_loss(policy.model, batch, TAU, BETA, grpo=GRPO)
     for row, mask in enumerate(batch.rollout.completion_mask):
         log_probs = sequence_logprobs(policy, batch, row)
         kl = (log_probs.exp() * (log_probs - batch.ref.full_logprobs[row][mask])).sum(-1)
@@ -112,7 +112,7 @@ def test_the_policy_is_scored_at_its_sampling_temperature(policy: Policy, batch:
     warm = GRPO.model_copy(update={"temperature": 1.7})
     weights = group_weights(batch.log_q, batch.ref_logprobs, TAU, BETA)
     logprobs = torch.stack([sampled(policy, batch, row, 1.7) for row in range(16)]).view(4, 4)
-    terms = policy_loss(policy.model, batch, TAU, BETA, grpo=warm, weighting=WEIGHTING)
+    terms = policy_loss(policy.model, batch, TAU, BETA, grpo=warm)
     kl = terms.mean_kl(batch.rollout.completion_mask.sum())
     expected = -((weights - 1 / 4) * logprobs).sum(-1).mean() + BETA * kl
     torch.testing.assert_close(terms.loss, expected, rtol=1e-9, atol=1e-12)
@@ -125,7 +125,7 @@ def test_params_stand_in_for_the_models_own(policy: Policy, batch: PreparedBatch
         for name, value in policy.model.named_parameters()
     }
     before = {name: value.clone() for name, value in policy.model.state_dict().items()}
-    terms = policy_loss(policy.model, batch, TAU, BETA, grpo=GRPO, weighting=WEIGHTING, params=others)
+    terms = policy_loss(policy.model, batch, TAU, BETA, grpo=GRPO, params=others)
     rollout = batch.rollout
     row = 5
     ids = rollout.input_ids[row][rollout.attention_mask[row].bool()]

@@ -14,19 +14,22 @@ from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import MaxentRayError
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.tasks import Grade, Prompt, Task
-from maxent_ray.train.rank import RankProcess, RankSpec, client_options
+from maxent_ray.train.rank import RankProcess, RankSpec
 from maxent_ray.train.worker import objective_label
 from maxent_ray.train.worker_state import decode_state
 from tests.train.tiny import start, tiny_config, trained
 
-META = "weighting.controller_meta"
 ANALYTIC: dict[str, Any] = {}
-TRUNCATED: dict[str, Any] = {f"{META}.method": "truncated_backprop", f"{META}.truncation_steps": 2}
+TRUNCATED: dict[str, Any] = {
+    "controller.objective.type": "truncated_backprop",
+    "controller.objective.unroll.steps": 2,
+    "controller.objective.unroll.groups": 2,
+}
 GRPO: dict[str, Any] = {
-    "weighting.train_grpo_objective": True,
-    f"{META}.enabled": False,
-    "weighting.beta": 0.0,
-    "weighting.kl_target": 0.0,
+    "grpo.train_grpo_objective": True,
+    "controller.objective": None,
+    "controller.beta": 0.0,
+    "controller.target_kl": 0.0,
 }
 OBJECTIVES = [ANALYTIC, TRUNCATED]
 LAGS = [0, 1]
@@ -61,7 +64,7 @@ def test_step_s_trains_with_the_outcome_of_round_s_minus_1_minus_lag(lag: int) -
 @pytest.mark.parametrize("lag", LAGS)
 def test_a_run_resumed_in_the_middle_continues_identically(objective: dict[str, Any], lag: int) -> None:
     """Saved inside an interval of 2 and resumed in a new process: the rows of a run that was never saved."""
-    config = tiny_config({**objective, "runtime.lag": lag, f"{META}.update_interval": 2})
+    config = tiny_config({**objective, "runtime.lag": lag, "controller.update_interval": 2})
     uninterrupted = trained(start(config).run(6))
     assert len({row["tau"] for row in uninterrupted}) >= 3
     saved = start(config)
@@ -88,9 +91,9 @@ def test_the_state_holds_no_settings() -> None:
     donor.run(2)
     changes = {
         "grpo.learning_rate": 5e-5,
-        "weighting.kl_target": 0.2,
-        f"{META}.tau_learning_rate": 0.25,
-        "weighting.tau_max": 0.31,
+        "controller.target_kl": 0.2,
+        "controller.tau_rule.learning_rate": 0.25,
+        "controller.tau_max": 0.31,
     }
     clone = start(tiny_config(changes))
     clone.load_state_bytes(donor.state_bytes())
@@ -185,7 +188,7 @@ def test_a_row_tells_what_the_step_did() -> None:
 
 
 def test_hypergradients_are_formed_on_update_steps_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    process = start(tiny_config({**TRUNCATED, f"{META}.update_interval": 2, f"{META}.warmup_steps": 2}))
+    process = start(tiny_config({**TRUNCATED, "controller.update_interval": 2, "controller.warmup_steps": 2}))
     client, unrolled = process.worker.client, []
     send = client.report
 
@@ -213,7 +216,7 @@ def test_the_controller_gets_the_unroll() -> None:
 
 
 def test_different_k_give_different_coefficients() -> None:
-    by_steps = [rows(3, {**TRUNCATED, "runtime.lag": 0, f"{META}.truncation_steps": k})[-1] for k in (1, 2, 4)]
+    by_steps = [rows(3, {**TRUNCATED, "runtime.lag": 0, "controller.objective.unroll.steps": k})[-1] for k in (1, 2, 4)]
     assert len({row["beta"] for row in by_steps}) == 3
 
 
@@ -227,9 +230,9 @@ def test_plain_grpo_keeps_its_coefficients() -> None:
     ("overrides", "label"),
     [
         (ANALYTIC, "analytic"),
-        ({f"{META}.method": "potential"}, "analytic"),
-        ({f"{META}.method": "first_order"}, "truncated_backprop"),
-        ({f"{META}.enabled": False}, "fixed"),
+        (TRUNCATED, "truncated_backprop"),
+        ({"controller.objective.type": "my_package:Mine"}, "my_package:Mine"),
+        ({"controller.objective": None}, "fixed"),
         (GRPO, "grpo"),
     ],
 )
@@ -290,4 +293,4 @@ def test_client_options_are_the_configs_runtime_section() -> None:
     config = tiny_config(
         {"runtime.lag": 0, "runtime.round_timeout_s": 12, "runtime.when_unreachable": "raise", "runtime.timeout_s": 3.5}
     )
-    assert client_options(config.runtime) == ClientOptions(0, 3.5, "raise", 12.0)
+    assert config.runtime == ClientOptions(0, 3.5, "raise", 12.0)

@@ -22,9 +22,8 @@ TINY = [
     "grpo.group_size=4",
     "evaluation.prompts=8",
     "train.cpus_per_worker=0.25",
-    "weighting.controller_meta.hypergradient_groups=1",
 ]
-BACKPROP = ["weighting.controller_meta.method=truncated_backprop", "weighting.controller_meta.truncation_steps=2"]
+BACKPROP = ["controller.objective={type: truncated_backprop, unroll: {steps: 2, groups: 1}}"]
 
 
 def tiny(*overrides: str) -> ExperimentConfig:
@@ -76,8 +75,8 @@ def test_all_ranks_train_every_step_with_the_same_coefficients(
 
 def test_a_reset_leaves_nothing_behind_and_a_loaded_state_goes_on(ray_cluster: None, run_id: str) -> None:
     """After a reset every number is that of new workers, parameters and controller included."""
-    first = tiny("train.seed=1", "weighting.tau=3", "grpo.learning_rate=0.01")
-    second = tiny("train.seed=2", "weighting.tau=0.9", *BACKPROP)
+    first = tiny("train.seed=1", "controller.tau=3", "grpo.learning_rate=0.01")
+    second = tiny("train.seed=2", "controller.tau=0.9", *BACKPROP)
     fresh, reused = side_by_side((second, f"{run_id}-fresh"), (first, run_id))
     try:
         reused.run(3)

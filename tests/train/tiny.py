@@ -14,7 +14,6 @@ from maxent_ray.train.step_record import StepRow
 SETTINGS: dict[str, Any] = {
     "task": {"held_out_prompts": 8},
     "grpo": {"group_size": 4, "prompts_per_step": 4, "max_new_tokens": 8},
-    "weighting": {"controller_meta": {"hypergradient_groups": 2}},
     "evaluation": {"prompts": 6, "samples": 2},
 }
 

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from maxent_ray.config import WeightingSettings
+from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.measurement import batch_statistics, measure_groups
+from maxent_ray.core.objectives import Unroll
 from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.policy import frozen_copy
@@ -23,12 +24,12 @@ from tests.train.tiny import tiny_config
 
 TAU, BETA = 0.3, 0.4
 GRPO = tiny_config().grpo
+CONTROLLER = ControllerConfig(group_size=GRPO.group_size)
 STEPS = 2
 
 
-def weighting(**meta: Any) -> WeightingSettings:
-    settings = {"hypergradient_groups": 4, "method": "truncated_backprop", **meta}
-    return WeightingSettings.model_validate({"controller_meta": settings})
+def unroll(**settings: Any) -> Unroll:
+    return Unroll(**{"steps": STEPS, "groups": 4, **settings})
 
 
 class UnrollProblem(NamedTuple):
@@ -45,12 +46,12 @@ class UnrollProblem(NamedTuple):
         part = self.batch.take(slice(rank, None, world_size))
         return self._replace(batch=part, statistics=measured(self.model, part))
 
-    def hypergradients(self, world_size: int = 1, **meta: Any) -> WorkerHypergradients:
+    def hypergradients(self, world_size: int = 1, **settings: Any) -> WorkerHypergradients:
         return WorkerHypergradients(
             self.model,
             grpo=GRPO,
-            weighting=weighting(**meta),
-            steps=STEPS,
+            controller=CONTROLLER,
+            unroll=unroll(**settings),
             world_size=world_size,
             precision=lambda: torch.autocast("cpu", enabled=False),
         )
@@ -61,7 +62,7 @@ class UnrollProblem(NamedTuple):
 
 def measured(model: nn.Module, batch: PreparedBatch) -> BatchStatistics:
     with torch.no_grad():
-        terms = policy_loss(model, batch, TAU, BETA, grpo=GRPO, weighting=weighting())
+        terms = policy_loss(model, batch, TAU, BETA, grpo=GRPO)
     return batch_statistics(
         measure_groups(batch.rewards, batch.log_q, batch.ref_logprobs, TAU, BETA),
         terms.token_entropy,
@@ -81,7 +82,7 @@ def unroll_problem() -> UnrollProblem:
             parameter.add_(noise * 0.02 * parameter.std())
     config = tiny_config()
     task = Countdown(held_out_count=8)
-    made = prepare_batch(policy, reference, task, task.train[:8], config.grpo, config.weighting, seed=3)
+    made = prepare_batch(policy, reference, task, task.train[:8], config.grpo, seed=3)
     batch = replace(made, rewards=made.rewards.double(), log_q=made.log_q.double())
     rates = {name: torch.full_like(value, 0.02).detach() for name, value in policy.model.named_parameters()}
     return UnrollProblem(policy.model, batch, measured(policy.model, batch), rates)

@@ -82,10 +82,10 @@ def test_chains_of_perturbations_stay_inside_whatever_the_bounds_and_the_start(
 OVERRIDES = [
     "tune.objectives=[analytic]",
     "tune.trials_per_objective=2",
-    "tune.search_space={weighting.kl_target: {type: loguniform, low: 0.03, high: 0.15}, "
-    "weighting.tau_target_entropy_fraction: {type: uniform, low: 0.85, high: 0.97}, "
-    "weighting.controller_meta.warmup_steps: {type: uniform, low: 0, high: 10}, "
-    "weighting.controller_meta.update_interval: {type: choice, values: [1, 2, 4]}}",
+    "tune.search_space={controller.target_kl: {type: loguniform, low: 0.03, high: 0.15}, "
+    "controller.target_entropy_fraction: {type: uniform, low: 0.85, high: 0.97}, "
+    "controller.warmup_steps: {type: uniform, low: 0, high: 10}, "
+    "controller.update_interval: {type: choice, values: [1, 2, 4]}}",
 ]
 
 
@@ -132,18 +132,18 @@ def test_without_the_clamp_rays_perturbation_leaves_the_bounds() -> None:
 @pytest.mark.parametrize("value", [math.nan, "wide", None, True])
 @pytest.mark.parametrize("domain", [Uniform(low=0, high=1), LogUniform(low=0.1, high=1)])
 def test_what_is_no_number_is_named_and_not_carried_on(value: Any, domain: Domain) -> None:
-    with pytest.raises(ConfigError, match=r"weighting\.kl_target is .*; it must be a number"):
-        SearchKey("weighting.kl_target", domain, integer=False).clamp(value)
+    with pytest.raises(ConfigError, match=r"controller\.target_kl is .*; it must be a number"):
+        SearchKey("controller.target_kl", domain, integer=False).clamp(value)
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, 1e308, -(10**400), 10**400], ids=lambda value: str(value)[:6])
 def test_what_is_out_of_all_bounds_is_brought_to_the_nearest(value: float) -> None:
     for integer in (False, True):
-        key = SearchKey("weighting.kl_target", Uniform(low=1, high=3), integer)
+        key = SearchKey("controller.target_kl", Uniform(low=1, high=3), integer)
         assert key.clamp(value) == (3 if value > 0 else 1)
 
 
 @pytest.mark.parametrize("bounds", ["low: .nan, high: 1", "low: 0, high: .inf", "low: -.inf, high: 0"])
 def test_bounds_that_bound_nothing_are_refused(bounds: str) -> None:
-    with pytest.raises(ConfigError, match=r"weighting\.kl_target"):
-        load_config(overrides=[f"tune.search_space={{weighting.kl_target: {{type: uniform, {bounds}}}}}"])
+    with pytest.raises(ConfigError, match=r"controller\.target_kl"):
+        load_config(overrides=[f"tune.search_space={{controller.target_kl: {{type: uniform, {bounds}}}}}"])

@@ -137,7 +137,7 @@ def test_clones_stay_in_their_objective_and_go_on_from_the_donors_state(undistur
         assert record["recipient_objective"] == record["donor_objective"] == record["new_objective"]
         donors_sum = rows[record["donor"], record["step"] - 1]["beta"]
         first = rows[record["recipient"], record["step"]]
-        assert first["beta"] == pytest.approx(donors_sum + record["new"]["weighting.kl_target"])
+        assert first["beta"] == pytest.approx(donors_sum + record["new"]["controller.target_kl"])
         assert first["segment"] == rows[record["recipient"], record["step"] - 1]["segment"] + 1
 
 
@@ -298,16 +298,16 @@ def test_an_asynchronous_population_stays_in_its_strata(ray_cluster: None, tmp_p
             if own:  # a clone may be cloned over before it has run
                 before = own[0]["step"] - 1, record["donor"]
                 sums = {line["beta"] for line in lines if (line["step"], line["trial"]) == before}
-                assert any(own[0]["beta"] == pytest.approx(s + record["new"]["weighting.kl_target"]) for s in sums)
+                assert any(own[0]["beta"] == pytest.approx(s + record["new"]["controller.target_kl"]) for s in sums)
 
 
 @pytest.mark.ray
 def test_a_sweep_trains_every_point_without_clones(ray_cluster: None, tmp_path: Path) -> None:
     config = small("train.steps=4", "tune.objectives=[analytic]", "tune.references=false", ONE_AT_A_TIME)
-    keys = ["weighting.kl_target"]
+    keys = ["controller.target_kl"]
     result = run_sweep(config, name="toy", results=tmp_path, keys=keys, points=3, trainable=ToyTrial)
     evaluations = records(result.folder, "evaluations.jsonl")
-    assert sorted(e["settings"]["weighting.kl_target"] for e in evaluations) == pytest.approx(
+    assert sorted(e["settings"]["controller.target_kl"] for e in evaluations) == pytest.approx(
         [0.03, (0.03 * 0.15) ** 0.5, 0.15]
     )
     assert records(result.folder, "lineage.jsonl") == []

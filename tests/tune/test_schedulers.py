@@ -12,7 +12,7 @@ from maxent_ray.tune.search_space import build_search_space
 from maxent_ray.tune.trial_spec import TrialSpec, population, references, settings_json
 from tests.tune.fake_tune import FakeTune
 
-KL = "weighting.kl_target"
+KL = "controller.target_kl"
 
 
 def experiment(*overrides: str) -> ExperimentConfig:

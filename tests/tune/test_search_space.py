@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from maxent_ray.config import Choice, ExperimentConfig, LogUniform, TuneSettings, Uniform
+from maxent_ray.config.loading import apply_overrides
 from maxent_ray.errors import ConfigError
 from maxent_ray.tune.search_space import SearchSpace, build_search_space, ray_domains
 
-KL, INTERVAL = "weighting.kl_target", "weighting.controller_meta.update_interval"
-WARMUP, OPTIMIZER = "weighting.controller_meta.warmup_steps", "weighting.controller_meta.optimizer"
+KL, INTERVAL = "controller.target_kl", "controller.update_interval"
+WARMUP, OPTIMIZER = "controller.warmup_steps", "controller.tau_rule.type"
 
 
 def experiment(**domains: object) -> ExperimentConfig:
@@ -74,36 +75,36 @@ def test_the_same_generator_gives_the_same_values() -> None:
 
 
 def test_log_uniform_draws_are_uniform_in_the_logarithm() -> None:
-    space = build_search_space(experiment(weighting__kl_target=LogUniform(low=0.01, high=1.0)))
+    space = build_search_space(experiment(controller__target_kl=LogUniform(low=0.01, high=1.0)))
     rng = np.random.default_rng(0)
     below = sum(space.draw(rng)[KL] < 0.1 for _ in range(2000)) / 2000
     assert abs(below - 0.5) < 0.05  # 0.1 is the middle of the logarithms; of the interval it is the tenth
 
 
 def test_clamp_brings_everything_inside() -> None:
-    outside = {KL: 7.0, WARMUP: -3.2, INTERVAL: 9, OPTIMIZER: "adam", "weighting.tau": 4.0}
+    outside = {KL: 7.0, WARMUP: -3.2, INTERVAL: 9, OPTIMIZER: "adam", "controller.tau": 4.0}
     assert mixed_space().clamp(outside) == {
         KL: 0.15,
         WARMUP: 0,
         INTERVAL: 4,
         OPTIMIZER: "adam",
-        "weighting.tau": 4.0,
+        "controller.tau": 4.0,
     }
-    with pytest.raises(ConfigError, match=r"optimizer is 'lion'; valid: sgd, adam"):
+    with pytest.raises(ConfigError, match=r"controller.tau_rule.type is 'lion'; valid: sgd, adam"):
         mixed_space().clamp({**outside, OPTIMIZER: "lion"})
 
 
 def test_grid_is_the_product_of_evenly_spaced_values() -> None:
     space = build_search_space(
         experiment(
-            weighting__kl_target=LogUniform(low=0.01, high=0.16),
-            weighting__tau_target_entropy_fraction=Uniform(low=0.8, high=0.9),
+            controller__target_kl=LogUniform(low=0.01, high=0.16),
+            controller__target_entropy_fraction=Uniform(low=0.8, high=0.9),
         )
     )
     grid = space.grid(3)
     assert len(grid) == 9
     assert sorted({round(point[KL], 12) for point in grid}) == [0.01, 0.04, 0.16]
-    fractions = sorted({round(point["weighting.tau_target_entropy_fraction"], 12) for point in grid})
+    fractions = sorted({round(point["controller.target_entropy_fraction"], 12) for point in grid})
     assert fractions == [0.8, 0.85, 0.9]
     assert [point[INTERVAL] for point in mixed_space().only([INTERVAL]).grid(99)] == [1, 2, 4]
 
@@ -111,19 +112,19 @@ def test_grid_is_the_product_of_evenly_spaced_values() -> None:
 @pytest.mark.parametrize(
     ("key", "domain", "message"),
     [
-        ("weighting.kl_targt", Uniform(low=0, high=1), r"weighting.kl_targt.*kl_target"),
-        ("weighting.kl_target", Uniform(low=-1, high=1), r"reaches -1.0.*target_kl is -1"),
-        ("weighting.tau_target_entropy_fraction", Uniform(low=0.5, high=1.5), r"reaches 1.5"),
+        ("controller.target_k", Uniform(low=0, high=1), r"controller.target_k.*target_kl"),
+        ("controller.target_kl", Uniform(low=-1, high=1), r"reaches -1.0.*target_kl is -1"),
+        ("controller.target_entropy_fraction", Uniform(low=0.5, high=1.5), r"reaches 1.5"),
         (OPTIMIZER, Choice(values=("sgd", "lion")), r"reaches 'lion'"),
         (
             "train.steps",
             Choice(values=(1, 2)),
-            r"'train.steps'; a search runs over keys of grpo and weighting",
+            r"'train.steps'; a search runs over keys of controller and grpo",
         ),
         (
-            "weighting.controller_meta.method",
+            "controller.objective.type",
             Choice(values=("analytic",)),
-            r"except .*controller_meta.method",
+            r"except .*controller.objective.type",
         ),
     ],
 )
@@ -137,3 +138,36 @@ def test_ray_sees_the_same_domains() -> None:
     domains = ray_domains(mixed_space())
     assert (domains[KL].lower, domains[KL].upper) == (0.03, 0.15)
     assert domains[INTERVAL] == [1, 2, 4]
+
+
+RULES = ({"type": "pi"}, {"type": "adaptive_kl", "horizon": 50.0}, {"type": "sac_alpha"})
+
+
+def test_update_rules_are_searched_over_as_whole_settings() -> None:
+    space = build_search_space(experiment(controller__beta_rule=Choice(values=RULES)))
+    rng = np.random.default_rng(0)
+    drawn = [space.draw(rng)["controller.beta_rule"] for _ in range(40)]
+    assert [rule for rule in RULES if rule in drawn] == list(RULES)
+    for rule in drawn:
+        config = apply_overrides(ExperimentConfig(), {"controller.beta_rule": rule})
+        assert config.controller.rule("beta").type == rule["type"]
+    explored = space.explore({"controller.beta_rule": RULES[1]}, rng, resample_probability=0.0)
+    assert explored.values["controller.beta_rule"] in (RULES[0], RULES[2])
+    assert space.clamp({"controller.beta_rule": RULES[2]}) == {"controller.beta_rule": RULES[2]}
+    assert len(space.grid(9)) == 3
+
+
+def test_settings_that_not_every_searched_rule_has_are_named_before_anything_starts() -> None:
+    """Each key alone is fine; together some of their values are not."""
+    with pytest.raises(ConfigError, match=r"beta_rule.learning_rate'.* together .*adaptive_kl.*unknown key"):
+        build_search_space(
+            experiment(
+                controller__beta_rule=Choice(values=RULES),
+                controller__beta_rule__learning_rate=LogUniform(low=0.1, high=0.4),
+            )
+        )
+    same = experiment(
+        controller__tau_rule__type=Choice(values=("pi", "sgd", "adam")),
+        controller__tau_rule__learning_rate=LogUniform(low=0.1, high=0.4),
+    )
+    assert len(build_search_space(same).keys) == 2

@@ -23,12 +23,12 @@ from maxent_ray.config.loading import load_config
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.state import ControllerState
+from maxent_ray.core.update_rules import Adam
 from maxent_ray.train.worker_state import decode_state
 from maxent_ray.tune.trainable import PopulationTrial
 from maxent_ray.tune.trial_spec import TrialSpec, settings_json
 
-TARGETS = ("weighting.kl_target", "weighting.tau_target_entropy_fraction")
-META = "weighting.controller_meta."
+TARGETS = ("controller.target_kl", "controller.target_entropy_fraction")
 
 
 def exploit(
@@ -109,32 +109,32 @@ def spec(name: str, **values: float) -> TrialSpec:
             "grpo.group_size=4",
             "grpo.prompts_per_step=4",
             "grpo.max_new_tokens=8",
-            f"{META}optimizer=adam",
-            f"{META}ema_decay=0.5",
+            "controller.tau_rule={type: adam, ema_decay: 0.5}",
+            "controller.beta_rule={type: adam, ema_decay: 0.5}",
         ]
     )
-    keys = {key.replace("meta__", META).replace("__", "."): value for key, value in values.items()}
+    keys = {key.replace("__", "."): value for key, value in values.items()}
     return TrialSpec(name, "analytic", settings_json(shared), keys)
 
 
 DONOR = spec(
     "donor",
-    weighting__kl_target=0.0513,
-    weighting__tau_target_entropy_fraction=0.8937,
-    weighting__tau_max=100.0,
-    weighting__beta_min=1e-4,
-    meta__tau_learning_rate=0.3119,
-    meta__beta_learning_rate=0.2917,
+    controller__target_kl=0.0513,
+    controller__target_entropy_fraction=0.8937,
+    controller__tau_max=100.0,
+    controller__beta_min=1e-4,
+    controller__tau_rule__learning_rate=0.3119,
+    controller__beta_rule__learning_rate=0.2917,
     grpo__learning_rate=1.1e-3,
 )
-RECIPIENT = replace(DONOR, trial="recipient", values={**DONOR.values, "weighting.kl_target": 0.2})
+RECIPIENT = replace(DONOR, trial="recipient", values={**DONOR.values, "controller.target_kl": 0.2})
 PERTURBED = {
-    "weighting.kl_target": 0.06,
-    "weighting.tau_target_entropy_fraction": 0.72,
-    "weighting.tau_max": 80.0,
-    "weighting.beta_min": 0.09,  # above the donor's β, which starts at 0.1 and falls while KL is below its target
-    f"{META}tau_learning_rate": 0.24,
-    f"{META}beta_learning_rate": 0.36,
+    "controller.target_kl": 0.06,
+    "controller.target_entropy_fraction": 0.72,
+    "controller.tau_max": 80.0,
+    "controller.beta_min": 0.09,  # above the donor's β, which starts at 0.1 and falls while KL is below its target
+    "controller.tau_rule.learning_rate": 0.24,
+    "controller.beta_rule.learning_rate": 0.36,
     "grpo.learning_rate": 8e-4,
 }
 
@@ -204,7 +204,8 @@ def test_the_worker_trains_with_the_perturbed_settings(clone: Clone) -> None:
 def test_the_controller_decides_with_the_perturbed_settings(clone: Clone) -> None:
     """Each request carries the client's settings; and seen in what it decides next."""
     assert in_worker(clone.recipient, lambda worker: worker.client._config) == clone.config
-    assert clone.config.target_kl == 0.06 and clone.config.beta_min == 0.09 and clone.config.tau_learning_rate == 0.24
+    assert clone.config.target_kl == 0.06 and clone.config.beta_min == 0.09
+    assert clone.config.tau_rule == Adam(learning_rate=0.24, ema_decay=0.5)
     before = Controller(clone.config).adopt(controller_state(clone.donor))
     result = clone.recipient.train()
     first, *_, last = result["decisions"]

@@ -20,7 +20,7 @@ SETTINGS = settings_json(
 
 
 def config(name: str = "analytic-0", kl_target: float = 0.05, **fields: Any) -> dict[str, Any]:
-    return TrialSpec(name, "analytic", SETTINGS, {"weighting.kl_target": kl_target}, **fields).to_config()
+    return TrialSpec(name, "analytic", SETTINGS, {"controller.target_kl": kl_target}, **fields).to_config()
 
 
 def trial(values: dict[str, Any]) -> ToyTrial:

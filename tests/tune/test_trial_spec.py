@@ -39,9 +39,9 @@ def test_a_trial_survives_its_way_through_tune() -> None:
 def test_a_trial_trains_its_objective_with_its_values() -> None:
     spec = population(CONFIG, SPACE)[-1]
     experiment = spec.experiment()
-    assert experiment.weighting.controller_meta.method == spec.objective == "truncated_backprop"
-    assert experiment.weighting.controller_meta.fallback is None
-    assert experiment.weighting.kl_target == spec.values["weighting.kl_target"]
+    assert experiment.controller.objective.type == spec.objective == "truncated_backprop"
+    assert experiment.controller.objective.fallback is None
+    assert experiment.controller.target_kl == spec.values["controller.target_kl"]
     assert experiment.train == CONFIG.train
 
 
@@ -56,9 +56,9 @@ def test_references_share_budget_and_seed_and_leave_the_controller_out() -> None
         experiment = spec.experiment()
         assert experiment.controller_config().objective is None
         assert (experiment.train, experiment.task) == (CONFIG.train, CONFIG.task)
-    assert grpo.experiment().weighting.train_grpo_objective
-    assert grpo.experiment().weighting.beta == 0.0
-    assert fixed.experiment().weighting.tau == CONFIG.weighting.tau
+    assert grpo.experiment().grpo.train_grpo_objective
+    assert grpo.experiment().controller.beta == 0.0
+    assert fixed.experiment().controller.tau == CONFIG.controller.tau
 
 
 def test_grpo_is_grpo_even_when_beta_is_searched_over() -> None:
@@ -66,12 +66,12 @@ def test_grpo_is_grpo_even_when_beta_is_searched_over() -> None:
     tuned = config.model_copy(
         update={
             "tune": TuneSettings.model_validate(
-                {"search_space": {"weighting.beta": {"type": "uniform", "low": 0.1, "high": 0.2}}}
+                {"search_space": {"controller.beta": {"type": "uniform", "low": 0.1, "high": 0.2}}}
             )
         }
     )
     grpo = references(tuned, build_search_space(tuned))[1]
-    assert grpo.experiment().weighting.beta == 0.0
+    assert grpo.experiment().controller.beta == 0.0
 
 
 def test_a_clone_keeps_its_name_and_takes_the_donors_objective() -> None:
@@ -95,6 +95,6 @@ def test_bad_objectives_are_named(objectives: tuple[str, ...], message: str) -> 
 
 
 def test_values_that_do_not_go_together_are_named_with_their_trial() -> None:
-    spec = TrialSpec("analytic-7", "analytic", settings_json(ExperimentConfig()), {"weighting.kl_target": math.inf})
-    with pytest.raises(ConfigError, match=r"trial analytic-7 .*kl_target"):
+    spec = TrialSpec("analytic-7", "analytic", settings_json(ExperimentConfig()), {"controller.target_kl": math.inf})
+    with pytest.raises(ConfigError, match=r"trial analytic-7 .*target_kl"):
         spec.experiment()

@@ -41,15 +41,15 @@ class ToyGroup:
         return [self._row() for _ in range(steps)]
 
     def _row(self) -> ToyRecord:
-        weighting = self._config.weighting
-        method = weighting.controller_meta.method
-        coverage = weighting.kl_target + OFFSET.get(method, 0.0)
-        self._sum += weighting.kl_target
+        controller = self._config.controller
+        method = "fixed" if controller.objective is None else controller.objective.label
+        coverage = controller.target_kl + OFFSET.get(method, 0.0)
+        self._sum += controller.target_kl
         row = {
             "step": self._step,
             "rank": 0,
             "objective": method,
-            "tau": weighting.tau,
+            "tau": controller.tau,
             "beta": self._sum,
             "reward": 0.5,
             "pass_rate": 0.5,
@@ -91,7 +91,7 @@ class GatedGroup(ToyGroup):
     """Waits before :data:`GATE` until the file that ``policy.model`` names is there; references pass."""
 
     def run(self, steps: int) -> Sequence[ToyRecord]:
-        held = self._step >= GATE and self._config.weighting.controller_meta.enabled
+        held = self._step >= GATE and self._config.controller.objective is not None
         while held and not Path(self._config.policy.model).exists():
             time.sleep(0.02)
         return super().run(steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 from maxent_ray.core.statistics import Reach
 
-TARGET_ENTROPY = "target_entropy (weighting.tau_target_entropy_fraction or weighting.tau_target_entropy)"
-TARGET_KL = "target_kl (weighting.kl_target)"
-"""Settings that are called otherwise in a configuration file; all others that messages name have one name."""
+TARGET_ENTROPY, TARGET_KL = "target_entropy (or target_entropy_fraction)", "target_kl"
+"""Names of the settings that targets come from."""
 
 
 class AlarmKind(StrEnum):
@@ -47,17 +46,17 @@ class Actuator(NamedTuple):
     low: float
     high: float
     """Its bounds."""
-    target_name: str
-    """The setting that the target comes from, by both of its names."""
     targets: tuple[float | None, ...]
-    """What that setting, and what it anneals to, are."""
+    """Its target, and what that is annealed to (nats)."""
     patience: int
     """Updates that something must last before it is said."""
-    dead_band: float
-    learning_rate: float | None
-    """None: the form ``decoupled`` makes steps of its own."""
-    clip: float | None
-    kl_bandwidth: float
+    why_at_rest: Callable[[float, float, bool], str]
+    """β/κ, share of tied groups, inside the dead band → likely cause of its not moving."""
+
+    @property
+    def target_name(self) -> str:
+        """Name of the setting that the target comes from."""
+        return TARGET_ENTROPY if self.name == "tau" else TARGET_KL
 
     @property
     def symbol(self) -> str:
@@ -186,30 +185,14 @@ def stuck(
     """It has a gradient and does not move."""
     if actuator.low == actuator.high:
         cause = f"{actuator.name}_min and {actuator.name}_max are equal; set them apart"
-    elif in_dead_band:
-        cause = f"dead_band = {actuator.dead_band:.4g} is wider than the error; lower it"
-    elif actuator.learning_rate is None:
-        cause = _why_decoupled_rests(actuator, value / (value + other), tied_share)
     else:
-        clip = "" if actuator.clip is None else f", on errors cut to {actuator.clip:.4g},"
-        rate = f"{actuator.name}_learning_rate = {actuator.learning_rate:.4g}"
-        cause = f"{rate}{clip} is too small for these gradients; raise it"
+        cause = actuator.why_at_rest(value / (value + other), tied_share, in_dead_band)
     message = (
         f"{actuator.symbol} has stayed at {value:.4g} for {updates} updates with a gradient to follow: "
         f"{actuator.signal} is {measured:.4g} nats, the target {target:.4g}. Likely cause: {cause}."
     )
     figures = {"value": value, "updates": float(updates), "measured": measured, "target": target}
     return Alarm(AlarmKind.STUCK, actuator.name, message, figures)
-
-
-def _why_decoupled_rests(actuator: Actuator, share: float, tied_share: float) -> str:
-    """The form has no learning rates: τ makes Newton steps, a filter places β inside its share of κ."""
-    if actuator.name == "tau":
-        tied = f" (in {tied_share:.0%} of the groups all rewards tie)" if tied_share > 0 else ""
-        return f"the Newton step finds {actuator.signal} flat around this τ{tied}; start nearer to the target"
-    if share > 0.6:
-        return f"β has all of κ = τ + β that the form leaves to it ({share:.0%}); raise {TARGET_ENTROPY} or {TARGET_KL}"
-    return f"KL is steered too gently for this error (kl_bandwidth = {actuator.kl_bandwidth:.4g}); raise kl_bandwidth"
 
 
 @lru_cache(maxsize=64)

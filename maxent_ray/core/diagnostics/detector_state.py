@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 from maxent_ray.core.diagnostics.alarms import Actuator, AlarmKind
 from maxent_ray.core.diagnostics.saturation import Standing, log, stand
 from maxent_ray.core.diagnostics.trend import Trend
-from maxent_ray.core.field_types import Entries, LogOfFloat
+from maxent_ray.core.field_types import Keys, LogOfFloat
 from maxent_ray.core.statistics import Reach
 
 
@@ -46,7 +46,7 @@ class Watch:
     """How far the target is outside what is reachable (relative; negative: inside)."""
     other_log: LogOfFloat = 0.0
     """Logarithm of the other coefficient when that began."""
-    said: Annotated[Mapping[str, int], Entries(names=tuple(AlarmKind))] = field(default_factory=dict)
+    said: Annotated[Mapping[str, int], Keys(names=tuple(AlarmKind))] = field(default_factory=dict)
     """Alarms that were given → step."""
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 from maxent_ray.core.objectives.interface import ControllerGradients, ControllerMetaContext, ControllerObjective
+from maxent_ray.core.objectives.settings_base import Loops, ObjectiveBase
 
 
 class AnalyticControllerObjective(ControllerObjective):
@@ -28,3 +32,20 @@ class AnalyticControllerObjective(ControllerObjective):
         if tau_grad is None and beta_grad is None:
             return None
         return ControllerGradients(tau_grad, beta_grad, source=self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analytic(ObjectiveBase):
+    """Settings of the analytic objective.
+
+    Example:
+        >>> from maxent_ray import ControllerConfig
+        >>> ControllerConfig(group_size=8, target_entropy=1.9, objective=Analytic()).objective.label
+        'analytic'
+    """
+
+    type: Literal["analytic"] = "analytic"
+
+    def build(self, loops: Loops) -> ControllerObjective:
+        """Build the objective."""
+        return AnalyticControllerObjective()

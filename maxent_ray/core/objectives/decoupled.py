@@ -19,12 +19,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from maxent_ray.core.field_types import LastStep, LogOfFloat
-from maxent_ray.core.objectives.interface import ControllerGradients
+from maxent_ray.core.objectives.interface import ControllerGradients, ControllerMetaContext, Memory
 from maxent_ray.core.objectives.kl_filter import KlFilter, Pull
 from maxent_ray.core.objectives.sensitivity import Sensitivity
+from maxent_ray.core.objectives.settings_base import FormBase, Loops
+from maxent_ray.core.objectives.truncated_backprop import SensitivityObjective
+from maxent_ray.core.validation import build_dataclass, read_dataclass, to_plain
+from maxent_ray.errors import ConfigError
 
 LOG_STEP_LIMIT = 1.0
 """Trust region: no coefficient moves by more than this factor's logarithm in one decision."""
@@ -93,7 +97,7 @@ class Authority:
 
 @dataclass(frozen=True)
 class Decoupling:
-    """What the form remembers from round to round; part of the controller's state."""
+    """Memory of the form."""
 
     authority: Authority = Authority()
     kl: KlFilter = KlFilter()
@@ -155,9 +159,7 @@ def decoupled(
         aimed = _newton_tau(sensitivity, entropy - aim.target_entropy) + _make_room(sensitivity, beta)
         log_aimed = math.log(aimed) if aimed > 0 else -math.inf
         tau_move = _cut(log_aimed - math.log(tau))
-    return ControllerGradients(
-        None if tau_move is None else -tau_move, beta_move, source="truncated_backprop", sensitivity=sensitivity
-    )
+    return ControllerGradients(None if tau_move is None else -tau_move, beta_move)
 
 
 def _most_beta(aim: Aim, sensitivity: Sensitivity, entropy: float | None) -> float:
@@ -213,3 +215,89 @@ def _cut(move: float) -> float:
     """The move inside the trust region."""
     return min(max(move, -LOG_STEP_LIMIT), LOG_STEP_LIMIT)
 
+
+class DecoupledObjective(SensitivityObjective):
+    """Truncated backprop by :func:`decoupled`.
+
+    Args:
+        steps: K ≥ 1.
+        bandwidth: ω, see :class:`Aim`.
+        beta_bounds: Bounds of β.
+    """
+
+    name = "decoupled"
+
+    def __init__(self, steps: int, *, bandwidth: float, beta_bounds: tuple[float, float]) -> None:
+        super().__init__(steps, fallback=None)
+        self.bandwidth = bandwidth
+        self.beta_bounds = beta_bounds
+
+    def init(self) -> Memory:
+        """The memory before the first update: a :class:`Decoupling`."""
+        return to_plain(Decoupling())
+
+    def restore(self, memory: Memory) -> Memory:
+        """Check a memory that comes from a checkpoint."""
+        return to_plain(read_dataclass(Decoupling, memory, "state.objective.decoupled"))
+
+    def form(
+        self, sensitivity: Sensitivity, meta_ctx: ControllerMetaContext, memory: Memory
+    ) -> tuple[ControllerGradients, Memory]:
+        """Form the signals from one round's merged sensitivities."""
+        latest = meta_ctx.coefficients
+        if latest is None:
+            raise ConfigError("the decoupled form needs ControllerMetaContext.coefficients, the newest τ and β")
+        entropy, kl, targets = meta_ctx.entropy_value(), meta_ctx.kl_metric(), meta_ctx.weighting
+        target_kl = targets.kl_target if kl is not None else 0.0
+        known = build_dataclass(Decoupling, memory)
+        if kl is not None and target_kl > 0:
+            known = known.track(sensitivity, kl, meta_ctx.global_step, target_kl)
+        aim = Aim(targets.tau_target_entropy, target_kl, self.bandwidth, self.beta_bounds)
+        pending = min(max(latest.version - sensitivity.version, 0), MOST_PENDING)
+        signals = decoupled(known, sensitivity, entropy, (latest.tau, latest.beta), pending, aim)
+        return signals, to_plain(known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoupled(FormBase):
+    """Settings of the form.
+
+    Example:
+        >>> from maxent_ray.core.objectives import TruncatedBackprop
+        >>> TruncatedBackprop(form=Decoupled(kl_bandwidth=0.1)).steps_itself
+        True
+    """
+
+    steps_itself: ClassVar[bool] = True
+
+    type: Literal["decoupled"] = "decoupled"
+    kl_bandwidth: float = 0.16
+    """ω: KL's error decays as e^(−ω) a step (0.1 careful, 0.2 quick and more restless)."""
+
+    def check(self, loops: Loops, fallback: str | None) -> None:
+        """Raise ConfigError for a value out of range, or a setting that the form does not use."""
+        if not 0 < self.kl_bandwidth < 1:
+            raise ConfigError(f"objective.form.kl_bandwidth is {self.kl_bandwidth}; it must be in (0, 1)")
+        needed = {"entropy_signal": "weight_entropy", "kl_signal": "policy_kl", "tau_rule": None, "beta_rule": None}
+        for name, value in needed.items():
+            found = getattr(loops, name)
+            if found != value:
+                valid = "null, as the form steps by itself" if value is None else repr(value)
+                raise ConfigError(f"{name} is {found!r}; it must be {valid} when objective.form.type is 'decoupled'")
+        if fallback is not None:
+            valid = "it must be null when objective.form.type is 'decoupled', whose signals are steps"
+            raise ConfigError(f"objective.fallback is {fallback!r}; {valid}")
+
+    def build(self, loops: Loops, steps: int, fallback: Literal["analytic"] | None) -> SensitivityObjective:
+        """The objective."""
+        return DecoupledObjective(steps, bandwidth=self.kl_bandwidth, beta_bounds=loops.beta_bounds)
+
+    def why_at_rest(self, coefficient: str, share: float, tied_share: float) -> str:
+        """Explain a coefficient that does not move: τ makes Newton steps, a filter places β inside its share of κ."""
+        if coefficient == "tau":
+            tied = f" (in {tied_share:.0%} of the groups all rewards tie)" if tied_share > 0 else ""
+            return f"the Newton step finds weight_entropy flat around this τ{tied}; start nearer to the target"
+        if share > 0.6:
+            rooms = "raise target_entropy (or target_entropy_fraction) or target_kl"
+            return f"β has all of κ = τ + β that the form leaves to it ({share:.0%}); {rooms}"
+        return f"KL is steered too gently for this error (kl_bandwidth = {self.kl_bandwidth:.4g}); raise kl_bandwidth"

@@ -1,4 +1,4 @@
-"""Controller objectives: from what was measured to the two error signals that move τ and β.
+"""Interface of controller objectives: what they are given, what they return, what they may keep.
 
 Signs: ``tau_grad`` is a descent direction (τ falls when it is positive), ``beta_grad`` an ascent direction
 (β rises when it is positive).
@@ -10,11 +10,16 @@ The names and signatures follow the published controller-objective API of maximu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from maxent_ray.core.objectives.sensitivity import Sensitivity
+from maxent_ray.core.state import Coefficients
+from maxent_ray.core.update_rules.base import has_keys_of
+
+Memory: TypeAlias = Mapping[str, Any]
+"""Memory of an objective: finite numbers by name, nested at will, ready for JSON. It travels in checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +38,15 @@ class ControllerGradients:
     source: str = ""
     """Name of the objective that formed them."""
     sensitivity: Sensitivity | None = None
-    """What a worker's unroll measured, when the signals are still to be formed from it."""
+    """Measurement of a worker's unroll, when the signals are still to be formed from it."""
 
     def has_updates(self) -> bool:
-        """Whether either signal is a finite number."""
+        """True when either signal is a finite number."""
         return any(_is_finite_number(value) for value in (self.tau_grad, self.beta_grad))
 
 
 class TargetView(Protocol):
-    """What the analytic objective reads of a weighting."""
+    """Targets, as the analytic objective reads them of a weighting."""
 
     @property
     def tau_target_entropy(self) -> float | None:
@@ -53,16 +58,26 @@ class TargetView(Protocol):
 
 
 class ObjectiveSource(Protocol):
-    """What :func:`build_controller_objective` reads of a weighting."""
+    """Weighting settings, as :func:`~maxent_ray.core.objectives.build_controller_objective` reads them."""
 
     @property
     def controller_meta(self) -> Any:
         """None, or an object with ``enabled``, ``method``, ``truncation_steps`` and ``analytic_steps``."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class ControllerMetaContext:
-    """Everything an objective may look at, for one update."""
+    """Inputs of an objective for one update. Fields may be assigned, as in the published API.
+
+    Example:
+        >>> from types import SimpleNamespace as View
+        >>> context = ControllerMetaContext(
+        ...     weighting=View(tau_target_entropy=1.5, kl_target=0.05),
+        ...     weight_stats=View(weight_entropy=1.75), loss_outputs=View(kl_loss_scalar=0.04), global_step=0)
+        >>> context.backprop_fn = lambda steps: ControllerGradients(tau_grad=0.1 * steps)
+        >>> context.entropy_value(), context.kl_metric(), context.backprop_fn(2).tau_grad
+        (1.75, 0.04, 0.2)
+    """
 
     weighting: Any
     """A :class:`TargetView`."""
@@ -75,6 +90,9 @@ class ControllerMetaContext:
     prepared_batch: Any = None
     kl_value: float | None = None
     backprop_fn: Callable[[int], ControllerGradients | None] | None = None
+    """K → gradients or sensitivities of an unroll of K policy steps."""
+    coefficients: Coefficients | None = None
+    """τ and β in force, which the update starts from."""
 
     def entropy_value(self) -> float | None:
         """Measured H: ``weight_stats.weight_entropy``, else ``weight_stats.entropy``, else None (nats)."""
@@ -91,13 +109,49 @@ class ControllerMetaContext:
 
 
 class ControllerObjective:
-    """Base of the objectives: a pure function of its context."""
+    """Base of the objectives. Define ``compute``; one with a memory defines ``init`` and ``update`` instead.
+
+    The memory is passed, never kept: it is part of the controller's state under the objective's ``name``, so it is in
+    every checkpoint and travels with a clone.
+
+    Example:
+        >>> class MeanError(ControllerObjective):
+        ...     name = "mean_error"
+        ...     def init(self):
+        ...         return {"error": 0.0}
+        ...     def update(self, meta_ctx, memory):
+        ...         error = meta_ctx.entropy_value() - meta_ctx.weighting.tau_target_entropy
+        ...         mean = 0.9 * memory["error"] + 0.1 * error
+        ...         return ControllerGradients(tau_grad=mean, source=self.name), {"error": mean}
+        >>> from maxent_ray import BatchStatistics, Controller, ControllerConfig
+        >>> controller = Controller(ControllerConfig(group_size=8, target_entropy=1.9), objective=MeanError())
+        >>> state, _ = controller.step(controller.init(), BatchStatistics(groups=1, weight_entropy_sum=2.0))
+        >>> round(state.objective["mean_error"]["error"], 6)
+        0.01
+    """
 
     name = "base"
 
     def compute(self, meta_ctx: ControllerMetaContext) -> ControllerGradients | None:
         """Form the two signals, or None when there is nothing to act on."""
         raise NotImplementedError(f"{type(self).__name__} must define compute()")
+
+    def init(self) -> Memory:
+        """The memory before the first update."""
+        return {}
+
+    def update(self, meta_ctx: ControllerMetaContext, memory: Memory) -> tuple[ControllerGradients | None, Memory]:
+        """Form the two signals, and the memory that the next update is given."""
+        return self.compute(meta_ctx), memory
+
+    def restore(self, memory: Memory) -> Memory:
+        """Check a memory that comes from a checkpoint; one with other keys starts anew.
+
+        Raises:
+            InvalidReportError: an entry is out of range.
+        """
+        fresh = self.init()
+        return memory if has_keys_of(memory, fresh) else fresh
 
 
 def optional_attribute(view: Any, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The published way to an objective: by the attributes of a trainer's weighting settings."""
+"""Objective from a trainer's weighting settings, by the attributes of the published API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TRUNCATED_METHODS = ("truncated", "truncated_backprop", "backprop", "first_order
 
 
 def build_controller_objective(cfg: Any, weighting: Any) -> ControllerObjective | None:
-    """The objective that ``weighting.controller_meta`` asks for, or None when it is missing or not enabled.
+    """Build the objective of ``weighting.controller_meta``, or None when it is missing or not enabled.
 
     Args:
         cfg: The trainer's config; kept for callers of the published API, not read.
@@ -23,6 +23,12 @@ def build_controller_objective(cfg: Any, weighting: Any) -> ControllerObjective 
 
     Raises:
         UnknownObjectiveError: the method is not one of the valid ones, which the message names.
+
+    Example:
+        >>> from types import SimpleNamespace as View
+        >>> meta = View(enabled=True, method="truncated_backprop", truncation_steps=2)
+        >>> build_controller_objective(None, View(controller_meta=meta)).steps
+        2
     """
     del cfg
     meta = optional_attribute(weighting, "controller_meta")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Annotated
 
-from maxent_ray.core.field_types import Within
+from maxent_ray.core.field_types import LARGEST, Within
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What the unroll of K policy steps measured on one rank, or on all of them after merging.
+    """Measurement of an unroll of K policy steps on one rank, or on all of them after merging.
 
     The values are means over the unrolled sequences; ``tokens`` is the weight of a rank in a merge.
     """
@@ -40,3 +40,17 @@ class Sensitivity:
     share: Annotated[float, Within(1e-9, 1.0)]
     """Share of one batch's gradient in the live optimiser's step, and in each unrolled one: (1 − β₁)/(1 − β₁ᵗ) of
     Adam after t updates, 1 without momentum. What lasts has 1/share of the unrolled effect on every real step."""
+
+    def is_finite(self) -> bool:
+        """True when every number is finite, and none so large that its square would not be."""
+        return all(abs(value) < LARGEST for value in astuple(self))
+
+
+def relative_error(measured: float, target: float) -> float:
+    """(measured − target)/target.
+
+    Example:
+        >>> relative_error(1.5, 2.0)
+        -0.25
+    """
+    return (measured - target) / target

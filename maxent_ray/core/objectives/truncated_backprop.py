@@ -1,12 +1,17 @@
-"""Truncated backprop: derivatives of the meta-loss through K policy steps."""
+"""Truncated backprop: derivatives of the meta-loss through K policy steps.
+
+M = ½ e_H² + ½ e_KL² with the relative errors e_H = (H_K − H*)/H* and e_KL = (KL_K − KL*)/KL* after K policy steps.
+"""
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Literal
 
 from maxent_ray.core.objectives.analytic import AnalyticControllerObjective
-from maxent_ray.core.objectives.interface import ControllerGradients, ControllerMetaContext, ControllerObjective
+from maxent_ray.core.objectives.interface import ControllerGradients, ControllerMetaContext, ControllerObjective, Memory
+from maxent_ray.core.objectives.sensitivity import Sensitivity
 from maxent_ray.errors import ConfigError
 
 
@@ -15,11 +20,17 @@ class TruncatedBackpropControllerObjective(ControllerObjective):
 
     Args:
         steps: K ≥ 1.
-        fallback: What to do without a usable callback result: ``"analytic"`` returns the analytic gradients
+        fallback: Reaction to a missing or unusable callback result: ``"analytic"`` returns the analytic gradients
             labelled as such (one warning an objective, counted in ``fallbacks``), None returns no update.
 
     Raises:
         ConfigError: ``steps`` < 1, or an unknown ``fallback``.
+
+    Example:
+        >>> context = ControllerMetaContext(None, None, None, global_step=0)
+        >>> context.backprop_fn = lambda steps: ControllerGradients(tau_grad=0.1 * steps)
+        >>> TruncatedBackpropControllerObjective(steps=2, fallback=None).compute(context).tau_grad
+        0.2
     """
 
     name = "truncated_backprop"
@@ -34,10 +45,15 @@ class TruncatedBackpropControllerObjective(ControllerObjective):
         self.fallbacks = 0
 
     def compute(self, meta_ctx: ControllerMetaContext) -> ControllerGradients | None:
-        """Return the callback's gradients, else what ``fallback`` says."""
-        result = meta_ctx.backprop_fn(self.steps) if meta_ctx.backprop_fn is not None else None
-        if result is not None and result.has_updates():
-            return result
+        """Return the callback's gradients, else what ``fallback`` asks for."""
+        return self._usable(self._unrolled(meta_ctx), meta_ctx)
+
+    def _unrolled(self, meta_ctx: ControllerMetaContext) -> ControllerGradients | None:
+        return meta_ctx.backprop_fn(self.steps) if meta_ctx.backprop_fn is not None else None
+
+    def _usable(self, found: ControllerGradients | None, meta_ctx: ControllerMetaContext) -> ControllerGradients | None:
+        if found is not None and found.has_updates():
+            return found
         if self.fallback is None:
             return None
         self.fallbacks += 1
@@ -46,6 +62,33 @@ class TruncatedBackpropControllerObjective(ControllerObjective):
                 f"step {meta_ctx.global_step}: no usable truncated-backprop gradients; using analytic gradients, "
                 "labelled as such (pass fallback=None to skip the update instead)",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         return AnalyticControllerObjective().compute(meta_ctx)
+
+
+class SensitivityObjective(TruncatedBackpropControllerObjective):
+    """Base of the forms: from the sensitivities of an unroll of K steps to the two signals.
+
+    Gradients that a worker has formed itself, without sensitivities, pass unchanged.
+    """
+
+    def compute(self, meta_ctx: ControllerMetaContext) -> ControllerGradients | None:
+        """Form the signals of one update, without memory of earlier ones."""
+        return self.update(meta_ctx, self.init())[0]
+
+    def update(self, meta_ctx: ControllerMetaContext, memory: Memory) -> tuple[ControllerGradients | None, Memory]:
+        """Form the two signals, and the memory that the next update is given."""
+        found = self._unrolled(meta_ctx)
+        if found is not None and found.sensitivity is not None:
+            sensitivity, found = found.sensitivity, None
+            if sensitivity.steps == self.steps:
+                formed, memory = self.form(sensitivity, meta_ctx, memory)
+                found = replace(formed, source="truncated_backprop", sensitivity=sensitivity)
+        return self._usable(found, meta_ctx), memory
+
+    def form(
+        self, sensitivity: Sensitivity, meta_ctx: ControllerMetaContext, memory: Memory
+    ) -> tuple[ControllerGradients, Memory]:
+        """Form the signals from one round's merged sensitivities."""
+        raise NotImplementedError(f"{type(self).__name__} must define form()")

@@ -1,4 +1,4 @@
-"""Rules that move one coefficient (τ or β): pairs of `init` and `update`, composed by `chain`.
+"""Rules that move one coefficient (τ or β): pairs of `init` and `update`, composed by `chain`, and their settings.
 
 Example:
     Clip the error, smooth it, move log τ, keep τ in its box:
@@ -12,6 +12,18 @@ Example:
 from maxent_ray.core.update_rules.anti_windup import anti_windup
 from maxent_ray.core.update_rules.base import RuleState, Signal, UpdateRule, chain
 from maxent_ray.core.update_rules.baselines import adaptive_kl, entropy_step, sac_alpha, threshold_kl
+from maxent_ray.core.update_rules.settings import (
+    PI,
+    SGD,
+    Adam,
+    AdaptiveKL,
+    CustomRule,
+    EntropyStep,
+    Newton,
+    RuleSettings,
+    SacAlpha,
+    ThresholdKL,
+)
 from maxent_ray.core.update_rules.steps import (
     LOG_STEP_LIMIT,
     Space,
@@ -24,9 +36,19 @@ from maxent_ray.core.update_rules.transforms import clip, deadband, ema, project
 
 __all__ = [
     "LOG_STEP_LIMIT",
+    "PI",
+    "SGD",
+    "Adam",
+    "AdaptiveKL",
+    "CustomRule",
+    "EntropyStep",
+    "Newton",
+    "RuleSettings",
     "RuleState",
+    "SacAlpha",
     "Signal",
     "Space",
+    "ThresholdKL",
     "UpdateRule",
     "adam",
     "adaptive_kl",

@@ -1,4 +1,4 @@
-"""What a rule remembers while a bound holds its coefficient: nothing new."""
+"""Anti-windup: freeze a rule's state while its coefficient is saturated."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ OUTWARD = {"projected_low": 1.0, "projected_high": -1.0}
 
 
 def anti_windup(rule: UpdateRule) -> UpdateRule:
-    """Keep a rule's averages and moments as they were while its coefficient stands at a bound and is pushed outwards.
+    """Freeze a rule's averages and moments while its coefficient is at a bound and is pushed outwards.
 
-    An error that no step can answer says nothing of the next one: summed up over a thousand steps at a bound it would
-    hold the coefficient there long after it changed its sign. So the memory is that of the step which reached the
-    bound, and what follows does not depend on how long the coefficient stood there. An error of the other sign is
-    remembered at once, also while what was averaged before still pushes outwards.
+    An error that no step can reduce says nothing about the next one: summed up over a thousand steps at a bound it
+    would hold the coefficient there long after the error changed its sign. The state is that of the step which reached
+    the bound, so later steps do not depend on the time spent there. An error of the other sign is taken into the state
+    at once, also while earlier averages still push outwards.
 
     Args:
         rule: a chain that ends with `project`.
 
     Returns:
-        The same rule but for its memory at the bounds.
+        The same rule but for its state at the bounds.
 
     Example:
         >>> from maxent_ray.core.update_rules import chain, ema, project, sgd

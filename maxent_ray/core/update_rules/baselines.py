@@ -1,8 +1,9 @@
-"""The rules that other systems use, to compare with: the same pairs, reading `measured` against `target`.
+"""Rules of other systems, to compare with: they read `measured` against `target` instead of the gradient.
 
-`adaptive_kl` and `threshold_kl` move a KL coefficient β: it rises when KL is above its target. `entropy_step`
-and `sac_alpha` move the weight of an entropy bonus: it rises when the entropy is below its target. None
-uses the signal's gradient, which must be finite all the same.
+Each was made for one coefficient: `adaptive_kl` and `threshold_kl` for a KL coefficient, which rises when KL is above
+its target, `entropy_step` and `sac_alpha` for the weight of an entropy bonus, which rises when the entropy is below its
+target. With `raises` they serve the other one too: does the coefficient raise what is measured (τ the entropy) or lower
+it (β the KL)?
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from maxent_ray.core.update_rules.base import (
     RuleState,
     Signal,
     UpdateRule,
-    admit,
-    admit_finite,
-    guarded,
     require,
+    require_number,
     require_positive,
+    require_signal,
+    stateless,
 )
 from maxent_ray.core.update_rules.steps import adam
 from maxent_ray.core.update_rules.transforms import project
 
 
-def adaptive_kl(horizon: float, *, error_clip: float = 0.2) -> UpdateRule:
+def adaptive_kl(horizon: float, *, error_clip: float = 0.2, raises: bool = False) -> UpdateRule:
     """Proportional control of log β: β ← β·(1 + clip(KL/KL* − 1, −error_clip, error_clip)·n/horizon).
 
     n is `Signal.count`. β = 0 stays 0. The event "clipped" says that the relative error was cut.
@@ -32,6 +33,7 @@ def adaptive_kl(horizon: float, *, error_clip: float = 0.2) -> UpdateRule:
     Args:
         horizon: > 0, in the units of n (training steps or samples).
         error_clip: > 0, greatest relative error that counts.
+        raises: the coefficient raises what is measured: the error's sign is turned.
 
     Returns:
         A rule without state. Its `update` raises InvalidReportError (a ValueError) without `measured`,
@@ -51,20 +53,23 @@ def adaptive_kl(horizon: float, *, error_clip: float = 0.2) -> UpdateRule:
     n/horizon for its gain.
     """
     require_positive(horizon=horizon, error_clip=error_clip)
+    sign = -1 if raises else 1
 
-    def update(signal: Signal, state: RuleState) -> tuple[Signal, RuleState]:
+    def update(signal: Signal) -> Signal:
         measured, target = _tracked("adaptive_kl", signal, positive_target=True)
         longest = horizon / error_clip
-        admit(1 <= signal.count < longest, "adaptive_kl: count", signal.count, f"in [1, {longest!r})")
-        error = measured / target - 1
+        require_signal(1 <= signal.count < longest, "adaptive_kl: count", signal.count, f"in [1, {longest!r})")
+        error = sign * (measured / target - 1)
         if abs(error) > error_clip:
-            signal, error = signal.noting("clipped"), math.copysign(error_clip, error)
-        return replace(signal, value=signal.value * (1 + error * signal.count / horizon)), state
+            signal, error = signal.with_event("clipped"), math.copysign(error_clip, error)
+        return replace(signal, value=signal.value * (1 + error * signal.count / horizon))
 
-    return guarded("adaptive_kl", update)
+    return stateless(update)
 
 
-def threshold_kl(*, high: float = 2.0, low: float = 0.5, up: float = 1.5, down: float = 0.5) -> UpdateRule:
+def threshold_kl(
+    *, high: float = 2.0, low: float = 0.5, up: float = 1.5, down: float = 0.5, raises: bool = False
+) -> UpdateRule:
     """Multiply β by `up` when KL > high·KL*, by `down` when KL < low·KL*, else leave it.
 
     It has no bound of its own: end the chain with `project`. The defaults are RLlib's PPO; torchrl's
@@ -75,6 +80,7 @@ def threshold_kl(*, high: float = 2.0, low: float = 0.5, up: float = 1.5, down: 
         low: lower threshold, as a multiple of the target, in [0, high].
         up: factor above the upper threshold, > 1.
         down: factor below the lower threshold, in (0, 1).
+        raises: the coefficient raises what is measured: `up` when H* > high·H, `down` when H* < low·H.
 
     Returns:
         A rule without state. Its `update` raises InvalidReportError (a ValueError) without `measured` or
@@ -96,15 +102,16 @@ def threshold_kl(*, high: float = 2.0, low: float = 0.5, up: float = 1.5, down: 
     require(1 < up < math.inf, "up", up, "a finite number > 1")
     require(0 < down < 1, "down", down, "in (0, 1)")
 
-    def update(signal: Signal, state: RuleState) -> tuple[Signal, RuleState]:
+    def update(signal: Signal) -> Signal:
         measured, target = _tracked("threshold_kl", signal, positive_target=True)
-        factor = up if measured > high * target else down if measured < low * target else 1.0
-        return replace(signal, value=signal.value * factor), state
+        larger, smaller = (target, measured) if raises else (measured, target)
+        factor = up if larger > high * smaller else down if larger < low * smaller else 1.0
+        return replace(signal, value=signal.value * factor)
 
-    return guarded("threshold_kl", update)
+    return stateless(update)
 
 
-def entropy_step(delta: float, *, low: float = 0.0, high: float = 1.0) -> UpdateRule:
+def entropy_step(delta: float, *, low: float = 0.0, high: float = 1.0, raises: bool = True) -> UpdateRule:
     """A fixed step: c ← clip(c + delta, low, high) when H <= H*, clip(c − delta, low, high) otherwise.
 
     c weighs an entropy bonus. Those who use the rule add the bonus only while H <= H*; that is the loss's
@@ -114,6 +121,7 @@ def entropy_step(delta: float, *, low: float = 0.0, high: float = 1.0) -> Update
         delta: > 0, in units of c.
         low: least c.
         high: greatest c, >= low.
+        raises: the coefficient raises what is measured; False: it rises when KL >= KL*.
 
     Returns:
         A rule without state. Its `update` raises InvalidReportError (a ValueError) without `measured` or
@@ -134,14 +142,14 @@ def entropy_step(delta: float, *, low: float = 0.0, high: float = 1.0) -> Update
 
     def update(signal: Signal, state: RuleState) -> tuple[Signal, RuleState]:
         measured, target = _tracked("entropy_step", signal)
-        value = signal.value + (delta if measured <= target else -delta)
-        return box.update(replace(signal, value=value), state)
+        needed = measured <= target if raises else measured >= target
+        return box.update(replace(signal, value=signal.value + (delta if needed else -delta)), state)
 
-    return guarded("entropy_step", update)
+    return UpdateRule(box.init, update)
 
 
 def sac_alpha(
-    learning_rate: float, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8
+    learning_rate: float, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, raises: bool = True
 ) -> UpdateRule:
     """Adam on log α for the loss J(log α) = −log α·E[log π + H*].
 
@@ -152,6 +160,7 @@ def sac_alpha(
         learning_rate: > 0, in units of log α a step.
         betas: decays of Adam's two moments, each in [0, 1).
         eps: > 0, nats.
+        raises: the coefficient raises what is measured; False: the difference is KL* − KL.
 
     Returns:
         A rule with Adam's state. Its `update` raises InvalidReportError (a ValueError) without `measured` or
@@ -173,14 +182,14 @@ def sac_alpha(
 
     def update(signal: Signal, state: RuleState) -> tuple[Signal, RuleState]:
         measured, target = _tracked("sac_alpha", signal)
-        return optimiser.update(replace(signal, gradient=measured - target), state)
+        return optimiser.update(replace(signal, gradient=(measured - target) * (1 if raises else -1)), state)
 
-    return guarded("sac_alpha", update, **optimiser.init(1.0))
+    return UpdateRule(optimiser.init, update)
 
 
 def _tracked(rule: str, signal: Signal, *, positive_target: bool = False) -> tuple[float, float]:
-    """What is measured and what it should be; both must be there and finite."""
-    measured = admit_finite(f"{rule}: measured", signal.measured)
-    target = admit_finite(f"{rule}: target", signal.target)
-    admit(not positive_target or target > 0, f"{rule}: target", target, "positive (nats)")
+    """The measurement and its target; both must be there and finite."""
+    measured = require_number(f"{rule}: measured", signal.measured)
+    target = require_number(f"{rule}: target", signal.target)
+    require_signal(not positive_target or target > 0, f"{rule}: target", target, "positive (nats)")
     return measured, target

@@ -16,12 +16,12 @@ from maxent_ray.core.update_rules.base import (
     RuleState,
     Signal,
     UpdateRule,
-    admit,
-    admit_finite,
-    guarded,
     require,
     require_fraction,
+    require_number,
     require_positive,
+    require_signal,
+    stateless,
 )
 
 Space: TypeAlias = Literal["linear", "log"]
@@ -65,7 +65,7 @@ def sgd(learning_rate: float, *, space: Space = "linear", momentum: float = 0.0)
         velocity = momentum * state["velocity"] + signal.gradient
         return _moved(signal, -learning_rate * velocity, space), {"velocity": velocity}
 
-    return guarded("sgd", update, velocity=0.0)
+    return UpdateRule(lambda value: {"velocity": 0.0}, update)
 
 
 def adam(
@@ -113,7 +113,7 @@ def adam(
         following = {"first_moment": first, "second_moment": second, "updates": updates}
         return _moved(signal, -learning_rate * mean / (magnitude + eps), space), following
 
-    return guarded("adam", update, first_moment=0.0, second_moment=0.0, updates=0.0)
+    return UpdateRule(lambda value: {"first_moment": 0.0, "second_moment": 0.0, "updates": 0.0}, update)
 
 
 def newton(
@@ -148,13 +148,13 @@ def newton(
     require_positive(damping=damping, learning_rate=learning_rate, max_step=max_step)
     _require_space(space)
 
-    def update(signal: Signal, state: RuleState) -> tuple[Signal, RuleState]:
-        curvature = admit_finite("newton: curvature", signal.curvature)
+    def update(signal: Signal) -> Signal:
+        curvature = require_number("newton: curvature", signal.curvature)
         slope = (curvature if space == "linear" else signal.value * curvature) + damping
-        admit(slope > 0, "newton: curvature", curvature, f"large enough that {slope!r} (with damping) is > 0")
-        return _moved(signal, -learning_rate * signal.gradient / slope, space, max_step), state
+        require_signal(slope > 0, "newton: curvature", curvature, f"large enough that {slope!r} (with damping) is > 0")
+        return _moved(signal, -learning_rate * signal.gradient / slope, space, max_step)
 
-    return guarded("newton", update)
+    return stateless(update)
 
 
 def proportional_integral(proportional: float, integral: float, *, space: Space = "log") -> UpdateRule:
@@ -196,7 +196,7 @@ def proportional_integral(proportional: float, integral: float, *, space: Space 
         step = -(integral * gradient + proportional * change)
         return _moved(signal, step, space), {"previous_gradient": gradient, "started": 1.0}
 
-    return guarded("proportional_integral", update, previous_gradient=0.0, started=0.0)
+    return UpdateRule(lambda value: {"previous_gradient": 0.0, "started": 0.0}, update)
 
 
 def _require_space(space: str) -> None:
@@ -207,11 +207,11 @@ def _moved(signal: Signal, step: float, space: Space, max_step: float = math.inf
     """The signal with its value moved by `step`, cut to ±max_step (and to ±LOG_STEP_LIMIT in log space)."""
     limit = max_step if space == "linear" else min(max_step, LOG_STEP_LIMIT)
     if abs(step) > limit:
-        signal, step = signal.noting("clipped"), math.copysign(limit, step)
+        signal, step = signal.with_event("clipped"), math.copysign(limit, step)
     if space == "linear":
         return replace(signal, value=signal.value + step)
-    admit(signal.value > 0, "value", signal.value, "positive for a step in log space")
+    require_signal(signal.value > 0, "value", signal.value, "positive for a step in log space")
     value = signal.value * math.exp(step)
     # Many cut steps can still leave the floats, and 0 would be a trap: no factor raises it again.
-    admit(0 < value < math.inf, f"value after a step of {step!r} in log space", value, "bounded by `project`")
+    require_signal(0 < value < math.inf, f"value after a step of {step!r} in log space", value, "bounded by `project`")
     return replace(signal, value=value)

@@ -1,4 +1,4 @@
-"""Rules around a step: `clip`, `ema`, `deadband` shape the gradient, `project` bounds the value."""
+"""Rules around a step: `clip`, `ema` and `deadband` shape the gradient, `project` bounds the value."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from maxent_ray.core.update_rules.base import (
     RuleState,
     Signal,
     UpdateRule,
-    guarded,
     require,
     require_fraction,
     require_positive,
+    stateless,
 )
 
 
@@ -36,12 +36,12 @@ def clip(limit: float) -> UpdateRule:
     """
     require_positive(limit=limit)
 
-    def update(signal: Signal, state: RuleState) -> tuple[Signal, RuleState]:
+    def update(signal: Signal) -> Signal:
         if abs(signal.gradient) <= limit:
-            return signal, state
-        return replace(signal, gradient=math.copysign(limit, signal.gradient)).noting("clipped"), state
+            return signal
+        return replace(signal, gradient=math.copysign(limit, signal.gradient)).with_event("clipped")
 
-    return guarded("clip", update)
+    return stateless(update)
 
 
 def ema(decay: float) -> UpdateRule:
@@ -76,40 +76,43 @@ def ema(decay: float) -> UpdateRule:
         mean = decay * state["mean"] + (1 - decay) * signal.gradient
         return replace(signal, gradient=mean / (1 - decay**updates)), {"mean": mean, "updates": updates}
 
-    return guarded("ema", update, mean=0.0, updates=0.0)
+    return UpdateRule(lambda value: {"mean": 0.0, "updates": 0.0}, update)
 
 
-def deadband(width: float) -> UpdateRule:
-    """Ignore small errors: g ← 0 where |g| <= width, with the event "dead_band".
+def deadband(width: float, rule: UpdateRule | None = None) -> UpdateRule:
+    """Ignore small errors: inside |g| <= width, g ← 0 with the event "dead_band", and ``rule`` is not run.
 
-    The width is in the units of the gradient that reaches this rule: nats for the analytic objective
-    (|H − H*| <= width), whatever the objective sends otherwise. The band's edge belongs to it. A step rule
-    that remembers (momentum, Adam, the proportional term of a PI controller) may still move the value on a
-    gradient of 0.
+    The width is in the units of the gradient that reaches this rule: relative errors in the controller's chains, nats
+    where the analytic objective's signal is passed as it is. The band's edge belongs to it. A step rule that remembers
+    (momentum, Adam, the proportional term of a PI controller) may still move the value on a gradient of 0: wrap it, and
+    inside the band neither the value nor the rule's state changes.
 
     Args:
         width: half the band, >= 0.
+        rule: applied outside the band; None passes the signal on.
 
     Returns:
-        A rule without state.
+        A rule with the state of ``rule``.
 
     Raises:
         ConfigError: width is negative or not finite.
 
     Example:
-        >>> rule = deadband(0.01)
-        >>> signal, _ = rule.update(Signal(gradient=-0.004, value=0.1), {})
-        >>> signal.gradient, signal.events
-        (0.0, ('dead_band',))
+        >>> from maxent_ray.core.update_rules import sgd
+        >>> rule = deadband(0.01, sgd(1.0, momentum=0.9))
+        >>> signal, state = rule.update(Signal(gradient=-0.004, value=0.1), {"velocity": 0.5})
+        >>> signal.value, signal.events, state
+        (0.1, ('dead_band',), {'velocity': 0.5})
     """
     require(0 <= width < math.inf, "width", width, "a finite number >= 0")
+    outside = stateless(lambda signal: signal) if rule is None else rule
 
     def update(signal: Signal, state: RuleState) -> tuple[Signal, RuleState]:
         if abs(signal.gradient) > width:
-            return signal, state
-        return replace(signal, gradient=0.0).noting("dead_band"), state
+            return outside.update(signal, state)
+        return replace(signal, gradient=0.0).with_event("dead_band"), state
 
-    return guarded("deadband", update)
+    return UpdateRule(outside.init, update)
 
 
 def project(low: float, high: float) -> UpdateRule:
@@ -137,11 +140,11 @@ def project(low: float, high: float) -> UpdateRule:
     require(math.isfinite(high), "high", high, "a finite number")
     require(low <= high, "low", low, f"at most high, which is {high!r}")
 
-    def update(signal: Signal, state: RuleState) -> tuple[Signal, RuleState]:
+    def update(signal: Signal) -> Signal:
         if signal.value < low:
-            return replace(signal, value=low).noting("projected_low"), state
+            return replace(signal, value=low).with_event("projected_low")
         if signal.value > high:
-            return replace(signal, value=high).noting("projected_high"), state
-        return signal, state
+            return replace(signal, value=high).with_event("projected_high")
+        return signal
 
-    return guarded("project", update)
+    return stateless(update)

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from maxent_ray.config import ControllerMetaSettings, GRPOConfig, WeightingSettings
+from maxent_ray.config import GRPOConfig
+from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.hypergradient import Choice, choose_mode, smaller_choice
-from maxent_ray.core.objectives import ControllerGradients, Sensitivity
-from maxent_ray.core.objectives.meta_gradient import is_finite
+from maxent_ray.core.objectives import ControllerGradients, Sensitivity, Unroll
 from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import RankLeftError
@@ -44,8 +44,8 @@ class WorkerHypergradients:
     Args:
         model: The policy.
         grpo: Policy settings.
-        weighting: Weighting settings; ``controller_meta`` says how to differentiate.
-        steps: K.
+        controller: The controller's settings, which name the signals.
+        unroll: How to differentiate.
         world_size: Ranks of the run.
         precision: The worker's own precision, which ``first_order`` runs in; exact modes run in full precision.
     """
@@ -55,20 +55,20 @@ class WorkerHypergradients:
         model: nn.Module,
         *,
         grpo: GRPOConfig,
-        weighting: WeightingSettings,
-        steps: int,
+        controller: ControllerConfig,
+        unroll: Unroll,
         world_size: int,
         precision: Precision,
     ) -> None:
         self._model = model
         self._grpo = grpo
-        self._weighting = weighting
-        self._steps = steps
+        self._controller = controller
+        self._settings = unroll
+        self._steps = unroll.steps
         self._precision = precision
         self._world_size = world_size
-        self._meta: ControllerMetaSettings = weighting.controller_meta
-        self._shared = world_size > 1 and self._meta.hypergradient_all_reduce
-        self._together = world_size > 1 and (self._shared or self._meta.hypergradient_mode == "auto")
+        self._shared = world_size > 1 and self._settings.all_reduce
+        self._together = world_size > 1 and (self._shared or self._settings.mode == "auto")
         self._activation_bytes: int | None = None
         self._choice: Choice | None = None
         self._lowered = False
@@ -109,7 +109,7 @@ class WorkerHypergradients:
         if failure:  # here, where nothing holds on to the unroll's tensors any more
             self._give_up(coefficients.step, failure)
             return None
-        if not is_finite(sensitivity):
+        if not sensitivity.is_finite():
             self._warn_once("non-finite", f"step {coefficients.step}: the unroll is not finite; the update is skipped")
         return ControllerGradients(source="truncated_backprop", sensitivity=sensitivity)
 
@@ -117,14 +117,8 @@ class WorkerHypergradients:
         device = given.batch.rewards.device
         with UnrollRanks(device) if self._together else nullcontext() as ranks:
             choice = self._decide(given, ranks)
-            unroll = PolicyUnroll.over(
-                self._model,
-                given.batch,
-                grpo=self._grpo,
-                weighting=self._weighting,
-                precision=self._precision if choice.mode == "first_order" else nullcontext,
-                ranks=ranks if self._shared else None,
-            )
+            precision = self._precision if choice.mode == "first_order" else nullcontext
+            unroll = self._over(given, precision=precision, ranks=ranks if self._shared else None)
             return differentiate(
                 unroll,
                 given.statistics,
@@ -138,8 +132,8 @@ class WorkerHypergradients:
 
     def _decide(self, given: _Batch, ranks: UnrollRanks | None) -> Choice:
         """The configured mode, or the one that fits; the same on all ranks, logged when it is new."""
-        if self._meta.hypergradient_mode != "auto":
-            chosen = Choice(self._meta.hypergradient_mode, self._meta.hypergradient_checkpoint, "configured")
+        if self._settings.mode != "auto":
+            chosen = Choice(self._settings.mode, self._settings.checkpoint, "configured")
             self._choice = chosen
             return chosen
         if self._lowered and self._choice is not None:
@@ -150,10 +144,23 @@ class WorkerHypergradients:
         self._choice = chosen
         return chosen
 
+    def _over(
+        self, given: _Batch, *, precision: Precision = nullcontext, ranks: UnrollRanks | None = None
+    ) -> PolicyUnroll:
+        return PolicyUnroll.over(
+            self._model,
+            given.batch,
+            grpo=self._grpo,
+            controller=self._controller,
+            groups=self._settings.groups,
+            precision=precision,
+            ranks=ranks,
+        )
+
     def _fitting(self, given: _Batch, ranks: UnrollRanks | None) -> Choice:
         trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
         if self._activation_bytes is None:
-            unroll = PolicyUnroll.over(self._model, given.batch, grpo=self._grpo, weighting=self._weighting)
+            unroll = self._over(given)
             at = torch.tensor([given.coefficients.tau, given.coefficients.beta], dtype=torch.float64)
             tau, beta = at.to(given.batch.rewards.device)
             with attention_for("reverse"):
@@ -182,20 +189,20 @@ class WorkerHypergradients:
             f"step {step}: {failure} (hypergradient mode {_named(ran)}, K={self._steps}); no controller gradients from "
             f"this step. {self._advice(smaller)}",
         )
-        if smaller is not None and self._meta.hypergradient_mode == "auto":
+        if smaller is not None and self._settings.mode == "auto":
             self._choice, self._lowered = smaller, True
 
     def _advice(self, smaller: Choice | None) -> str:
-        section = "weighting.controller_meta"
+        section = "controller.objective.unroll"
         if smaller is None:
-            groups = self._meta.hypergradient_groups
-            fewer = f"{section}.hypergradient_groups={groups // 2}" if groups > 1 else "a smaller grpo.max_new_tokens"
+            groups = self._settings.groups
+            fewer = f"{section}.groups={groups // 2}" if groups > 1 else "a smaller grpo.max_new_tokens"
             return f"No mode needs less, whatever K is; set {fewer}"
-        if self._meta.hypergradient_mode == "auto":
+        if self._settings.mode == "auto":
             return f"From here on: {_named(smaller)}, K={self._steps} ({smaller.reason})"
-        setting = f"hypergradient_mode={smaller.mode}"
+        setting = f"mode={smaller.mode}"
         if smaller.checkpoint:
-            setting += f" {section}.hypergradient_checkpoint=true"
+            setting += f" {section}.checkpoint=true"
         return f"Set {section}.{setting} with K={self._steps} ({smaller.reason}), or a smaller K"
 
     def _warn_once(self, kind: str, message: str) -> None:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from maxent_ray.config import GRPOConfig, WeightingSettings
+from maxent_ray.config import GRPOConfig
+from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.hypergradient import Coefficients, Mode, Params, unrolled_gradients
-from maxent_ray.core.objectives import Sensitivity
+from maxent_ray.core.objectives import Sensitivity, Unroll
 from maxent_ray.core.state import Coefficients as Decided
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.core.weighting import group_weights, weight_entropy, weight_kl
@@ -41,7 +42,7 @@ class PolicyUnroll:
     unseen_tokens: Tensor
     """Likewise of ``unseen``."""
     grpo: GRPOConfig
-    weighting: WeightingSettings
+    controller: ControllerConfig
     precision: Precision
     ranks: UnrollRanks | None
     """Ranks that unroll together; None: this one alone."""
@@ -53,18 +54,17 @@ class PolicyUnroll:
         batch: PreparedBatch,
         *,
         grpo: GRPOConfig,
-        weighting: WeightingSettings,
+        controller: ControllerConfig,
+        groups: int,
         precision: Precision = nullcontext,
         ranks: UnrollRanks | None = None,
     ) -> PolicyUnroll:
         """Split a batch. The inner KL is over the full vocabulary whatever the run trains with: low variance."""
-        seen, unseen = (batch.take(groups) for groups in split_groups(batch, weighting))
+        seen, unseen = (batch.take(groups) for groups in split_groups(batch, groups))
         tokens = [part.rollout.completion_mask.sum().double() for part in (seen, unseen)]
         seen_tokens, unseen_tokens = tokens if ranks is None else ranks.mean(tokens)
         full_kl = grpo.model_copy(update={"kl_estimator": "full"})
-        return cls(
-            model, batch, seen, unseen, seen_tokens, unseen_tokens, full_kl, weighting, precision=precision, ranks=ranks
-        )
+        return cls(model, batch, seen, unseen, seen_tokens, unseen_tokens, full_kl, controller, precision, ranks)
 
     @property
     def params(self) -> dict[str, Tensor]:
@@ -81,12 +81,12 @@ class PolicyUnroll:
         rho = self.batch.ref_logprobs.double()  # in float32, dH/dτ loses its sign where weights are nearly flat or 0
         weights = group_weights(self.batch.log_q.double(), rho, *coefficients)
         entropy, kl = weight_entropy(weights).mean(), weight_kl(weights, rho).mean()
-        signals = (self.weighting.entropy_signal, self.weighting.kl_signal)
+        signals = (self.controller.entropy_signal, self.controller.kl_signal)
         if signals != ("weight_entropy", "weight_kl"):
             terms = self._evaluate(self.unseen, params, coefficients, self.unseen_tokens)
-            if self.weighting.entropy_signal == "policy_entropy":
+            if self.controller.entropy_signal == "policy_entropy":
                 entropy = terms.token_entropy.sum().double() / self.unseen_tokens
-            if self.weighting.kl_signal == "policy_kl":
+            if self.controller.kl_signal == "policy_kl":
                 kl = terms.mean_kl(self.unseen_tokens).double()
         return torch.stack([entropy, kl])
 
@@ -106,7 +106,6 @@ class PolicyUnroll:
                 groups,
                 *coefficients,
                 grpo=self.grpo,
-                weighting=self.weighting,
                 params=params,
                 kl_tokens=tokens.to(groups.rewards.dtype),
             )
@@ -118,11 +117,11 @@ def unroll_sensitivity(
     statistics: BatchStatistics,
     decided: Decided,
     *,
-    steps: int,
     rates: Mapping[str, Tensor],
     share: float,
     grpo: GRPOConfig,
-    weighting: WeightingSettings,
+    controller: ControllerConfig,
+    settings: Unroll,
 ) -> Sensitivity:
     """Unroll K policy-gradient steps on the first groups of a batch and differentiate H and KL after them.
 
@@ -133,32 +132,31 @@ def unroll_sensitivity(
         batch: The whole batch of this rank.
         statistics: Measured on it, before the optimiser step.
         decided: τ and β that the step trained with.
-        steps: K.
         rates: Step size of every parameter, from :func:`preconditioner`.
         share: Share of a gradient in the live step, from :func:`gradient_share`.
         grpo: Policy settings.
-        weighting: Weighting settings; ``controller_meta`` says how to differentiate, and bounds the subset.
+        controller: The controller's settings, which name the signals.
+        settings: K, how to differentiate, and the size of the subset.
 
     Returns:
         H and KL after K steps, and their derivatives.
 
     Raises:
-        ConfigError: ``hypergradient_mode`` is ``auto``: what it means is decided by
-            :class:`~maxent_ray.train.unroll.hypergradients.WorkerHypergradients`.
+        ConfigError: the mode is ``auto``, which
+            :class:`~maxent_ray.train.unroll.hypergradients.WorkerHypergradients` resolves.
     """
-    meta = weighting.controller_meta
-    if meta.hypergradient_mode == "auto":
-        raise ConfigError("hypergradient_mode is 'auto'; it must be resolved to forward, reverse or first_order")
-    unroll = PolicyUnroll.over(model, batch, grpo=grpo, weighting=weighting)
+    if settings.mode == "auto":
+        raise ConfigError("the unroll's mode is 'auto'; it must be resolved to forward, reverse or first_order")
+    unroll = PolicyUnroll.over(model, batch, grpo=grpo, controller=controller, groups=settings.groups)
     return differentiate(
         unroll,
         statistics,
         decided,
-        steps=steps,
+        steps=settings.steps,
         rates=rates,
         share=share,
-        mode=meta.hypergradient_mode,
-        checkpoint=meta.hypergradient_checkpoint,
+        mode=settings.mode,
+        checkpoint=settings.checkpoint,
     )
 
 
@@ -236,7 +234,7 @@ def _level_change(unroll: PolicyUnroll, before: Tensor, statistics: BatchStatist
     after it, because a batch's own step lowers KL on that batch more than anywhere else. A weight KL is taken over the
     whole batch already; a policy entropy has no such correction.
     """
-    if unroll.weighting.kl_signal != "policy_kl":
+    if unroll.controller.kl_signal != "policy_kl":
         return 0.0
     level = before.new_tensor([statistics.policy_kl_sum, statistics.tokens])
     if unroll.ranks is not None:
@@ -244,14 +242,14 @@ def _level_change(unroll: PolicyUnroll, before: Tensor, statistics: BatchStatist
     return float(level[0] / level[1] - before) if level[1] > 0 else 0.0
 
 
-def split_groups(batch: PreparedBatch, weighting: WeightingSettings) -> tuple[slice, slice]:
+def split_groups(batch: PreparedBatch, groups: int) -> tuple[slice, slice]:
     """Groups that the inner steps run over, and groups that H and KL are measured on afterwards.
 
     Disjoint, so at most half of the batch each: inner steps lower KL on their own sequences more than anywhere else,
     and measuring there would read that as success. A batch of a single group has no choice.
     """
     there = batch.rollout.group_count
-    count = max(1, min(weighting.controller_meta.hypergradient_groups, there // 2))
+    count = max(1, min(groups, there // 2))
     start = min(count, there - count)
     return slice(0, count), slice(start, start + count)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import random
@@ -17,7 +18,15 @@ from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.diagnostics.alarms import AlarmKind
 from maxent_ray.core.diagnostics.observer import Observations, Observer
-from maxent_ray.core.objectives import ControllerGradients, Sensitivity
+from maxent_ray.core.objectives import (
+    Analytic,
+    ControllerGradients,
+    Decoupled,
+    Paired,
+    Sensitivity,
+    TruncatedBackprop,
+    Unroll,
+)
 from maxent_ray.core.objectives.decoupled import (
     FREE_RANGE,
     HORIZON_TRUST,
@@ -34,8 +43,9 @@ from maxent_ray.core.objectives.decoupled import (
 from maxent_ray.core.objectives.kl_filter import KlFilter
 from maxent_ray.core.state import ControllerState, Reason
 from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.update_rules import PI
 from maxent_ray.core.weighting import group_weights, weight_entropy
-from maxent_ray.errors import ConfigError
+from maxent_ray.errors import ConfigError, InvalidReportError
 
 TARGET_ENTROPY, TARGET_KL, SHARE = 1.9, 0.05, 0.1
 USUAL = Sensitivity(
@@ -58,9 +68,7 @@ AIM = Aim(TARGET_ENTROPY, TARGET_KL, 0.16, beta_bounds=(1e-4, 100.0))
 def config(**changes: Any) -> ControllerConfig:
     settings: dict[str, Any] = {
         "group_size": 8,
-        "objective": "truncated_backprop",
-        "form": "decoupled",
-        "truncation_steps": 2,
+        "objective": TruncatedBackprop(unroll=Unroll(steps=2), form=Decoupled()),
         "target_entropy": TARGET_ENTROPY,
         "target_kl": TARGET_KL,
         "tau": 0.6,
@@ -257,8 +265,8 @@ def test_the_controller_takes_its_moves_as_they_are_and_remembers() -> None:
     assert (decision.reason, decision.source) == (Reason.UPDATED, "truncated_backprop")
     assert decision.tau_grad == pytest.approx(-math.log(state.tau / 0.6))
     assert decision.beta_grad == pytest.approx(math.log(state.beta / 0.1))
-    assert state.decoupling.kl.measurements == 1
-    assert state.decoupling.authority.updates == 1
+    assert state.objective["decoupled"]["kl"]["measurements"] == 1
+    assert state.objective["decoupled"]["authority"]["updates"] == 1
     assert ControllerState.from_dict(json.loads(json.dumps(state.to_dict()))) == state
 
 
@@ -278,7 +286,7 @@ def test_a_target_that_beta_cannot_reach_is_reported() -> None:
 
 def test_taking_over_a_run_in_its_middle_disturbs_nothing_that_is_on_target() -> None:
     """A clone of an analytic run, with KL and H on target in every batch: β has no reason to go anywhere."""
-    analytic = Controller(config(objective="analytic"))
+    analytic = Controller(config(objective=Analytic()))
     state = analytic.init()
     for _ in range(40):
         state, _ = analytic.step(state, measured())
@@ -337,8 +345,8 @@ def test_steps_between_two_updates_pass_in_the_filter_too() -> None:
     for step in range(6):
         gradients = sent(replace(USUAL, version=state.version)) if rules.config.is_update_step(step) else None
         state, _ = rules.step(state, measured(kl=0.06), gradients)
-    assert state.decoupling.step == 5
-    assert state.decoupling.kl.measurements == 2
+    assert state.objective["decoupled"]["step"] == 5
+    assert state.objective["decoupled"]["kl"]["measurements"] == 2
 
 
 def test_a_sensitivity_that_is_not_finite_changes_nothing() -> None:
@@ -346,26 +354,62 @@ def test_a_sensitivity_that_is_not_finite_changes_nothing() -> None:
     state, _ = rules.step(rules.init(), measured(), sent(USUAL))
     after, decision = rules.step(state, measured(), sent(replace(USUAL, kl_beta=math.nan)))
     assert decision.reason is Reason.NON_FINITE
-    assert (after.tau, after.beta, after.decoupling) == (state.tau, state.beta, state.decoupling)
+    assert (after.tau, after.beta, after.objective) == (state.tau, state.beta, state.objective)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"entropy_signal": "policy_entropy"}, "entropy_signal is policy_entropy; it must be 'weight_entropy'"),
-        ({"kl_signal": "weight_kl"}, "kl_signal is weight_kl; it must be 'policy_kl' when form is 'decoupled'"),
-        ({"space": "linear"}, "space is linear; it must be 'log' when form is 'decoupled'"),
-        ({"beta_learning_rate": 0.3}, "beta_learning_rate is 0.3; it must be left at None: form 'decoupled' does not"),
-        ({"dead_band": 0.1}, "dead_band is 0.1; it must be left at 0.0"),
-        ({"fallback": "analytic"}, "fallback is analytic; it must be left at None"),
-        ({"kl_bandwidth": 0.0}, r"kl_bandwidth is 0.0; it must be in \(0, 1\)"),
+        ({"entropy_signal": "policy_entropy"}, "entropy_signal is 'policy_entropy'; it must be 'weight_entropy'"),
+        ({"kl_signal": "weight_kl"}, "kl_signal is 'weight_kl'; it must be 'policy_kl' when objective.form.type is"),
+        ({"tau_rule": PI(space="linear")}, r"tau_rule is PI\(.*\); it must be null, as the form steps by itself"),
+        ({"beta_rule": PI(learning_rate=0.3)}, r"beta_rule is PI\(.*\); it must be null, as the form steps by itself"),
+        ({"beta_min": 0.0}, "beta_rule.space is log; it must be linear while beta_min = 0"),
     ],
 )
 def test_what_the_form_cannot_work_with_is_an_error(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config(**changes)
-    if "kl_bandwidth" not in changes:  # the other forms do
-        config(**changes, form="paired")
+    if "beta_min" not in changes:  # the other forms do
+        config(**changes, objective=TruncatedBackprop(form=Paired()))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"fallback": "analytic"}, "objective.fallback is 'analytic'; it must be null when objective.form.type is"),
+        ({"form": Decoupled(kl_bandwidth=0.0)}, r"objective.form.kl_bandwidth is 0.0; it must be in \(0, 1\)"),
+    ],
+)
+def test_settings_of_its_own_are_checked(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config(objective=TruncatedBackprop(**{"form": Decoupled(), **settings}))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("step", 0.5, "step is 0.5; it must be a whole number >= -1"),
+        ("step", math.nan, "step is nan; it must be a whole number >= -1"),
+        ("authority/updates", -1, "authority.updates is -1; it must be a whole number >= 0"),
+        ("kl/level_level", -1e-9, "kl.level_level is -1e-09; it must be a finite number >= 0"),
+        ("kl/measurements", -1, "kl.measurements is -1; it must be a whole number >= 0"),
+        ("kl/noise", 0.0, "kl.noise is 0.0; it must be a finite number >= 0.01"),
+        ("kl/push", math.nan, "kl.push is nan; it must be a finite number"),
+        ("authority/epoch", 1, "authority is a dict; .* keys .*\\(unknown: 'epoch'\\)"),
+    ],
+)
+def test_a_memory_out_of_range_is_named_when_it_is_adopted(path: str, value: object, message: str) -> None:
+    rules = Controller(config())
+    state, _ = rules.step(rules.init(), measured(), sent(USUAL))
+    memory = copy.deepcopy(dict(state.objective["decoupled"]))
+    *parents, last = path.split("/")
+    inner = memory
+    for parent in parents:
+        inner = inner[parent]
+    inner[last] = value
+    with pytest.raises(InvalidReportError, match=rf"^state\.objective\.decoupled\.{message}"):
+        rules.adopt(replace(state, objective={"decoupled": memory}))
 
 
 # --- a noisy plant ---
@@ -393,7 +437,7 @@ class Plant:
         said = -0.9 * trained.beta**0.8 * kl * math.exp(0.8 * self.random.gauss(0, 1)) / trained.beta * share
         at = {"tau": trained.tau, "beta": trained.beta, "version": trained.version}
         sensitivity = replace(USUAL, kl=kl, kl_beta=said, steps=2, share=share, **at)
-        gradients = sent(sensitivity) if self.rules.config.uses_hypergradients else None
+        gradients = sent(sensitivity) if self.rules.config.unroll is not None else None
         self.state, _ = self.rules.step(self.state, measured(kl=kl), gradients)
         self.waiting.append(self.state)
         self.wander = 0.97 * self.wander + 0.0115 * TARGET_KL * self.random.gauss(0, 1)
@@ -420,5 +464,5 @@ def test_on_a_noisy_plant_it_settles_in_less_than_two_thirds_of_the_analytic_rul
         return median(found)
 
     ours = steps(lambda: Controller(config(beta=start)))
-    analytic = steps(lambda: Controller(config(beta=start, objective="analytic")))
+    analytic = steps(lambda: Controller(config(beta=start, objective=Analytic())))
     assert ours < analytic * 2 / 3

@@ -5,20 +5,28 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
-from maxent_ray.core.objectives import Sensitivity
-from maxent_ray.core.objectives.meta_gradient import (
-    RunningSensitivity,
-    SensitivityTrack,
-    is_finite,
-    joint,
-    merge_sensitivities,
-    paired,
+from maxent_ray.core.config import ControllerConfig
+from maxent_ray.core.controller import Controller
+from maxent_ray.core.objectives import (
+    ControllerGradients,
+    ControllerMetaContext,
+    Joint,
+    Paired,
+    Sensitivity,
+    TruncatedBackprop,
 )
+from maxent_ray.core.objectives.joint import joint
+from maxent_ray.core.objectives.merging import merge_sensitivities
+from maxent_ray.core.objectives.paired import RunningSensitivity, SensitivityTrack, paired
+from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.validation import to_plain
+from maxent_ray.errors import InvalidReportError
 
 USUAL = Sensitivity(
     entropy=1.8,
@@ -96,8 +104,8 @@ def test_what_cannot_be_merged_is_an_error() -> None:
 @pytest.mark.parametrize("name", VALUES)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_one_bad_number_is_not_finite(name: str, value: float) -> None:
-    assert is_finite(USUAL)
-    assert not is_finite(replace(USUAL, **{name: value}))
+    assert USUAL.is_finite()
+    assert not replace(USUAL, **{name: value}).is_finite()
 
 
 # --- joint ---
@@ -139,7 +147,6 @@ def test_joint_is_the_gradient_of_the_meta_loss(point: tuple[float, float]) -> N
         result = joint(sensitivity, target_entropy, target_kl)
         assert result.tau_grad == pytest.approx(expected[0].item(), rel=1e-12)
         assert result.beta_grad == pytest.approx(-expected[1].item(), rel=1e-12)
-        assert result.source == "truncated_backprop"
 
 
 # --- paired ---
@@ -154,7 +161,6 @@ def test_the_first_batch_gives_the_relative_errors_with_its_signs() -> None:
     result = paired(turned, tracked(turned), TARGET_ENTROPY, TARGET_KL)
     assert result.tau_grad == pytest.approx(-0.125)
     assert result.beta_grad == pytest.approx(-0.2)
-    assert result.source == "truncated_backprop"
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
@@ -257,3 +263,52 @@ def test_both_sensitivities_are_tracked_on_their_own() -> None:
     assert track.kl_beta.direction == pytest.approx(0.0)
     assert math.exp(track.entropy_tau.log_magnitude) == pytest.approx(0.5)
     assert math.exp(track.kl_beta.log_magnitude) == pytest.approx(0.1)
+
+
+# --- in the controller ---
+
+
+@pytest.mark.parametrize("form", [Paired(), Joint()])
+def test_a_form_labels_its_gradients_and_keeps_what_they_come_from(form: Paired | Joint) -> None:
+    objective = TruncatedBackprop(form=form).build(ControllerConfig(group_size=8).loops)
+    context = ControllerMetaContext(
+        weighting=SimpleNamespace(tau_target_entropy=TARGET_ENTROPY, kl_target=TARGET_KL),
+        weight_stats=None,
+        loss_outputs=None,
+        global_step=0,
+        backprop_fn=lambda steps: ControllerGradients(sensitivity=replace(USUAL, steps=steps)),
+    )
+    result = objective.compute(context)
+    assert result is not None
+    assert (result.source, result.sensitivity) == ("truncated_backprop", replace(USUAL, steps=1))
+
+
+def paired_controller() -> Controller:
+    return Controller(ControllerConfig(group_size=8, target_kl=TARGET_KL, objective=TruncatedBackprop(form=Paired())))
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "message"),
+    [
+        ("log_magnitude", 1e3, r"kl_beta\.log_magnitude is 1000.0; it must be a finite number >= -746 and <= 231"),
+        ("direction", math.nan, r"kl_beta\.direction is nan; it must be a finite"),
+        ("epoch", 1, r"kl_beta is a dict; .* keys .*\(unknown: 'epoch'\)"),
+    ],
+)
+def test_a_memory_out_of_range_is_named_when_it_is_adopted(entry: str, value: object, message: str) -> None:
+    rules = paired_controller()
+    state = rules.init()
+    memory = to_plain(SensitivityTrack())
+    memory["kl_beta"][entry] = value
+    with pytest.raises(InvalidReportError, match=rf"^state\.objective\.paired\.{message}"):
+        rules.adopt(replace(state, objective={"paired": memory}))
+
+
+def test_running_sensitivities_are_part_of_the_state() -> None:
+    rules = paired_controller()
+    at = replace(USUAL, steps=1)
+    measured = BatchStatistics(groups=1, tokens=1, policy_kl_sum=0.06)
+    state, decision = rules.step(rules.init(), measured, ControllerGradients(sensitivity=at))
+    assert decision.source == "truncated_backprop"
+    assert state.objective == {"paired": to_plain(tracked(at))}
+    assert rules.adopt(state) == state

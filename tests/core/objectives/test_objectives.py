@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from maxent_ray.config import ControllerMetaSettings, WeightingSettings
+from maxent_ray.config import load_config
 from maxent_ray.core.objectives import (
     ANALYTIC_METHODS,
     TRUNCATED_METHODS,
@@ -281,11 +281,12 @@ def test_an_unknown_method_names_all_valid_ones() -> None:
 
 def test_our_own_settings_satisfy_the_contract() -> None:
     """What comparison runs use: typed settings, fallback off."""
-    own = WeightingSettings(controller_meta=ControllerMetaSettings(method="truncated_backprop", truncation_steps=2))
-    built = build_controller_objective(None, own)
+    own = load_config(overrides=["controller.objective={type: truncated_backprop, unroll: {steps: 2}}"])
+    built = build_controller_objective(own.grpo, own.weighting)
     assert isinstance(built, TruncatedBackpropControllerObjective)
     assert (built.steps, built.fallback) == (2, None)
-    targets = WeightingSettings(tau_target_entropy=1.5, kl_target=0.25)
+    assert build_controller_objective(None, load_config(overrides=["controller.objective=null"]).weighting) is None
+    targets = load_config(overrides=["controller.target_entropy=1.5", "controller.target_kl=0.25"]).weighting
     assert AnalyticControllerObjective().compute(context(weighting=targets)) == ControllerGradients(
         0.25, -0.125, source="analytic"
     )

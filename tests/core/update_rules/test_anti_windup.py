@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
-from maxent_ray.core.config import ControllerConfig, Optimizer
+from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.state import ControllerState
 from maxent_ray.core.statistics import BatchStatistics
+from tests.core.rules import RULES, rules
 
-OPTIMIZERS = get_args(Optimizer)
+OPTIMIZERS = tuple(RULES)
 TARGETS = {"target_entropy": 1.0, "target_kl": 1.0}
 BOUNDS = {"tau": 1.0, "beta": 1.0, "tau_min": 0.5, "tau_max": 2.0, "beta_min": 0.5, "beta_max": 2.0}
 
 
-def controller(optimizer: Any, ema_decay: float, **settings: Any) -> Controller:
+def controller(optimizer: str, ema_decay: float, tau: Mapping[str, Any] | None = None, **both: Any) -> Controller:
     """A PI controller needs its proportional part to have a memory at all."""
-    gains = {"tau_proportional_gain": 1.0, "beta_proportional_gain": 1.0} if optimizer == "pi" else {}
-    rates = {"tau_learning_rate": 0.3, "beta_learning_rate": 0.3}
-    return Controller(
-        ControllerConfig(
-            group_size=8, optimizer=optimizer, ema_decay=ema_decay, **TARGETS, **BOUNDS, **gains, **rates, **settings
-        )
-    )
+    gains = {"proportional_gain": 1.0} if optimizer == "pi" else {}
+    chosen = rules(optimizer, tau=tau, ema_decay=ema_decay, learning_rate=0.3, **gains, **both)
+    return Controller(ControllerConfig(group_size=8, **TARGETS, **BOUNDS, **chosen))  # type: ignore[arg-type]
 
 
 def measured(error: float) -> BatchStatistics:
@@ -93,7 +91,7 @@ def test_nothing_grows_at_a_bound(optimizer: str) -> None:
 
 def test_a_smaller_error_outwards_is_no_reason_to_leave() -> None:
     """PI: with the error of every step remembered, −.5 → −.1 would step by −1·(.4) + .3·.1 inwards, and back again."""
-    loop = controller("pi", 0.0, tau_grad_clip=None)
+    loop = controller("pi", 0.0, tau={"clip": None})
     state, _ = drive(loop, loop.init(), [-0.1] * 60)
     _, path = drive(loop, state, [-0.5, -0.1] * 10)
     assert {tau for tau, _ in path} == {2.0}

@@ -151,7 +151,7 @@ def test_log_space_keeps_a_coefficient_positive() -> None:
             gradient = draw.gauss(0, 1) * 10 ** draw.uniform(-2, 6)
             stepped, _ = rule.update(
                 Signal(gradient=gradient, value=value, curvature=1.0),
-                {key.removeprefix("step."): number for key, number in state.items()},
+                state.get("step", {}),
             )
             assert stepped.value > 0
             signal, state = boxed.update(Signal(gradient=gradient, value=value, curvature=1.0), state)

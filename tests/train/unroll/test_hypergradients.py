@@ -12,16 +12,20 @@ import pytest
 import torch
 from torch import nn
 
-from maxent_ray.config import ControllerMetaSettings
-from maxent_ray.core.objectives import Sensitivity
+from maxent_ray.core.config import ControllerConfig
+from maxent_ray.core.objectives import Sensitivity, TruncatedBackprop, Unroll
 from maxent_ray.errors import ConfigError
 from maxent_ray.train.unroll.memory import activation_bytes, free_bytes, is_out_of_memory
 from maxent_ray.train.unroll.policy_unroll import unroll_sensitivity
 from tests.train.tiny import start, tiny_config, trained
-from tests.train.unroll_problem import GRPO, TooLarge, UnrollProblem, copied, unroll_problem, weighting
+from tests.train.unroll_problem import CONTROLLER, GRPO, TooLarge, UnrollProblem, copied, unroll, unroll_problem
 
-META = "weighting.controller_meta"
-BACKPROP: dict[str, Any] = {f"{META}.method": "truncated_backprop", f"{META}.truncation_steps": 2, "runtime.lag": 0}
+BACKPROP: dict[str, Any] = {
+    "controller.objective.type": "truncated_backprop",
+    "controller.objective.unroll.steps": 2,
+    "controller.objective.unroll.groups": 2,
+    "runtime.lag": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +33,8 @@ def problem() -> UnrollProblem:
     return unroll_problem()
 
 
-def sensitivity(problem: UnrollProblem, **meta: Any) -> Sensitivity:
-    gradients = problem.form(problem.hypergradients(**meta))
+def sensitivity(problem: UnrollProblem, **settings: Any) -> Sensitivity:
+    gradients = problem.form(problem.hypergradients(**settings))
     assert gradients is not None
     assert gradients.sensitivity is not None
     return gradients.sensitivity
@@ -40,37 +44,37 @@ def sensitivity(problem: UnrollProblem, **meta: Any) -> Sensitivity:
 
 
 @pytest.mark.parametrize(
-    "meta", [{"hypergradient_mode": "forward"}, {"hypergradient_checkpoint": True}, {"hypergradient_mode": "auto"}]
+    "settings", [{"mode": "forward"}, {"checkpoint": True}, {"mode": "auto"}]
 )
-def test_exact_modes_agree(problem: UnrollProblem, meta: dict[str, Any]) -> None:
-    assert astuple(sensitivity(problem, **meta)) == pytest.approx(astuple(sensitivity(problem)), rel=1e-9)
+def test_exact_modes_agree(problem: UnrollProblem, settings: dict[str, Any]) -> None:
+    assert astuple(sensitivity(problem, **settings)) == pytest.approx(astuple(sensitivity(problem)), rel=1e-9)
 
 
 def test_first_order_differs_in_what_goes_through_the_second_step(problem: UnrollProblem) -> None:
-    exact, first = sensitivity(problem), sensitivity(problem, hypergradient_mode="first_order")
+    exact, first = sensitivity(problem), sensitivity(problem, mode="first_order")
     assert (first.entropy, first.kl) == pytest.approx((exact.entropy, exact.kl), rel=1e-9)
     assert (first.entropy_tau, first.entropy_beta) == pytest.approx((exact.entropy_tau, exact.entropy_beta), rel=1e-9)
     assert 0.01 < abs(first.kl_beta / exact.kl_beta - 1) < 0.5
 
 
 def test_first_order_is_exact_for_one_step(problem: UnrollProblem) -> None:
-    def one_step(**meta: Any) -> Sensitivity:
+    def one_step(**settings: Any) -> Sensitivity:
         return unroll_sensitivity(
             problem.model,
             problem.batch,
             problem.statistics,
             problem.coefficients,
-            steps=1,
             rates=problem.rates,
             share=0.1,
             grpo=GRPO,
-            weighting=weighting(**meta),
+            controller=CONTROLLER,
+            settings=unroll(steps=1, **settings),
         )
 
-    first = one_step(hypergradient_mode="first_order")
+    first = one_step(mode="first_order")
     assert astuple(first) == pytest.approx(astuple(one_step()), rel=1e-7)  # fused against written-out attention
     with pytest.raises(ConfigError, match="must be resolved"):
-        one_step(hypergradient_mode="auto")
+        one_step(mode="auto")
 
 
 def test_frozen_parameters_stay_out_of_the_unroll(problem: UnrollProblem) -> None:
@@ -92,9 +96,9 @@ def test_a_worker_trains_with_any_mode() -> None:
         rows(overrides)[-1]
         for overrides in (
             {},
-            {f"{META}.hypergradient_mode": "forward"},
-            {f"{META}.hypergradient_checkpoint": True},
-            {f"{META}.hypergradient_mode": "first_order"},
+            {"controller.objective.unroll.mode": "forward"},
+            {"controller.objective.unroll.checkpoint": True},
+            {"controller.objective.unroll.mode": "first_order"},
         )
     )
     for row in (forward, checkpointed):
@@ -113,7 +117,7 @@ def test_first_order_runs_in_the_workers_own_precision_and_attention() -> None:
 
     for mode, expected in (("first_order", (True, True)), ("reverse", (False, False))):
         seen.clear()
-        process = start(tiny_config({**BACKPROP, "policy.dtype": "bfloat16", f"{META}.hypergradient_mode": mode}))
+        process = start(tiny_config({**BACKPROP, "policy.dtype": "bfloat16", "controller.objective.unroll.mode": mode}))
         process.worker.policy.model.register_forward_pre_hook(before)
         process.run(1)
         assert seen == {expected}
@@ -123,7 +127,7 @@ def test_first_order_runs_in_the_workers_own_precision_and_attention() -> None:
 
 
 def test_auto_says_once_what_it_chose_and_why(problem: UnrollProblem, caplog: pytest.LogCaptureFixture) -> None:
-    hypergradients = problem.hypergradients(hypergradient_mode="auto")
+    hypergradients = problem.hypergradients(mode="auto")
     with caplog.at_level(logging.INFO, "maxent_ray.train.unroll.policy_unroll"):
         for _ in range(3):
             assert problem.form(hypergradients) is not None
@@ -135,7 +139,7 @@ def test_auto_takes_the_smaller_mode_after_running_out(
     problem: UnrollProblem, caplog: pytest.LogCaptureFixture
 ) -> None:
     tight = copied(problem)
-    hypergradients, hook = tight.hypergradients(hypergradient_mode="auto"), TooLarge(tight.model)
+    hypergradients, hook = tight.hypergradients(mode="auto"), TooLarge(tight.model)
     failed = [tight.form(hypergradients) is None for _ in range(4)]
     hook.remove()
     assert failed == [True] * 4
@@ -145,7 +149,7 @@ def test_auto_takes_the_smaller_mode_after_running_out(
     assert "From here on: reverse with checkpoints" in advice[0]
     assert "From here on: first_order" in advice[1]
     assert astuple(tight.form(hypergradients).sensitivity) == pytest.approx(
-        astuple(sensitivity(problem, hypergradient_mode="first_order")), rel=1e-9
+        astuple(sensitivity(problem, mode="first_order")), rel=1e-9
     )
 
 
@@ -162,18 +166,18 @@ def tight(problem: UnrollProblem) -> Iterator[UnrollProblem]:
 
 
 @pytest.mark.parametrize(
-    ("meta", "ran", "instead"),
+    ("settings", "ran", "instead"),
     [
-        ({}, "mode reverse, K=2", f"{META}.hypergradient_checkpoint=true with K=2"),
-        ({"hypergradient_checkpoint": True}, "mode reverse with checkpoints, K=2", "hypergradient_mode=first_order"),
-        ({"hypergradient_mode": "forward"}, "mode forward, K=2", f"{META}.hypergradient_mode=first_order with K=2"),
-        ({"hypergradient_mode": "first_order"}, "mode first_order, K=2", "No mode needs less, whatever K is; set"),
+        ({}, "mode reverse, K=2", "controller.objective.unroll.checkpoint=true with K=2"),
+        ({"checkpoint": True}, "mode reverse with checkpoints, K=2", "mode=first_order"),
+        ({"mode": "forward"}, "mode forward, K=2", "controller.objective.unroll.mode=first_order with K=2"),
+        ({"mode": "first_order"}, "mode first_order, K=2", "No mode needs less, whatever K is; set"),
     ],
 )
 def test_running_out_of_memory_is_reported_with_what_to_choose(
-    tight: UnrollProblem, meta: dict[str, Any], ran: str, instead: str, caplog: pytest.LogCaptureFixture
+    tight: UnrollProblem, settings: dict[str, Any], ran: str, instead: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    hypergradients = tight.hypergradients(**meta)
+    hypergradients = tight.hypergradients(**settings)
     assert tight.form(hypergradients) is None
     assert tight.form(hypergradients) is None
     assert hypergradients.failures == 2
@@ -267,5 +271,5 @@ def test_errors_that_say_so(error: RuntimeError | MemoryError, expected: bool) -
 
 @pytest.mark.parametrize("mode", ["forward", "first_order", "auto"])
 def test_checkpoints_belong_to_reverse(mode: str) -> None:
-    with pytest.raises(ValueError, match=f"hypergradient_checkpoint is true and hypergradient_mode is '{mode}'"):
-        ControllerMetaSettings.model_validate({"hypergradient_checkpoint": True, "hypergradient_mode": mode})
+    with pytest.raises(ValueError, match=f"objective.unroll.checkpoint is true and objective.unroll.mode is '{mode}'"):
+        ControllerConfig(objective=TruncatedBackprop(unroll=Unroll(checkpoint=True, mode=mode)))  # type: ignore[arg-type]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
-from maxent_ray.config import GRPOConfig, WeightingSettings
+from maxent_ray.config import GRPOConfig
+from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.measurement import batch_statistics, measure_groups
-from maxent_ray.core.objectives import Sensitivity
+from maxent_ray.core.objectives import Sensitivity, Unroll
 from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.core.weighting import group_weights, weight_entropy, weight_kl
@@ -24,8 +25,8 @@ TAU, BETA = 0.3, 0.4
 GRPO = GRPOConfig(group_size=4)
 
 
-def weighting(groups: int = 2, **changes: str) -> WeightingSettings:
-    return WeightingSettings.model_validate({"controller_meta": {"hypergradient_groups": groups}, **changes})
+def tracking(**signals: Any) -> ControllerConfig:
+    return ControllerConfig(group_size=4, **signals)
 
 
 class Live(NamedTuple):
@@ -40,7 +41,7 @@ class Live(NamedTuple):
 def live(policy: Policy, batch: PreparedBatch) -> Live:
     model = copy.deepcopy(policy.model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.0)
-    terms = policy_loss(model, batch, TAU, BETA, grpo=GRPO, weighting=weighting())
+    terms = policy_loss(model, batch, TAU, BETA, grpo=GRPO)
     terms.loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     mask = batch.rollout.completion_mask
@@ -56,17 +57,17 @@ def live(policy: Policy, batch: PreparedBatch) -> Live:
     return Live(model, statistics, rates)
 
 
-def sensitivity(live: Live, batch: PreparedBatch, steps: int, settings: WeightingSettings) -> Sensitivity:
+def sensitivity(live: Live, batch: PreparedBatch, steps: int, **signals: Any) -> Sensitivity:
     return unroll_sensitivity(
         live.model,
         batch,
         live.statistics,
         Coefficients(TAU, BETA, version=3, step=4),
-        steps=steps,
         rates=live.rates,
         share=0.1,
         grpo=GRPO,
-        weighting=settings,
+        controller=tracking(**signals),
+        settings=Unroll(steps=steps, groups=2),
     )
 
 
@@ -79,17 +80,17 @@ class Measured(NamedTuple):
 
 def after(live: Live, batch: PreparedBatch, steps: int, tau: float, beta: float) -> Measured:
     """Take K steps in place on a copy, from the first two groups; measure the policy on the other two."""
-    model, settings = copy.deepcopy(live.model), weighting()
+    model = copy.deepcopy(live.model)
     inner, outer = batch.take(slice(0, 2)), batch.take(slice(2, 4))
     for _ in range(steps):
         model.zero_grad()
-        policy_loss(model, inner, tau, beta, grpo=GRPO, weighting=settings).loss.backward()  # type: ignore[no-untyped-call]
+        policy_loss(model, inner, tau, beta, grpo=GRPO).loss.backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 assert parameter.grad is not None
                 parameter -= live.rates[name] * parameter.grad
     with torch.no_grad():
-        terms = policy_loss(model, outer, tau, beta, grpo=GRPO, weighting=settings)
+        terms = policy_loss(model, outer, tau, beta, grpo=GRPO)
     tokens = outer.rollout.completion_mask.sum()
     weights = group_weights(batch.log_q, batch.ref_logprobs, tau, beta)
     return Measured(
@@ -115,8 +116,8 @@ def slopes(live: Live, batch: PreparedBatch, steps: int, d_tau: float, d_beta: f
 def test_sensitivities_are_central_differences_of_real_steps(live: Live, batch: PreparedBatch, steps: int) -> None:
     by_tau, by_beta = slopes(live, batch, steps, 1, 0), slopes(live, batch, steps, 0, 1)
     base = after(live, batch, steps, TAU, BETA)
-    policy_signals = weighting(entropy_signal="policy_entropy", kl_signal="policy_kl")
-    result = sensitivity(live, batch, steps, policy_signals)
+    policy_signals = {"entropy_signal": "policy_entropy", "kl_signal": "policy_kl"}
+    result = sensitivity(live, batch, steps, **policy_signals)
     assert result.entropy == pytest.approx(base.policy_entropy, rel=1e-9)
     assert result.entropy_tau == pytest.approx(by_tau.policy_entropy, rel=1e-5)
     assert result.entropy_beta == pytest.approx(by_beta.policy_entropy, rel=1e-5)
@@ -124,7 +125,7 @@ def test_sensitivities_are_central_differences_of_real_steps(live: Live, batch: 
     assert result.kl_beta == pytest.approx(by_beta.policy_kl, rel=1e-5)
     assert min(abs(result.kl_tau), abs(result.kl_beta), abs(result.entropy_tau)) > 1e-6
 
-    result = sensitivity(live, batch, steps, weighting(kl_signal="weight_kl"))
+    result = sensitivity(live, batch, steps, kl_signal="weight_kl")
     assert result.entropy == pytest.approx(base.weight_entropy, rel=1e-9)
     assert result.kl == pytest.approx(base.weight_kl, rel=1e-9)
     assert result.entropy_tau == pytest.approx(by_tau.weight_entropy, rel=1e-5)
@@ -134,7 +135,7 @@ def test_sensitivities_are_central_differences_of_real_steps(live: Live, batch: 
 
 
 def test_the_number_of_steps_matters(live: Live, batch: PreparedBatch) -> None:
-    by_beta = [sensitivity(live, batch, steps, weighting()).kl_beta for steps in (1, 2, 4)]
+    by_beta = [sensitivity(live, batch, steps).kl_beta for steps in (1, 2, 4)]
     assert abs(by_beta[1] / by_beta[0] - 1) > 0.1
     assert abs(by_beta[2] / by_beta[1] - 1) > 0.1
 
@@ -143,11 +144,11 @@ def test_the_kl_level_is_the_batchs_plus_what_the_steps_change(live: Live, batch
     change = after(live, batch, 2, TAU, BETA).policy_kl - after(live, batch, 0, TAU, BETA).policy_kl
     level = live.statistics.mean("policy_kl")
     assert level is not None
-    assert sensitivity(live, batch, 2, weighting()).kl == pytest.approx(level + change, rel=1e-9)
+    assert sensitivity(live, batch, 2).kl == pytest.approx(level + change, rel=1e-9)
 
 
 def test_a_sensitivity_says_what_it_was_measured_on(live: Live, batch: PreparedBatch) -> None:
-    result = sensitivity(live, batch, 2, weighting())
+    result = sensitivity(live, batch, 2)
     assert result.steps == 2
     assert result.tokens == int(batch.take(slice(2, 4)).rollout.completion_mask.sum())
     assert (result.tau, result.beta, result.version, result.share) == (TAU, BETA, 3, 0.1)
@@ -157,7 +158,7 @@ def test_the_unroll_leaves_the_model_and_its_gradients_alone(live: Live, batch: 
     model = copy.deepcopy(live.model)
     model.zero_grad(set_to_none=True)
     before = copy.deepcopy(model.state_dict())
-    sensitivity(live._replace(model=model), batch, 2, weighting())
+    sensitivity(live._replace(model=model), batch, 2)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
 
@@ -169,13 +170,13 @@ def test_the_inner_kl_is_the_full_one_whatever_the_run_trains_with(live: Live, b
         batch,
         live.statistics,
         Coefficients(TAU, BETA, version=3, step=4),
-        steps=1,
         rates=live.rates,
         share=0.1,
         grpo=k3,
-        weighting=weighting(),
+        controller=tracking(),
+        settings=Unroll(groups=2),
     )
-    assert result == sensitivity(live, batch, 1, weighting())
+    assert result == sensitivity(live, batch, 1)
 
 
 def test_float32_agrees_with_float64(live: Live, batch: PreparedBatch) -> None:
@@ -184,7 +185,7 @@ def test_float32_agrees_with_float64(live: Live, batch: PreparedBatch) -> None:
         model=copy.deepcopy(live.model).float(),
         rates={name: rate.float() for name, rate in live.rates.items()},
     )
-    exact, result = (sensitivity(model, batch, 2, weighting()) for model in (live, single))
+    exact, result = (sensitivity(model, batch, 2) for model in (live, single))
     for name in ("entropy", "kl", "entropy_tau", "entropy_beta", "kl_tau", "kl_beta"):
         assert getattr(result, name) == pytest.approx(getattr(exact, name), rel=2e-3)
 
@@ -197,11 +198,11 @@ def test_sensitivities_stay_finite_where_weights_underflow(live: Live, batch: Pr
         batch,
         live.statistics,
         Coefficients(tau, 1e-4, version=3, step=4),
-        steps=1,
         rates=live.rates,
         share=0.1,
         grpo=GRPO,
-        weighting=weighting(kl_signal="weight_kl"),
+        controller=tracking(kl_signal="weight_kl"),
+        settings=Unroll(groups=2),
     )
     values = torch.tensor([result.entropy_tau, result.entropy_beta, result.kl_tau, result.kl_beta], dtype=torch.float64)
     assert bool(values.isfinite().all())
@@ -219,7 +220,7 @@ def test_sensitivities_stay_finite_where_weights_underflow(live: Live, batch: Pr
 def test_steps_and_measurement_share_no_group_however_many_are_asked_for(
     batch: PreparedBatch, groups: int, inner: tuple[int, int], outer: tuple[int, int]
 ) -> None:
-    assert split_groups(batch, weighting(groups)) == (slice(*inner), slice(*outer))
+    assert split_groups(batch, groups) == (slice(*inner), slice(*outer))
 
 
 @pytest.mark.parametrize("updates", [1, 2, 5])

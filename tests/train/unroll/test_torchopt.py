@@ -10,14 +10,14 @@ import torchopt
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from maxent_ray.config import GRPOConfig, WeightingSettings
+from maxent_ray.config import GRPOConfig
 from maxent_ray.core.hypergradient import Coefficients, Params, unrolled_gradients
 from maxent_ray.policy import Policy
 from maxent_ray.train.batch import PreparedBatch
 from maxent_ray.train.loss import policy_loss
 
 TAU, BETA, ETA = 0.3, 0.4, 0.5
-GRPO, WEIGHTING = GRPOConfig(group_size=4), WeightingSettings()
+GRPO = GRPOConfig(group_size=4)
 
 
 class Unroll:
@@ -28,11 +28,11 @@ class Unroll:
         self.seen, self.unseen = batch.take(slice(0, 2)), batch.take(slice(2, 4))
 
     def inner(self, params: Params, coefficients: Coefficients, k: int) -> Tensor:
-        terms = policy_loss(self.model, self.seen, *coefficients, grpo=GRPO, weighting=WEIGHTING, params=params)
+        terms = policy_loss(self.model, self.seen, *coefficients, grpo=GRPO, params=params)
         return terms.loss
 
     def outer(self, params: Params, coefficients: Coefficients) -> Tensor:
-        terms = policy_loss(self.model, self.unseen, *coefficients, grpo=GRPO, weighting=WEIGHTING, params=params)
+        terms = policy_loss(self.model, self.unseen, *coefficients, grpo=GRPO, params=params)
         tokens = self.unseen.rollout.completion_mask.sum()
         return torch.stack([terms.token_entropy.sum() / tokens, terms.mean_kl(tokens)])
 

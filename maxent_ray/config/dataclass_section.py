@@ -1,0 +1,104 @@
+"""Sections that are dataclasses of the core or the runtime: nested mappings to checked instances."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from maxent_ray import plugins
+from maxent_ray.core.unions import members
+from maxent_ray.errors import ConfigError, UnknownObjectiveError
+
+T = TypeVar("T")
+_PLUG_INS = {"objective": plugins.OBJECTIVES, "tau_rule": plugins.RULES, "beta_rule": plugins.RULES}
+"""Field → group of entry points that its ``type`` may name."""
+
+
+def read_section(cls: type[T], place: str, values: object) -> T:
+    """Build a dataclass of settings from nested mappings, the inner ones first.
+
+    Args:
+        cls: The dataclass; fields that hold one of several dataclasses are chosen by their ``type``.
+        place: Dotted key of the section, for messages.
+        values: A mapping of settings, or an instance, which is returned.
+
+    Raises:
+        ConfigError: a key is unknown, a ``type`` does not exist or a value is out of range; the message names the valid
+            ones.
+
+    Example:
+        >>> from maxent_ray.core.update_rules import Adam
+        >>> read_section(Adam, "controller.tau_rule", {"learning_rate": 0.1}).learning_rate
+        0.1
+    """
+    if isinstance(values, cls):
+        return values
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{place} is {values!r}; it must be a mapping of settings")
+    valid = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+    for key in values:
+        if key not in valid:
+            raise ConfigError(unknown_key(f"{place}.{key}", valid))
+    built = dict(values)
+    for name, choices in members(cls).items():  # type: ignore[arg-type]
+        value = values.get(name)
+        if isinstance(value, Mapping):
+            built[name] = _read_choice(name, value, choices, f"{place}.{name}")
+        elif value is not None and not isinstance(value, tuple(choices.values())):
+            types = f" with a type: {', '.join(choices)}" if len(choices) > 1 else ""
+            raise ConfigError(f"{place}.{name} is {value!r}; it must be a mapping of settings{types}")
+    try:
+        built_section: T = _adapter(cls).validate_python(built)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise ConfigError("\n".join(_sentence(detail, place, values) for detail in error.errors())) from None
+    return built_section
+
+
+def unknown_key(place: str, valid: Iterable[str]) -> str:
+    """The message for a key that does not exist, with the nearest and all valid ones.
+
+    Example:
+        >>> unknown_key("train.step", ["steps", "seed"])
+        "unknown key 'train.step'. Did you mean 'steps'? Valid keys here: seed, steps"
+    """
+    close = difflib.get_close_matches(place.rpartition(".")[2], list(valid), n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"unknown key {place!r}.{hint} Valid keys here: {', '.join(sorted(valid))}"
+
+
+def _read_choice(name: str, value: Mapping[str, Any], choices: Mapping[str, type], place: str) -> Any:
+    """Build the dataclass that a mapping asks for; a plug-in's name or import path becomes ``custom``."""
+    default = next(iter(choices))
+    if len(choices) == 1:
+        return read_section(choices[default], place, value)
+    chosen = value.get("type", default)
+    if chosen in choices:
+        return read_section(choices[chosen], place, {**value, "type": chosen})
+    if name not in _PLUG_INS or not isinstance(chosen, str):
+        raise ConfigError(f"{place}.type is {chosen!r}; valid: {', '.join(sorted(choices))}")
+    try:
+        path = plugins.import_path(chosen, _PLUG_INS[name], choices, f"{place}.type")
+    except ConfigError as error:
+        raise (UnknownObjectiveError if name == "objective" else ConfigError)(str(error)) from None
+    named = {"name": chosen} if name == "objective" else {}
+    return read_section(choices["custom"], place, {**named, **value, "type": "custom", "import_path": path})
+
+
+@cache
+def _adapter(cls: type) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)
+
+
+def _sentence(detail: Any, place: str, values: Mapping[str, Any]) -> str:
+    where = ".".join([place, *(str(part) for part in detail["loc"][:1])])
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "value_error":
+        return f"{place}.{message}"
+    if detail["type"] == "missing":
+        return f"{where} is missing; it must be set"
+    return f"{where} is {values.get(str(detail['loc'][0]))!r}: {message}"

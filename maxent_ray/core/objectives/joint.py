@@ -1,0 +1,55 @@
+"""The ``joint`` form of truncated backprop: the plain gradient of the meta-loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from maxent_ray.core.objectives.interface import ControllerGradients, ControllerMetaContext, Memory
+from maxent_ray.core.objectives.sensitivity import Sensitivity, relative_error
+from maxent_ray.core.objectives.settings_base import FormBase, Loops
+from maxent_ray.core.objectives.truncated_backprop import SensitivityObjective
+
+
+def joint(sensitivity: Sensitivity, target_entropy: float | None, target_kl: float) -> ControllerGradients:
+    """The plain gradient of M: ``tau_grad`` = dM/dτ, ``beta_grad`` = −dM/dβ."""
+    d_tau = d_beta = 0.0
+    if target_entropy is not None:
+        error = relative_error(sensitivity.entropy, target_entropy) / target_entropy
+        d_tau += error * sensitivity.entropy_tau
+        d_beta += error * sensitivity.entropy_beta
+    if target_kl > 0:
+        error = relative_error(sensitivity.kl, target_kl) / target_kl
+        d_tau += error * sensitivity.kl_tau
+        d_beta += error * sensitivity.kl_beta
+    return ControllerGradients(d_tau, -d_beta)
+
+
+class JointObjective(SensitivityObjective):
+    """Truncated backprop by :func:`joint`."""
+
+    name = "joint"
+
+    def form(
+        self, sensitivity: Sensitivity, meta_ctx: ControllerMetaContext, memory: Memory
+    ) -> tuple[ControllerGradients, Memory]:
+        """Form the signals from one round's merged sensitivities."""
+        targets = meta_ctx.weighting
+        return joint(sensitivity, targets.tau_target_entropy, targets.kl_target), memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint(FormBase):
+    """Settings of the form.
+
+    Example:
+        >>> from maxent_ray.core.objectives import TruncatedBackprop
+        >>> TruncatedBackprop(form=Joint()).form.type
+        'joint'
+    """
+
+    type: Literal["joint"] = "joint"
+
+    def build(self, loops: Loops, steps: int, fallback: Literal["analytic"] | None) -> SensitivityObjective:
+        """The objective."""
+        return JointObjective(steps, fallback=fallback)
