@@ -24,7 +24,7 @@ from typing import Any
 
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
-from maxent_ray.core.diagnostics.observer import Observations, Observer
+from maxent_ray.core.diagnostics.observer import Observer, ObserverState
 from maxent_ray.core.statistics import BatchStatistics
 
 TARGET = 0.05
@@ -72,7 +72,7 @@ class Case:
     def run(self) -> dict[str, int]:
         """Alarm → step it was given at."""
         controller, observer = Controller(self.config), Observer(self.config)
-        state, memory, found = controller.init(), Observations(), {}
+        state, memory, found = controller.init(), ObserverState(), {}
         signals = self.plant.signals(self.noise, random.Random(self.seed))
         next(signals)
         for step in range(self.steps):

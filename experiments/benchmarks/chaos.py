@@ -40,7 +40,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from maxent_ray.runtime.connecting import NAMESPACE
+from maxent_ray.runtime.connect import NAMESPACE
 from maxent_ray.runtime.options import ClientOptions
 
 COST_BAR_S = 5.0

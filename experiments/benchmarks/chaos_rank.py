@@ -15,7 +15,7 @@ from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import RankLostError
 from maxent_ray.runtime.client import ControllerClient
-from maxent_ray.runtime.connecting import connect
+from maxent_ray.runtime.connect import connect
 from maxent_ray.runtime.options import ClientOptions
 
 CONFIG = ControllerConfig(group_size=8, target_entropy=1.5, target_kl=0.05, tau=2.0, beta=0.02, ema_decay=0.3)
@@ -98,7 +98,7 @@ class ChaosRank:
                         doubled += 1
                     doubled -= 1
                     version = self._write(decisions, version)
-                self._client.settle()
+                self._client.wait_for_decision()
                 self._write(decisions, version)
             except RankLostError as error:
                 lost = str(error)

@@ -30,7 +30,7 @@ from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.runtime.client import ControllerClient
-from maxent_ray.runtime.connecting import connect
+from maxent_ray.runtime.connect import connect
 from maxent_ray.runtime.options import ClientOptions
 
 CONFIG = ControllerConfig(group_size=8, target_entropy=1.97, target_kl=0.05)

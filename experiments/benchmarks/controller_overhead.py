@@ -27,7 +27,7 @@ from rich.progress import track
 
 from maxent_ray.config.loading import load_config
 from maxent_ray.core.state import Coefficients
-from maxent_ray.runtime.connecting import connect
+from maxent_ray.runtime.connect import connect
 from maxent_ray.train.rank import client_options
 from maxent_ray.train.worker import TrainingWorker
 

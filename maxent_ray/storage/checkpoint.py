@@ -21,7 +21,7 @@ from torch import Tensor
 from maxent_ray.errors import ResumeError
 from maxent_ray.storage.atomic import write_atomic
 
-FORMAT, SCHEMA = "maxent_ray.checkpoint", 3
+FORMAT, SCHEMA = "maxent_ray.checkpoint", 4
 ADVICE = "put a good copy in its place, or start anew"
 """What to do about a file that cannot be read, where nothing better is known."""
 _UNSEALED = "0" * 64
@@ -53,7 +53,7 @@ def encode(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> bytes:
         >>> import torch
         >>> block = encode({"weight": torch.ones(2)}, {"step": 3})
         >>> decode(block, "block")
-        Content(tensors={'weight': tensor([1., 1.])}, state={'step': 3}, schema=3)
+        Content(tensors={'weight': tensor([1., 1.])}, state={'step': 3}, schema=4)
     """
     metadata = {
         "format": FORMAT,

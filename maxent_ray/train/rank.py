@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from maxent_ray.config import ExperimentConfig, RuntimeSettings
 from maxent_ray.evaluation.held_out import HeldOutMetrics
-from maxent_ray.runtime.connecting import connect
+from maxent_ray.runtime.connect import connect
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.storage.checkpoint import ADVICE
 from maxent_ray.train.step_record import StepRow
@@ -100,7 +100,7 @@ class RankProcess:
 
     def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
         """Controller decisions above a version, the last report's included; all ranks call it."""
-        self.worker.client.settle()
+        self.worker.client.wait_for_decision()
         return self.worker.client.decisions(since_version)
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from ray.util import get_node_ip_address
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.evaluation.held_out import HeldOutMetrics
 from maxent_ray.runtime.actor import create_controller
-from maxent_ray.runtime.connecting import NAMESPACE
+from maxent_ray.runtime.connect import NAMESPACE
 from maxent_ray.train.rank import RankProcess, RankSpec
 from maxent_ray.train.resources import ask_for_gpus
 from maxent_ray.train.step_record import StepRow

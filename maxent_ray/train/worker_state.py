@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from maxent_ray.storage.checkpoint import ADVICE, decode, encode
-from maxent_ray.storage.upgrades import upgraded
+from maxent_ray.storage.upgrades import upgrade_client_state
 
 _MODEL, _OPTIMIZER = "model.", "optimizer."
 
@@ -51,7 +51,7 @@ def decode_state(block: bytes, where: str | os.PathLike[str], advice: str = ADVI
     for name in sorted(name for name in tensors if name.startswith(_OPTIMIZER)):
         index, _, moment = name.removeprefix(_OPTIMIZER).partition(".")
         optimizer.setdefault(int(index), {})[moment] = tensors[name]
-    controller = upgraded(state["controller"], schema)
+    controller = upgrade_client_state(state["controller"], schema)
     return {"step": state["step"], "model": model, "optimizer": optimizer, "controller": controller}
 
 

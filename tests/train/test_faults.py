@@ -22,7 +22,7 @@ import ray
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import dump_config
 from maxent_ray.errors import ResumeError
-from maxent_ray.runtime.connecting import NAMESPACE
+from maxent_ray.runtime.connect import NAMESPACE
 from maxent_ray.storage.driver_lock import driver_lock
 from maxent_ray.train.rank import RankProcess
 from maxent_ray.train.ray_train import loop

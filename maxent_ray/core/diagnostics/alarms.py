@@ -1,4 +1,4 @@
-"""What is said when moving a coefficient has no effect: which one, since when, the figures, what to change."""
+"""Alarms on coefficients without effect: the coefficient, the updates it lasted, the figures, what to change."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from maxent_ray.core.statistics import Reach
 
 TARGET_ENTROPY = "target_entropy (weighting.tau_target_entropy_fraction or weighting.tau_target_entropy)"
 TARGET_KL = "target_kl (weighting.kl_target)"
-"""Settings that are called otherwise in a configuration file; all others that messages name have one name."""
+"""Settings whose names differ between Python and a configuration file; messages give both names."""
 
 
 class AlarmKind(StrEnum):
-    """Ways in which an actuator does nothing."""
+    """Ways in which a coefficient has no effect."""
 
     SATURATED = "saturated"
     UNREACHABLE = "unreachable"
@@ -27,7 +27,7 @@ class AlarmKind(StrEnum):
 
 @dataclass(frozen=True)
 class Alarm:
-    """One warning about one coefficient; part of the decision that found it."""
+    """One warning about one coefficient."""
 
     kind: AlarmKind
     coefficient: str
@@ -38,24 +38,24 @@ class Alarm:
 
 
 class Actuator(NamedTuple):
-    """A coefficient and what it is for, as the settings have it."""
+    """A coefficient, the signal that it controls, and their settings."""
 
     name: str
     """``tau`` or ``beta``."""
     signal: str
-    """The declared signal that it is to hold on target."""
+    """The declared signal that it holds on target."""
     low: float
     high: float
     """Its bounds."""
     target_name: str
-    """The setting that the target comes from, by both of its names."""
+    """The setting of the target, by both of its names."""
     targets: tuple[float | None, ...]
-    """What that setting, and what it anneals to, are."""
+    """The target, and the value that it anneals to."""
     patience: int
-    """Updates that something must last before it is said."""
+    """Updates that a condition must last before an alarm is raised."""
     dead_band: float
     learning_rate: float | None
-    """None: the form ``decoupled`` makes steps of its own."""
+    """None: the form ``decoupled`` has no learning rates."""
     clip: float | None
     kl_bandwidth: float
 
@@ -71,12 +71,12 @@ class Actuator(NamedTuple):
 
     @property
     def raises_signal(self) -> bool:
-        """τ raises the entropy, β lowers the KL."""
+        """True for τ, which raises the entropy; β lowers the KL."""
         return self.name == "tau"
 
     @property
     def fingerprint(self) -> int:
-        """Of the settings that an alarm is about; another one makes it worth saying again."""
+        """Checksum of the settings behind an alarm; after a change of it alarms may be raised again."""
         return _checksum((self.signal, self.low, self.high, self.targets, self.patience))
 
 
@@ -92,7 +92,7 @@ def saturated(
     other: float,
     tied_share: float,
 ) -> Alarm:
-    """It stands at a bound and is pushed outwards."""
+    """Alarm: the coefficient is at a bound, and the error pushes it outwards."""
     name, bound = (f"{actuator.name}_max", actuator.high) if upper else (f"{actuator.name}_min", actuator.low)
     if actuator.signal == "policy_kl" and not upper:
         cause = "the policy keeps nearer to the reference than that even without a penalty: it learns too slowly for it"
@@ -113,7 +113,7 @@ def saturated(
 def unreachable(
     actuator: Actuator, *, updates: int, target: float, reach: Reach, value: float, other: float, tied_share: float
 ) -> Alarm:
-    """No value inside its bounds gives the target, on the batches there are."""
+    """Alarm: no value between the bounds gives the target on these batches."""
     above = target > reach.high
     needs_more = above == actuator.raises_signal
     name = f"{actuator.name}_{'max' if needs_more else 'min'}"
@@ -129,18 +129,18 @@ def unreachable(
     return Alarm(AlarmKind.UNREACHABLE, actuator.name, message, {**figures, "tied_share": tied_share})
 
 
-class Ends(NamedTuple):
-    """Where the lines through some updates begin or end."""
+class FittedPoint(NamedTuple):
+    """First or last point of the lines fitted to a window."""
 
     value: float
-    """The coefficient, by a line through its logarithms."""
+    """The coefficient, from a line through its logarithms."""
     signal: float
 
 
 def no_response(
     actuator: Actuator,
-    before: Ends,
-    after: Ends,
+    before: FittedPoint,
+    after: FittedPoint,
     *,
     noise: float,
     target: float,
@@ -148,7 +148,7 @@ def no_response(
     other: float,
     tied_share: float,
 ) -> Alarm:
-    """It moved far, and the signal did not answer."""
+    """Alarm: the coefficient moved far, and the signal did not respond."""
     share = other / (other + after.value)
     if actuator.name == "tau" and tied_share >= 0.5:
         cause = f"in {tied_share:.0%} of the groups all rewards tie, and τ cannot move their weights"
@@ -183,13 +183,13 @@ def stuck(
     other: float,
     tied_share: float,
 ) -> Alarm:
-    """It has a gradient and does not move."""
+    """Alarm: the coefficient has a gradient and does not move."""
     if actuator.low == actuator.high:
         cause = f"{actuator.name}_min and {actuator.name}_max are equal; set them apart"
     elif in_dead_band:
         cause = f"dead_band = {actuator.dead_band:.4g} is wider than the error; lower it"
     elif actuator.learning_rate is None:
-        cause = _why_decoupled_rests(actuator, value / (value + other), tied_share)
+        cause = _why_decoupled_is_stuck(actuator, value / (value + other), tied_share)
     else:
         clip = "" if actuator.clip is None else f", on errors cut to {actuator.clip:.4g},"
         rate = f"{actuator.name}_learning_rate = {actuator.learning_rate:.4g}"
@@ -202,8 +202,8 @@ def stuck(
     return Alarm(AlarmKind.STUCK, actuator.name, message, figures)
 
 
-def _why_decoupled_rests(actuator: Actuator, share: float, tied_share: float) -> str:
-    """The form has no learning rates: τ makes Newton steps, a filter places β inside its share of κ."""
+def _why_decoupled_is_stuck(actuator: Actuator, share: float, tied_share: float) -> str:
+    """Cause in the form ``decoupled``: no learning rates, Newton steps of τ, β placed inside its share of κ."""
     if actuator.name == "tau":
         tied = f" (in {tied_share:.0%} of the groups all rewards tie)" if tied_share > 0 else ""
         return f"the Newton step finds {actuator.signal} flat around this τ{tied}; start nearer to the target"
