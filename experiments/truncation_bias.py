@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from maxent_ray.core.hypergradient import Coefficients, Mode, Params, unrolled_gradients
+from maxent_ray.core.hypergradient import CoefficientTensors, Mode, Params, unrolled_gradients
 
 CURVATURE = 1.0
 CONTRACTIONS = (0.05, 0.2, 0.5)
@@ -34,7 +34,7 @@ def bias(steps: int, contraction: float, mode: Mode = "reverse") -> float:
         mode: How to differentiate.
     """
 
-    def inner(params: Params, coefficients: Coefficients, k: int) -> Tensor:
+    def inner(params: Params, coefficients: CoefficientTensors, k: int) -> Tensor:
         theta, (tau, beta) = params["theta"], coefficients
         return 0.5 * CURVATURE * theta**2 - (tau + beta) * theta
 

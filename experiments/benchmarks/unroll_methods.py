@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from unroll_problem import UnrollProblem
 
-from maxent_ray.core.hypergradient import Coefficients, Hypergradient, Params, unrolled_gradients
+from maxent_ray.core.hypergradient import CoefficientTensors, Hypergradient, Params, unrolled_gradients
 from maxent_ray.train.unroll.policy_unroll import attention_for
 
 OURS: dict[str, dict[str, Any]] = {
@@ -44,7 +44,7 @@ def run_method(problem: UnrollProblem, method: str, steps: int) -> Hypergradient
         )
 
 
-def plain_steps(problem: UnrollProblem, steps: int, coefficients: Coefficients) -> Tensor:
+def plain_steps(problem: UnrollProblem, steps: int, coefficients: CoefficientTensors) -> Tensor:
     """The same K optimiser steps in place, without a derivative in τ or β, and what H and KL are after them."""
     current = {name: value.detach().clone().requires_grad_() for name, value in problem.unroll.params.items()}
     for k in range(steps):

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from maxent_ray.config import GRPOConfig, WeightingSettings
-from maxent_ray.core.hypergradient import Coefficients
+from maxent_ray.core.hypergradient import CoefficientTensors
 from maxent_ray.policy import Policy, TokenScores, frozen_copy, load_policy
 from maxent_ray.tasks import build_task, draw
 from maxent_ray.train.batch import PreparedBatch, prepare_batch
@@ -54,7 +54,7 @@ class UnrollProblem:
         return self.batch.rewards.device
 
     @property
-    def coefficients(self) -> Coefficients:
+    def coefficients(self) -> CoefficientTensors:
         """τ and β in float64, as the worker has them."""
         values = (WEIGHTING.tau, WEIGHTING.beta)
         tau, beta = (torch.tensor(value, dtype=torch.float64, device=self.device) for value in values)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from maxent_ray.config import ControllerMetaSettings, GRPOConfig, WeightingSettings
-from maxent_ray.core.hypergradient import Choice, choose_mode, smaller_choice
+from maxent_ray.core.hypergradient import ModeChoice, choose_mode, smaller_mode
 from maxent_ray.core.objectives import ControllerGradients, Sensitivity
 from maxent_ray.core.objectives.meta_gradient import is_finite
 from maxent_ray.core.state import Coefficients
@@ -70,7 +70,7 @@ class WorkerHypergradients:
         self._shared = world_size > 1 and self._meta.hypergradient_all_reduce
         self._together = world_size > 1 and (self._shared or self._meta.hypergradient_mode == "auto")
         self._activation_bytes: int | None = None
-        self._choice: Choice | None = None
+        self._choice: ModeChoice | None = None
         self._lowered = False
         self._warned: set[str] = set()
         self.failures = 0
@@ -136,10 +136,10 @@ class WorkerHypergradients:
                 checkpoint=choice.checkpoint,
             )
 
-    def _decide(self, given: _Batch, ranks: UnrollRanks | None) -> Choice:
+    def _decide(self, given: _Batch, ranks: UnrollRanks | None) -> ModeChoice:
         """The configured mode, or the one that fits; the same on all ranks, logged when it is new."""
         if self._meta.hypergradient_mode != "auto":
-            chosen = Choice(self._meta.hypergradient_mode, self._meta.hypergradient_checkpoint, "configured")
+            chosen = ModeChoice(self._meta.hypergradient_mode, self._meta.hypergradient_checkpoint, "configured")
             self._choice = chosen
             return chosen
         if self._lowered and self._choice is not None:
@@ -150,7 +150,7 @@ class WorkerHypergradients:
         self._choice = chosen
         return chosen
 
-    def _fitting(self, given: _Batch, ranks: UnrollRanks | None) -> Choice:
+    def _fitting(self, given: _Batch, ranks: UnrollRanks | None) -> ModeChoice:
         trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
         if self._activation_bytes is None:
             unroll = PolicyUnroll.over(self._model, given.batch, grpo=self._grpo, weighting=self._weighting)
@@ -176,7 +176,7 @@ class WorkerHypergradients:
         if ran is None:  # memory ran out before there was a choice
             self._warn_once("before", f"step {step}: {failure}; no controller gradients from this step")
             return
-        smaller = smaller_choice(self._steps, ran.mode, ran.checkpoint)
+        smaller = smaller_mode(self._steps, ran.mode, ran.checkpoint)
         self._warn_once(
             _named(ran),
             f"step {step}: {failure} (hypergradient mode {_named(ran)}, K={self._steps}); no controller gradients from "
@@ -185,7 +185,7 @@ class WorkerHypergradients:
         if smaller is not None and self._meta.hypergradient_mode == "auto":
             self._choice, self._lowered = smaller, True
 
-    def _advice(self, smaller: Choice | None) -> str:
+    def _advice(self, smaller: ModeChoice | None) -> str:
         section = "weighting.controller_meta"
         if smaller is None:
             groups = self._meta.hypergradient_groups
@@ -204,5 +204,5 @@ class WorkerHypergradients:
             _LOG.warning("%s", message)
 
 
-def _named(choice: Choice) -> str:
+def _named(choice: ModeChoice) -> str:
     return f"{choice.mode} with checkpoints" if choice.checkpoint else choice.mode

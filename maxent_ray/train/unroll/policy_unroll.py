@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from maxent_ray.config import GRPOConfig, WeightingSettings
-from maxent_ray.core.hypergradient import Coefficients, Mode, Params, unrolled_gradients
+from maxent_ray.core.hypergradient import CoefficientTensors, Mode, Params, unrolled_gradients
 from maxent_ray.core.objectives import Sensitivity
-from maxent_ray.core.state import Coefficients as Decided
+from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.core.weighting import group_weights, weight_entropy, weight_kl
 from maxent_ray.errors import ConfigError
@@ -71,12 +71,12 @@ class PolicyUnroll:
         """What is trained; frozen parameters stay the model's own."""
         return {name: value for name, value in self.model.named_parameters() if value.requires_grad}
 
-    def inner(self, params: Params, coefficients: Coefficients, k: int) -> Tensor:
+    def inner(self, params: Params, coefficients: CoefficientTensors, k: int) -> Tensor:
         """Policy loss; every inner step sees the same sequences."""
         del k
         return self._evaluate(self.seen, params, coefficients, self.seen_tokens).loss
 
-    def outer(self, params: Params, coefficients: Coefficients) -> Tensor:
+    def outer(self, params: Params, coefficients: CoefficientTensors) -> Tensor:
         """H and KL. Those of the weights do not depend on θ, so they are taken over the whole batch."""
         rho = self.batch.ref_logprobs.double()  # in float32, dH/dτ loses its sign where weights are nearly flat or 0
         weights = group_weights(self.batch.log_q.double(), rho, *coefficients)
@@ -90,14 +90,14 @@ class PolicyUnroll:
                 kl = terms.mean_kl(self.unseen_tokens).double()
         return torch.stack([entropy, kl])
 
-    def policy_kl(self, coefficients: Coefficients) -> Tensor:
+    def policy_kl(self, coefficients: CoefficientTensors) -> Tensor:
         """KL on the unseen groups as the model is now (nats per token)."""
         with torch.no_grad():
             terms = self._evaluate(self.unseen, self.params, coefficients, self.unseen_tokens)
             return terms.mean_kl(self.unseen_tokens).double()
 
     def _evaluate(
-        self, groups: PreparedBatch, params: Params, coefficients: Coefficients, tokens: Tensor
+        self, groups: PreparedBatch, params: Params, coefficients: CoefficientTensors, tokens: Tensor
     ) -> LossTerms:
         # a context for each pass: autocast would otherwise keep a copy of every step's parameters until the end
         with self.precision():
@@ -116,7 +116,7 @@ def unroll_sensitivity(
     model: nn.Module,
     batch: PreparedBatch,
     statistics: BatchStatistics,
-    decided: Decided,
+    coefficients: Coefficients,
     *,
     steps: int,
     rates: Mapping[str, Tensor],
@@ -132,7 +132,7 @@ def unroll_sensitivity(
         model: The policy, after its optimiser step.
         batch: The whole batch of this rank.
         statistics: Measured on it, before the optimiser step.
-        decided: τ and β that the step trained with.
+        coefficients: τ and β that the step trained with.
         steps: K.
         rates: Step size of every parameter, from :func:`preconditioner`.
         share: Share of a gradient in the live step, from :func:`gradient_share`.
@@ -153,7 +153,7 @@ def unroll_sensitivity(
     return differentiate(
         unroll,
         statistics,
-        decided,
+        coefficients,
         steps=steps,
         rates=rates,
         share=share,
@@ -165,7 +165,7 @@ def unroll_sensitivity(
 def differentiate(
     unroll: PolicyUnroll,
     statistics: BatchStatistics,
-    decided: Decided,
+    coefficients: Coefficients,
     *,
     steps: int,
     rates: Mapping[str, Tensor],
@@ -178,7 +178,7 @@ def differentiate(
     Args:
         unroll: The functions to unroll.
         statistics: Of this rank's whole batch, before the optimiser step.
-        decided: τ and β that the step trained with.
+        coefficients: τ and β that the step trained with.
         steps: K.
         rates: Step size of every parameter.
         share: Share of a gradient in the live step.
@@ -189,7 +189,7 @@ def differentiate(
         Derivatives of this rank's groups, or with ``unroll.ranks`` of all ranks' groups: then equal on all of them.
     """
     # 0-dim float64 coefficients leave the model's precision alone; in bfloat16 they would have two digits.
-    at = torch.tensor([decided.tau, decided.beta], dtype=torch.float64, device=unroll.batch.rewards.device)
+    at = torch.tensor([coefficients.tau, coefficients.beta], dtype=torch.float64, device=unroll.batch.rewards.device)
     tau, beta = at
     before = unroll.policy_kl((tau, beta))
     with attention_for(mode):
@@ -216,9 +216,9 @@ def differentiate(
         kl_beta=kl_beta,
         steps=steps,
         tokens=int(unroll.unseen.rollout.completion_mask.sum()),
-        tau=decided.tau,
-        beta=decided.beta,
-        version=decided.version,
+        tau=coefficients.tau,
+        beta=coefficients.beta,
+        version=coefficients.version,
         share=share,
     )
 
