@@ -88,7 +88,7 @@ def main() -> int:
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "dtype": arguments.dtype,
         "parameters": parameter_count(problem.model),
-        "sequences": problem.unroll.seen.rewards.numel(),
+        "sequences": problem.unroll.inner_batch.rewards.numel(),
         "tokens": problem.batch.rollout.input_ids.shape[1],
         "threads": arguments.threads,
         "torch": torch.__version__,

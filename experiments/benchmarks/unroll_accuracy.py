@@ -13,7 +13,7 @@ from torch import Tensor
 from unroll_methods import plain_steps, run_method
 from unroll_problem import UnrollProblem
 
-from maxent_ray.train.unroll.policy_unroll import attention_for
+from maxent_ray.train.unroll.sensitivity import attention_for
 
 STENCIL = {1: 45.0, 2: -9.0, 3: 1.0}
 """Sixth-order central differences: Σ_n c_n (f(nh) − f(−nh)) / 60h."""

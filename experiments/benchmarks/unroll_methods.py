@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unroll_problem import UnrollProblem
 
 from maxent_ray.core.hypergradient import CoefficientTensors, Hypergradient, Params, unrolled_gradients
-from maxent_ray.train.unroll.policy_unroll import attention_for
+from maxent_ray.train.unroll.sensitivity import attention_for
 
 OURS: dict[str, dict[str, Any]] = {
     "forward": {"mode": "forward"},

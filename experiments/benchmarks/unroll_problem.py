@@ -22,7 +22,8 @@ from maxent_ray.policy import Policy, TokenScores, frozen_copy, load_policy
 from maxent_ray.tasks import build_task, draw
 from maxent_ray.train.batch import PreparedBatch, prepare_batch
 from maxent_ray.train.loss import policy_loss
-from maxent_ray.train.unroll.policy_unroll import PolicyUnroll, preconditioner
+from maxent_ray.train.unroll.policy_unroll import PolicyUnroll
+from maxent_ray.train.unroll.preconditioner import preconditioner
 
 GRPO = GRPOConfig()
 WEIGHTING = WeightingSettings()

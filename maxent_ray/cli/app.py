@@ -1,6 +1,6 @@
-"""The ``maxent-ray`` command: options and help. What the commands do is in :mod:`maxent_ray.cli.commands`.
+"""The ``maxent-ray`` command: options and help. The commands are implemented in :mod:`maxent_ray.cli.commands`.
 
-Nothing here loads torch or Ray, so that ``--help`` answers at once.
+This module loads neither torch nor Ray, so that ``--help`` responds at once.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ERROR, INTERRUPTED = 2, 130
 
 
 class Commands(TyperGroup):
-    """Errors that we raise on purpose end in one red line, and Ctrl-C in a line on how to go on."""
+    """Command group that shows our own errors in one red line, and after Ctrl-C the command to resume."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
@@ -114,13 +114,13 @@ def train(
     from maxent_ray.cli import commands
     from maxent_ray.cli.cluster import ClusterOptions
 
-    place = commands.Place.of(name or commands.default_name("train"), results, resume)
+    location = commands.RunLocation.of(name or commands.default_name("train"), results, resume)
     flags = {
         **_shared(steps, seed, num_workers, use_gpu, gpus_per_worker),
         **(commands.OBJECTIVES[objective.value] if objective else {}),
     }
     cluster = ClusterOptions(ray_address, dashboard_host)
-    commands.train(place, commands.settings(place, config, flags, overrides), cluster)
+    commands.train(location, commands.settings(location, config, flags, overrides), cluster)
 
 
 @app.command(
@@ -158,7 +158,7 @@ def compare(
     r"""Compare the two objectives, analytic and truncated backprop, by population-based training.
 
     Each objective has its own population. Every few steps the worst trials of a population take over policy and
-    settings of its best, and go on with changed settings. Ends with a table of held-out metrics, and writes into
+    settings of its best, and continue with changed settings. Ends with a table of held-out metrics, and writes into
     RESULTS/NAME:
 
     - rows.jsonl: every step of every trial; decisions.jsonl: why τ and β moved
@@ -169,7 +169,7 @@ def compare(
     from maxent_ray.cli import commands
     from maxent_ray.cli.cluster import ClusterOptions
 
-    place = commands.Place.of(name or commands.default_name("compare"), results, resume)
+    location = commands.RunLocation.of(name or commands.default_name("compare"), results, resume)
     flags = {
         **_shared(steps, seed, num_workers, use_gpu, gpus_per_worker),
         "tune.trials_per_objective": trials_per_objective,
@@ -177,7 +177,7 @@ def compare(
         "tune.references": False if no_references else None,
     }
     cluster = ClusterOptions(ray_address, dashboard_host)
-    commands.compare(place, commands.settings(place, config, flags, overrides), cluster)
+    commands.compare(location, commands.settings(location, config, flags, overrides), cluster)
 
 
 @app.command(
@@ -220,7 +220,7 @@ def sweep(
     from maxent_ray.cli import commands
     from maxent_ray.cli.cluster import ClusterOptions
 
-    place = commands.Place.of(name or commands.default_name("sweep"), results, resume)
+    location = commands.RunLocation.of(name or commands.default_name("sweep"), results, resume)
     flags = {
         **_shared(steps, seed, num_workers, use_gpu, gpus_per_worker),
         "tune.search": search and search.value,
@@ -228,7 +228,7 @@ def sweep(
         "tune.references": False if no_references else None,
     }
     cluster = ClusterOptions(ray_address, dashboard_host)
-    commands.sweep(place, commands.settings(place, config, flags, overrides), cluster)
+    commands.sweep(location, commands.settings(location, config, flags, overrides), cluster)
 
 
 @app.command(
@@ -245,7 +245,7 @@ def evaluate(
         option(
             panel=WHAT,
             metavar="MODEL",
-            help="'embedded' (the warm start), a Hugging Face folder or name. Left out: policy.model.",
+            help="'embedded' (the warm start), a Hugging Face folder or name. Default: policy.model.",
         ),
     ] = None,
     prompts: Annotated[
@@ -277,20 +277,20 @@ def evaluate(
         "evaluation.seed": seed,
         "train.use_gpu": use_gpu,
     }
-    place = commands.Place.of("eval", Path("results"), None)
-    commands.evaluate(commands.settings(place, config, flags, overrides), output)
+    location = commands.RunLocation.of("eval", Path("results"), None)
+    commands.evaluate(commands.settings(location, config, flags, overrides), output)
 
 
 @app.command()
 def version() -> None:
-    """Print the versions of maxent_ray and of what it runs on."""
+    """Print the versions of maxent_ray and of its main dependencies."""
     from maxent_ray.cli import commands
 
     commands.version()
 
 
 def main(*command: str) -> None:
-    """Entry point; a script that is one command names it, and passes its own arguments on."""
+    """Entry point; a script for a single command names it, and passes its own arguments on."""
     app(args=[*command, *sys.argv[1:]])
 
 
@@ -311,7 +311,7 @@ def _shared(
 
 
 def _message(error: MaxentRayError) -> str:
-    """The message alone: an error that crossed Ray also carries the traceback of the other side."""
+    """Message of an error, without the traceback that an error from a Ray worker carries."""
     from ray.exceptions import RayTaskError
 
     return str(error.cause) if isinstance(error, RayTaskError) else str(error)

@@ -1,4 +1,4 @@
-"""Ray for one command: join the cluster that is there, or start a small one with its dashboard."""
+"""Ray for one command: join a cluster, or start a small one with its dashboard."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
 
 @dataclass(frozen=True)
 class ClusterOptions:
-    """Which cluster a command asks for."""
+    """Cluster to join, or dashboard of the cluster to start."""
 
     address: str | None = None
     """Of a cluster to join, as in ``RAY_ADDRESS`` (which ``ray job submit`` sets; ``auto`` finds one on this machine).
-    None or ``local``, Ray's own word for it, starts one. Where this process uses Ray already, that is used, and stays.
+    None or ``local``, Ray's own name for it, starts one. If this process is connected to Ray, that cluster is used.
     """
     dashboard_host: str | None = None
-    """Where the dashboard of a cluster that is started listens; None is the loopback address: this machine alone."""
+    """Host that the dashboard of a started cluster listens on; None: the loopback address, for this machine alone."""
 
     @property
     def joined(self) -> str | None:
@@ -48,7 +48,7 @@ class ClusterOptions:
         return None if self.address == LOCAL else self.address
 
     def check(self) -> None:
-        """See that the dashboard may listen where it is asked to, before anything starts.
+        """Check that the dashboard can listen on its host, before anything starts.
 
         Raises:
             ConfigError: names ``--dashboard-host`` and its value.
@@ -79,21 +79,21 @@ class ClusterOptions:
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a command runs on."""
+    """Cluster that a command runs on."""
 
     started: bool
-    """Whether this process started it; it then ends with the process."""
+    """True when this process started it; it then ends with the process."""
     cpus: float
     gpus: float
     dashboard: str | None
-    """Its address, with the port that it really got; None where it does not run."""
+    """Address of the dashboard, with its actual port; None where it does not run."""
     token_command: str | None
-    """Prints the token that the dashboard asks for; None when it asks for none."""
+    """Command that prints the dashboard's token; None where it needs none."""
     dashboard_host: str = LOOPBACK
-    """Where the dashboard listens, if this process started it."""
+    """Host that the dashboard listens on, if this process started it."""
 
     def warnings(self) -> list[str]:
-        """What a user should know about who else can get in.
+        """Warnings about access by others.
 
         Example:
             >>> Cluster(True, 2, 0, None, "cat ~/.ray/auth_token").warnings()
@@ -117,7 +117,7 @@ class Cluster:
         return lines
 
     def describe(self) -> list[str]:
-        """What a user is told: what there is, where to look, and how to get in.
+        """Lines for the user: resources, dashboard, and the command that prints its token.
 
         Example:
             >>> for line in Cluster(True, 2, 0, "http://127.0.0.1:8265", "cat ~/.ray/auth_token").describe():
@@ -136,7 +136,7 @@ class Cluster:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches ``host``; a name other than ``localhost`` counts as not.
+    """True when only this machine reaches ``host``; names other than ``localhost`` are taken as reachable.
 
     Example:
         >>> [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::", "192.0.2.7", "my-host")]
@@ -149,19 +149,19 @@ def is_loopback(host: str) -> bool:
 
 
 def token_required() -> bool:
-    """Whether a cluster that is started now will ask for a token: so it is, unless the user chose otherwise."""
+    """True when a cluster started now needs a token, which is the default."""
     return os.environ.get(AUTH_MODE, "token").lower() == "token"
 
 
 @contextmanager
 def ray_cluster(options: ClusterOptions | None = None) -> Iterator[Cluster]:
-    """Ray for the duration of a command.
+    """Connect to Ray for the duration of a command.
 
     Args:
-        options: What to join or start.
+        options: The cluster to join or start.
 
     Raises:
-        ConfigError: the dashboard must not, or cannot, listen where ``options`` says.
+        ConfigError: the dashboard must not, or cannot, listen on ``options.dashboard_host``.
         ResourceError: there is no cluster at ``options.joined``.
     """
     options = options or ClusterOptions()
@@ -170,7 +170,7 @@ def ray_cluster(options: ClusterOptions | None = None) -> Iterator[Cluster]:
         yield _describe(started=False, dashboard=None)
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    logging.getLogger(_TOKEN_LOGGER).setLevel(logging.ERROR)  # our own lines say it
+    logging.getLogger(_TOKEN_LOGGER).setLevel(logging.ERROR)  # our own lines have this
     host = options.dashboard_host or LOOPBACK
     dashboard = _start(host) if options.joined is None else join(options.joined)
     try:
@@ -216,10 +216,10 @@ def join(address: str) -> str | None:
 
 
 def _probe(address: str) -> None:
-    """Knock at ``host:port``: Ray itself would try for minutes, and say so over and over.
+    """Check that ``host:port`` accepts connections: Ray itself would retry for minutes, with repeated messages.
 
     Raises:
-        OSError: nobody answers.
+        OSError: nothing answers.
         ValueError: it is the address of a dashboard.
     """
     if address.startswith(("http://", "https://")):

@@ -12,7 +12,7 @@ WHAT, SETTINGS, MACHINE, OUTPUT = "What to run", "Settings", "Machine", "Output"
 
 
 class Objective(StrEnum):
-    """What ``train`` optimises."""
+    """Objective of ``train``."""
 
     analytic = "analytic"
     truncated_backprop = "truncated_backprop"
@@ -21,21 +21,21 @@ class Objective(StrEnum):
 
 
 class Mode(StrEnum):
-    """How ``compare`` clones."""
+    """Cloning mode of ``compare``."""
 
     stratified = "stratified"
     tournament = "tournament"
 
 
 class Search(StrEnum):
-    """Which points ``sweep`` visits."""
+    """Search of ``sweep``."""
 
     grid = "grid"
     random = "random"
 
 
 def option(*names: str, panel: str, metavar: str, **options: Any) -> Any:
-    """An option without a default of its own: what is left out is left to the configuration."""
+    """Option without a default: the configuration applies where it is omitted."""
     return typer.Option(*names, rich_help_panel=panel, metavar=metavar, show_default=False, **options)
 
 
@@ -46,7 +46,7 @@ ConfigFile = Annotated[
         "-c",
         panel=SETTINGS,
         metavar="FILE",
-        help="YAML file; what it leaves out keeps its default.",
+        help="YAML file; omitted settings keep their defaults.",
     ),
 ]
 Overrides = Annotated[
@@ -70,14 +70,14 @@ UseGpu = Annotated[
     bool | None,
     typer.Option(
         "--use-gpu/--no-gpu",
-        help="Left out: GPUs if there are enough (train.use_gpu).",
+        help="Default: GPUs if there are enough (train.use_gpu).",
         rich_help_panel=MACHINE,
         show_default=False,
     ),
 ]
 GpusPerWorker = Annotated[
     float | None,
-    option(panel=MACHINE, metavar="N", help="May be a part of one (train.gpus_per_worker)."),
+    option(panel=MACHINE, metavar="N", help="GPUs of each worker; may be a fraction (train.gpus_per_worker)."),
 ]
 RayAddress = Annotated[
     str | None,
@@ -85,8 +85,8 @@ RayAddress = Annotated[
         panel=MACHINE,
         metavar="ADDRESS",
         envvar="RAY_ADDRESS",
-        help="Cluster to join; 'auto': the one on this machine. Left out, or 'local': one is started, and ends with "
-        "the command.",
+        help="Cluster to join; 'auto': the one on this machine. Default, or 'local': one is started, and ends "
+        "with the command.",
     ),
 ]
 DashboardHost = Annotated[
@@ -94,23 +94,23 @@ DashboardHost = Annotated[
     option(
         panel=MACHINE,
         metavar="HOST",
-        help="Where the dashboard of a cluster that is started listens. Left out: 127.0.0.1, for this machine alone.",
+        help="Host that the dashboard of a started cluster listens on. Default: 127.0.0.1, for this machine alone.",
     ),
 ]
 Name = Annotated[
     str | None,
-    option(panel=OUTPUT, metavar="NAME", help="Folder under --results. Left out: the command and the time."),
+    option(panel=OUTPUT, metavar="NAME", help="Folder under --results. Default: the command and the time."),
 ]
 Results = Annotated[
     Path,
-    typer.Option(metavar="DIR", help="Where result folders go.", rich_help_panel=OUTPUT),
+    typer.Option(metavar="DIR", help="Parent of the results folders.", rich_help_panel=OUTPUT),
 ]
 Resume = Annotated[
     Path | None,
     option(
         panel=OUTPUT,
         metavar="RESULT",
-        help="Go on with an interrupted run, as results/first, with the settings in its config.yaml.",
+        help="Resume an interrupted run, as results/first, with the settings in its config.yaml.",
     ),
 ]
 NoReferences = Annotated[

@@ -52,7 +52,7 @@ class Rollout:
         """Row numbers of the sequences of some groups, to index other [N, …] tensors with.
 
         Args:
-            groups: Which groups, as a slice or as indices.
+            groups: The groups, as a slice or as indices.
 
         Returns:
             Their sequences, group by group, on the rollout's device.
@@ -62,10 +62,10 @@ class Rollout:
         return grid[list(chosen)].flatten()
 
     def take(self, groups: slice | Sequence[int]) -> Rollout:
-        """The rollout of some groups only; P and C stay, so rows line up with those of the whole.
+        """Select some groups; P and C stay, so rows keep their width.
 
         Args:
-            groups: Which groups, as a slice or as indices.
+            groups: The groups, as a slice or as indices.
 
         Returns:
             A rollout of those groups, in the order given.
@@ -89,18 +89,18 @@ def sample_groups(
     temperature: float,
     seed: int,
 ) -> Rollout:
-    """Sample G completions of every prompt from softmax(logits / temperature), nothing cut off.
+    """Sample G completions of every prompt from softmax(logits / temperature), without top-k or top-p.
 
     A function of (weights, prompts, seed) alone on one kind of device: it draws from its own generator and
-    leaves the global one untouched. Generation settings shipped with the model (top-k, top-p, …) play no
-    part, since what is scored must be what was sampled.
+    does not use the global one. Generation settings shipped with the model (top-k, top-p, …) are ignored,
+    since scoring must be of the sampled distribution.
 
     Args:
         policy: The policy; its train or evaluation mode is restored.
         prompts: B texts.
         group_size: G.
-        max_new_tokens: Longest completion, in tokens, the end included.
-        temperature: Divides the logits.
+        max_new_tokens: Largest number of tokens in a completion, the end included.
+        temperature: Divides the logits; > 0.
         seed: Seeds the generator.
 
     Returns:
@@ -121,9 +121,9 @@ def sample_groups(
     """
     for field, value in (("group_size", group_size), ("max_new_tokens", max_new_tokens)):
         if value < 1:
-            raise ConfigError(f"{field}={value} must be at least 1")
+            raise ConfigError(f"{field} is {value}; it must be >= 1")
     if not 0.0 < temperature < float("inf"):
-        raise ConfigError(f"temperature={temperature} must be positive and finite")
+        raise ConfigError(f"temperature is {temperature}; it must be finite and > 0")
     prompt_ids, prompt_mask = encode_prompts(policy, prompts)
     was_training = policy.model.training
     policy.model.eval()
@@ -149,7 +149,7 @@ def encode_prompts(policy: Policy, prompts: Sequence[str]) -> tuple[Int[Tensor, 
     """Tokenize prompts into one left-padded batch.
 
     Args:
-        policy: Whose tokenizer and device to use.
+        policy: Its tokenizer and device are used.
         prompts: B texts.
 
     Returns:
@@ -159,15 +159,15 @@ def encode_prompts(policy: Policy, prompts: Sequence[str]) -> tuple[Int[Tensor, 
         TaskError: There is no prompt, or one has no token or a character that the tokenizer does not know.
     """
     if not prompts:
-        raise TaskError("prompts=[] is empty; give at least one prompt")
+        raise TaskError("prompts is empty; it must hold at least one prompt")
     tokenizer = policy.tokenizer
     batch = tokenizer(list(prompts), padding=True, padding_side="left", return_tensors="pt")
     ids, mask = batch["input_ids"], batch["attention_mask"]
     foreign = _unknown_tokens(policy, ids).any(dim=1).tolist()
     for prompt, bad, length in zip(prompts, foreign, mask.sum(dim=1).tolist(), strict=True):
         if bad or length == 0:
-            reason = "holds text that the tokenizer does not know" if bad else "has no token"
-            raise TaskError(f"prompt {prompt!r} {reason}; policy {policy.name!r} cannot be asked it")
+            reason = "holds characters that the tokenizer does not know" if bad else "has no token"
+            raise TaskError(f"prompt {prompt!r} {reason}; it cannot be given to policy {policy.name!r}")
     return ids.to(policy.device), mask.to(policy.device)
 
 
@@ -196,7 +196,7 @@ def _sample(
     cache = DynamicCache(config=policy.model.config)
     position = positions(prompt_mask)
     logits = _next_logits(policy.model, prompt_ids, prompt_mask, position, cache)
-    # The G copies of a prompt share its prefill: from here on every row is a sequence of its own.
+    # The G copies of a prompt share its prefill; from here on every row is one sequence.
     cache.batch_repeat_interleave(group_size)
     logits = logits.repeat_interleave(group_size, dim=0)
     mask = prompt_mask.repeat_interleave(group_size, dim=0)
@@ -212,7 +212,7 @@ def _sample(
         alive = alive & ~torch.isin(token, ends)
         if len(tokens) == max_new_tokens or not alive.any():
             return torch.cat(tokens, dim=1), torch.cat(alive_at, dim=1)
-        # A finished row is fed padding; what follows in that row is never read.
+        # A finished row gets padding; its further tokens are never read.
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
         position = position + 1
         logits = _next_logits(policy.model, tokens[-1], mask, position, cache)
@@ -238,7 +238,7 @@ def _next_logits(
 
 
 def _unknown_tokens(policy: Policy, ids: Int[Tensor, "B P"]) -> Bool[Tensor, "B P"]:
-    """Mark unknown tokens; some tokenizers give that number another, proper meaning."""
+    """Mark unknown tokens, unless the tokenizer uses that id for another special token too."""
     tokenizer = policy.tokenizer
     proper = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
     if tokenizer.unk_token_id is None or tokenizer.unk_token_id in proper:
@@ -251,7 +251,7 @@ def _decode(
 ) -> list[str]:
     rows = zip(completion_ids.tolist(), completion_mask.sum(dim=1).tolist(), strict=True)
     answers = [[token for token in ids[:length] if token not in policy.end_ids] for ids, length in rows]
-    # Special tokens drawn in mid-answer stay visible: a grader must not see a better text than was sampled.
+    # Special tokens inside an answer stay visible: the grader must get the text as sampled.
     texts: list[str] = policy.tokenizer.batch_decode(
         answers, skip_special_tokens=False, clean_up_tokenization_spaces=False
     )

@@ -18,7 +18,7 @@ from maxent_ray.policy.rollout import Rollout, positions
 
 
 class TokenScores(NamedTuple):
-    """What a policy says of every completion token.
+    """Log-probabilities of every completion token under a policy.
 
     Attributes:
         logprobs: log π(y_t | y_<t) of the sampled tokens; 0 at padding.
@@ -35,17 +35,17 @@ def completion_logits(
     """Compute the logits that predict each completion token, in one full forward pass.
 
     Differentiable in the model's parameters, or in `params` where given. For second derivatives, run it and
-    what follows under `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`: fused kernels have no double
+    the loss under `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`: fused kernels have no double
     backward. Dropout acts if the model is in train mode.
 
     Args:
         model: The policy or the reference.
-        rollout: What was sampled.
-        params: Stands in for the model's parameters, keyed like `model.named_parameters()` (tied weights
-            under their one name there); the model itself stays as it is.
+        rollout: The sampled sequences.
+        params: Replaces the model's parameters, keyed like `model.named_parameters()` (tied weights
+            under their one name there); the model itself is not changed.
 
     Returns:
-        Logits at the positions just before each completion token. What stands at padding means nothing.
+        Logits at the positions just before each completion token; undefined at padding.
 
     Example:
         >>> from maxent_ray.policy import load_policy, sample_groups
@@ -76,7 +76,7 @@ def full_logprobs(logits: Float[Tensor, "N C V"], temperature: float = 1.0) -> F
 
     Args:
         logits: From `completion_logits`.
-        temperature: That of sampling.
+        temperature: The temperature of the sampling.
 
     Returns:
         log π(· | y_<t).
@@ -96,8 +96,8 @@ def score(
 
     Args:
         model: The policy or the reference.
-        rollout: What was sampled.
-        temperature: That of sampling.
+        rollout: The sampled sequences.
+        temperature: The temperature of the sampling.
         params: As in `completion_logits`.
 
     Returns:
@@ -114,8 +114,8 @@ def token_logprobs(
 
     Args:
         logits: From `completion_logits`.
-        rollout: What was sampled.
-        temperature: That of sampling.
+        rollout: The sampled sequences.
+        temperature: The temperature of the sampling.
 
     Returns:
         Nats; 0 at padding.
@@ -187,7 +187,7 @@ def sequence_mean(values: Float[Tensor, "N C"], mask: Bool[Tensor, "N C"]) -> Fl
     """Average over the completion tokens of each sequence; each has at least one.
 
     Args:
-        values: Per token; what stands at padding is ignored.
+        values: Per token; ignored at padding.
         mask: True at completion tokens.
 
     Returns:

@@ -34,12 +34,12 @@ def encode_state(state: Mapping[str, Any]) -> bytes:
 
 
 def decode_state(block: bytes, where: str | os.PathLike[str], advice: str = ADVICE) -> dict[str, Any]:
-    """Read a worker's state back, on the CPU; one of an older schema is brought to today's form.
+    """Read a worker's state back, on the CPU; one of an older schema is upgraded.
 
     Args:
-        block: What :func:`encode_state` made.
-        where: What errors call it: its path.
-        advice: What errors say is to be done if it is of no use.
+        block: From :func:`encode_state`.
+        where: Names the block in errors, as by its path.
+        advice: Ends errors about a block that cannot be read.
 
     Raises:
         ResumeError: the block is damaged, or of a newer schema.
@@ -56,7 +56,7 @@ def decode_state(block: bytes, where: str | os.PathLike[str], advice: str = ADVI
 
 
 def _without_ties(model: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The parameters, each once and in memory of its own, and for further names of one the name that stands for it."""
+    """Parameters without duplicates, none sharing memory, and for each tied name the name that is stored."""
     own: dict[str, Tensor] = {}
     memories: set[int] = set()
     names: dict[tuple[Any, ...], str] = {}

@@ -249,9 +249,8 @@ sys.stdin.readline()
 @pytest.mark.slow
 def test_two_drivers_may_take_one_name_with_several_ranks_each(ray_cluster: None, run_id: str) -> None:
     """Both at once; every rank finds the other one of its own driver."""
-    from tests.runtime.test_ranks import join, take_steps
-
     from tests.runtime.support import new_host, on_hosts
+    from tests.runtime.test_ranks import join, take_steps
 
     address = ray.get_runtime_context().gcs_address
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}

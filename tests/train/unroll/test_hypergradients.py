@@ -16,7 +16,7 @@ from maxent_ray.config import ControllerMetaSettings
 from maxent_ray.core.objectives import Sensitivity
 from maxent_ray.errors import ConfigError
 from maxent_ray.train.unroll.memory import activation_bytes, free_bytes, is_out_of_memory
-from maxent_ray.train.unroll.policy_unroll import unroll_sensitivity
+from maxent_ray.train.unroll.sensitivity import unroll_sensitivity
 from tests.train.tiny import start, tiny_config, trained
 from tests.train.unroll_problem import GRPO, TooLarge, UnrollProblem, copied, unroll_problem, weighting
 
@@ -30,7 +30,7 @@ def problem() -> UnrollProblem:
 
 
 def sensitivity(problem: UnrollProblem, **meta: Any) -> Sensitivity:
-    gradients = problem.form(problem.hypergradients(**meta))
+    gradients = problem.compute(problem.hypergradients(**meta))
     assert gradients is not None
     assert gradients.sensitivity is not None
     return gradients.sensitivity
@@ -124,9 +124,9 @@ def test_first_order_runs_in_the_workers_own_precision_and_attention() -> None:
 
 def test_auto_says_once_what_it_chose_and_why(problem: UnrollProblem, caplog: pytest.LogCaptureFixture) -> None:
     hypergradients = problem.hypergradients(hypergradient_mode="auto")
-    with caplog.at_level(logging.INFO, "maxent_ray.train.unroll.policy_unroll"):
+    with caplog.at_level(logging.INFO, "maxent_ray.train.unroll.hypergradients"):
         for _ in range(3):
-            assert problem.form(hypergradients) is not None
+            assert problem.compute(hypergradients) is not None
     (record,) = caplog.records
     assert "step 7: hypergradient mode reverse: reverse with K=2 needs about" in record.getMessage()
 
@@ -136,7 +136,7 @@ def test_auto_takes_the_smaller_mode_after_running_out(
 ) -> None:
     tight = copied(problem)
     hypergradients, hook = tight.hypergradients(hypergradient_mode="auto"), TooLarge(tight.model)
-    failed = [tight.form(hypergradients) is None for _ in range(4)]
+    failed = [tight.compute(hypergradients) is None for _ in range(4)]
     hook.remove()
     assert failed == [True] * 4
     assert hypergradients.failures == 4
@@ -144,7 +144,7 @@ def test_auto_takes_the_smaller_mode_after_running_out(
     assert "mode reverse, K=2" in advice[0]
     assert "From here on: reverse with checkpoints" in advice[0]
     assert "From here on: first_order" in advice[1]
-    assert astuple(tight.form(hypergradients).sensitivity) == pytest.approx(
+    assert astuple(tight.compute(hypergradients).sensitivity) == pytest.approx(
         astuple(sensitivity(problem, hypergradient_mode="first_order")), rel=1e-9
     )
 
@@ -174,8 +174,8 @@ def test_running_out_of_memory_is_reported_with_what_to_choose(
     tight: UnrollProblem, meta: dict[str, Any], ran: str, instead: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     hypergradients = tight.hypergradients(**meta)
-    assert tight.form(hypergradients) is None
-    assert tight.form(hypergradients) is None
+    assert tight.compute(hypergradients) is None
+    assert tight.compute(hypergradients) is None
     assert hypergradients.failures == 2
     (record,) = caplog.records  # once for each kind
     message = record.getMessage()
@@ -188,7 +188,7 @@ def test_other_errors_are_not_taken_for_it(problem: UnrollProblem) -> None:
     own = copied(problem)
     own.model.register_forward_pre_hook(lambda model, args: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="inconsistent tensor size"):
-        own.form(own.hypergradients())
+        own.compute(own.hypergradients())
 
 
 def test_training_goes_on_without_the_gradients_of_that_step() -> None:
