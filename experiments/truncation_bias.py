@@ -1,4 +1,4 @@
-"""How much does a K-step hypergradient miss? On the linear-quadratic toy: the share (1 − ηa)^K, and no more.
+"""Truncation bias of a K-step hypergradient on the linear-quadratic toy: the share (1 − ηa)^K, and no more.
 
     python experiments/truncation_bias.py --output docs/explanation/truncation_bias.png
 
@@ -26,7 +26,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73")
 
 
 def bias(steps: int, contraction: float, mode: Mode = "reverse") -> float:
-    """Share of dθ*/dτ that the K-step derivative of our unroll misses.
+    """Share of dθ*/dτ that is missing from the K-step derivative of our unroll.
 
     Args:
         steps: K.

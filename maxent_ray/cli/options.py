@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import wraps
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -121,3 +125,50 @@ NoReferences = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of every command that starts a run."""
+
+    overrides: Overrides = None
+    config: ConfigFile = None
+    steps: Steps = None
+    seed: Seed = None
+    num_workers: Workers = None
+    use_gpu: UseGpu = None
+    gpus_per_worker: GpusPerWorker = None
+    ray_address: RayAddress = None
+    dashboard_host: DashboardHost = None
+    name: Name = None
+    results: Results = Path("results")
+    resume: Resume = None
+
+    def flags(self) -> dict[str, Any]:
+        """Settings that the options stand for; None where an option was omitted."""
+        names = ("steps", "seed", "num_workers", "use_gpu", "gpus_per_worker")
+        return {f"train.{name}": getattr(self, name) for name in names}
+
+
+def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of :class:`RunOptions`; the command receives them as ``options``.
+
+    Typer reads the signature: the command's own options stand between the first two fields and the others.
+    """
+    hints = get_type_hints(RunOptions, include_extras=True)
+    shared = [
+        Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default, annotation=hints[each.name])
+        for each in fields(RunOptions)
+    ]
+    own = signature(command, eval_str=True)
+    parameters = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in own.parameters.values()]
+    parameters = [*shared[:2], *(each for each in parameters if each.name != "options"), *shared[2:]]
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        options = RunOptions(**{each.name: values.pop(each.name) for each in shared})
+        command(options=options, **values)
+
+    run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]  # functions have none declared
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run

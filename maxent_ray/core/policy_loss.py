@@ -77,9 +77,9 @@ def grpo_loss(
 
     Args:
         advantages: ``[B, G]`` :func:`group_advantages`.
-        mean_logprobs: ``[B, G]`` mean-token log π_θ of each completion (nats).
-        mean_token_kl: Mean KL(π_θ‖π_ref) over the batch's tokens (nats per token).
-        beta: KL coefficient β.
+        mean_logprobs: As in :func:`maxent_loss`.
+        mean_token_kl: As in :func:`maxent_loss`.
+        beta: As in :func:`maxent_loss`.
 
     Returns:
         A 0-dim tensor.

@@ -176,13 +176,7 @@ def dual_gradient(
 ) -> Float[Tensor, "2"]:
     """Gradient of :func:`dual_value` in (τ, β), closed form: (H(w) − H*, −(KL(w‖p) − KL*)).
 
-    Args:
-        log_q: ``[B, G]`` log q.
-        log_p: ``[B, G]`` log p, normalised over the group.
-        tau: Entropy temperature τ.
-        beta: KL coefficient β; τ + β > 0.
-        target_entropy: H*, nats per group.
-        target_kl: KL*, nats per group.
+    Takes the arguments of :func:`dual_value`.
 
     Returns:
         ``[2]``: d/dτ and d/dβ, nats per group.
@@ -249,13 +243,7 @@ def dual_hessian(
 ) -> Float[Tensor, "2 2"]:
     """Hessian of :func:`dual_value` in (τ, β), closed form; the targets enter linearly and do not appear in it.
 
-    Args:
-        log_q: ``[B, G]`` log q.
-        log_p: ``[B, G]`` log p, normalised over the group.
-        tau: Entropy temperature τ.
-        beta: KL coefficient β; τ + β > 0.
-        target_entropy: Not used; takes the same arguments as :func:`dual_value`.
-        target_kl: Not used.
+    Takes the arguments of :func:`dual_value`.
 
     Returns:
         ``[2, 2]``, symmetric and positive semi-definite; nats per group and unit of coefficient, squared.

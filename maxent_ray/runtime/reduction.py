@@ -51,7 +51,7 @@ class Report:
 
 
 class Violation(NamedTuple):
-    """Why a report is unusable."""
+    """Reason that makes a report unusable."""
 
     message: str
     is_callers_fault: bool

@@ -167,7 +167,7 @@ def tight(problem: UnrollProblem) -> Iterator[UnrollProblem]:
         ({}, "mode reverse, K=2", f"{META}.hypergradient_checkpoint=true with K=2"),
         ({"hypergradient_checkpoint": True}, "mode reverse with checkpoints, K=2", "hypergradient_mode=first_order"),
         ({"hypergradient_mode": "forward"}, "mode forward, K=2", f"{META}.hypergradient_mode=first_order with K=2"),
-        ({"hypergradient_mode": "first_order"}, "mode first_order, K=2", "No mode needs less, whatever K is; set"),
+        ({"hypergradient_mode": "first_order"}, "mode first_order, K=2", "No mode needs less memory, whatever K is;"),
     ],
 )
 def test_running_out_of_memory_is_reported_with_what_to_choose(
