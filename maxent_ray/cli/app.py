@@ -33,7 +33,7 @@ from maxent_ray.cli.options import (
 from maxent_ray.errors import MaxentRayError
 
 if TYPE_CHECKING:
-    from maxent_ray.cli.cluster import ClusterOptions
+    from maxent_ray.cli.cluster_options import ClusterOptions
     from maxent_ray.cli.commands import RunLocation
     from maxent_ray.config import ExperimentConfig
 
@@ -254,7 +254,7 @@ def _prepare(
 ) -> tuple[RunLocation, ExperimentConfig, ClusterOptions]:
     """Location, settings and cluster of a run."""
     from maxent_ray.cli import commands
-    from maxent_ray.cli.cluster import ClusterOptions
+    from maxent_ray.cli.cluster_options import ClusterOptions
 
     location = commands.RunLocation.of(options.name or commands.default_name(command), options.results, options.resume)
     config = commands.settings(location, options.config, {**options.flags(), **flags}, options.overrides)

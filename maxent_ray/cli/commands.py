@@ -15,7 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from maxent_ray.cli.cluster import ClusterOptions, ray_cluster
+from maxent_ray.cli.cluster import ray_cluster
+from maxent_ray.cli.cluster_options import ClusterOptions
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import load_config
 from maxent_ray.report.command_tables import held_out_table, points_table

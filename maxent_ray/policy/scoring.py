@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.func import functional_call
 from transformers import PreTrainedModel
 
-from maxent_ray.policy.rollout import Rollout, positions
+from maxent_ray.policy.encoding import positions
+from maxent_ray.policy.rollout import Rollout
 
 
 class TokenScores(NamedTuple):

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from maxent_ray.cli import commands
 from maxent_ray.cli.app import app
-from maxent_ray.cli.cluster import ClusterOptions
+from maxent_ray.cli.cluster_options import ClusterOptions
 from maxent_ray.cli.commands import OBJECTIVES, RunLocation, settings
 from maxent_ray.config.loading import load_config
 from maxent_ray.errors import MaxentRayError

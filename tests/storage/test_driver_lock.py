@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from maxent_ray.cli import commands
 from maxent_ray.cli.app import app
-from maxent_ray.cli.cluster import ClusterOptions
+from maxent_ray.cli.cluster_options import ClusterOptions
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import dump_config, load_config
 from maxent_ray.errors import RecordingError, ResumeError
