@@ -44,7 +44,7 @@ class Commands(TyperGroup):
     """Command group that shows our own errors in one red line, and after Ctrl-C the command to resume."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
+        """Run the command; convert our errors and Ctrl-C into one line and an exit code."""
         console = Console(stderr=True, soft_wrap=True)
         try:
             return super().invoke(ctx)

@@ -121,7 +121,7 @@ def _start(dashboard_host: str) -> str | None:
 
 
 def _keep_token_private() -> None:
-    """Ray writes the token with the rights that the umask leaves, which lets other users of the machine read it."""
+    """Make the token file private: Ray writes it with the umask's permissions, readable by other users."""
     token = _TOKEN_FILE.expanduser()
     if token.is_file() and token.stat().st_uid == os.getuid() and token.stat().st_mode & 0o077:
         token.chmod(0o600)
@@ -170,7 +170,7 @@ def _describe(*, started: bool, dashboard: str | None, dashboard_host: str = LOO
 
 
 def _token_command() -> str | None:
-    """Ray sets ``RAY_AUTH_MODE=token`` for a cluster that it starts, unless the variable says otherwise."""
+    """Command that prints the token, if the cluster needs one (``RAY_AUTH_MODE=token``, Ray's default)."""
     if os.environ.get(AUTH_MODE, "").lower() != "token":
         return None
     if not any(name in os.environ for name in _TOKEN_VARIABLES) and _TOKEN_FILE.expanduser().is_file():

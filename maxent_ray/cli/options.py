@@ -1,4 +1,4 @@
-"""Options that several commands share, and the names that some of them take."""
+"""Options of the commands: choices, shared options, and their declaration to typer."""
 
 from __future__ import annotations
 

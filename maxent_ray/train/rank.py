@@ -1,4 +1,4 @@
-"""One rank in a process of its own: threads, device, process group and controller connection around a worker."""
+"""One rank in its own process: threads, device, process group and controller client around a worker."""
 
 from __future__ import annotations
 

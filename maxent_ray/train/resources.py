@@ -16,7 +16,7 @@ def uses_gpus(train: TrainSettings) -> bool:
 
 
 def check_resources(train: TrainSettings) -> None:
-    """Make sure that one run fits the cluster.
+    """Check that one run fits the cluster.
 
     Raises:
         ResourceError: it does not; the message names what is needed and what is available.

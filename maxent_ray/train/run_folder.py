@@ -56,8 +56,7 @@ def acquire_folder(folder: Path, *, resume: bool) -> Iterator[None]:
     """Lock a run's folder for this driver, after creating it or checking that it holds a run; writes nothing else.
 
     Raises:
-        ResumeError: the folder exists and ``resume`` was not asked for, it holds no run and ``resume`` was, or another
-            driver uses it.
+        ResumeError: the folder exists (without ``resume``), holds no run (with it), or another driver uses it.
         RecordingError: it cannot be created or written to.
     """
     if resume:

@@ -1,4 +1,4 @@
-"""A training worker's state as one sealed block: parameters, AdamW's moments, step and controller."""
+"""A training worker's state as one block: parameters, AdamW's moments, step and controller."""
 
 from __future__ import annotations
 

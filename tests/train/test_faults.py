@@ -162,7 +162,7 @@ def refused_for_a_flipped_bit(folder: Path) -> Iterator[Path]:
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
-    with pytest.raises(ResumeError, match=rf"{newest} is damaged.*remove the folder {newest.parent}, and --resume"):
+    with pytest.raises(ResumeError, match=rf"{newest} is damaged.*remove the folder {newest.parent}; --resume"):
         yield newest
 
 
