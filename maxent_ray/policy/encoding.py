@@ -27,6 +27,12 @@ def encode_prompts(policy: Policy, prompts: Sequence[str]) -> tuple[Int[Tensor, 
 
     Raises:
         TaskError: There is no prompt, or one has no token or a character that the tokenizer does not know.
+
+    Example:
+        >>> from maxent_ray.policy import load_policy
+        >>> ids, mask = encode_prompts(load_policy("embedded", device=torch.device("cpu")), ["2,3=5:", "3=3:"])
+        >>> mask.tolist()
+        [[1, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1]]
     """
     if not prompts:
         raise TaskError("prompts is empty; it must hold at least one prompt")

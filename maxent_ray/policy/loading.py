@@ -99,6 +99,13 @@ def save_policy(policy: Policy, folder: Path) -> None:
     Args:
         policy: The policy to save.
         folder: Created when it does not exist.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_policy(load_policy("embedded", device=torch.device("cpu")), Path(folder))
+        ...     load_policy(folder, device=torch.device("cpu")).tokenizer.eos_token
+        '$'
     """
     with _no_progress_bars():
         policy.model.save_pretrained(folder)

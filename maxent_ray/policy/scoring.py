@@ -80,7 +80,11 @@ def full_logprobs(logits: Float[Tensor, "N C V"], temperature: float = 1.0) -> F
         temperature: The temperature of the sampling.
 
     Returns:
-        log π(· | y_<t).
+        log π(· | y_<t), nats.
+
+    Example:
+        >>> full_logprobs(torch.tensor([[[0.0, 0.0]]]))
+        tensor([[[-0.6931, -0.6931]]])
     """
     wide = logits if logits.dtype == torch.float64 else logits.float()
     return torch.log_softmax(wide / temperature, dim=-1)
@@ -103,6 +107,16 @@ def score(
 
     Returns:
         Log-probabilities of the sampled tokens and of the whole vocabulary.
+
+    Example:
+        >>> from maxent_ray.policy import load_policy, sample_groups
+        >>> policy = load_policy("embedded", device=torch.device("cpu"))
+        >>> rollout = sample_groups(
+        ...     policy, ["2,3,4=9:"], group_size=2, max_new_tokens=8, temperature=1.0, seed=0
+        ... )
+        >>> with torch.no_grad():
+        ...     score(policy.model, rollout).logprobs.shape == rollout.completion_mask.shape
+        True
     """
     log_probs = full_logprobs(completion_logits(model, rollout, params), temperature)
     return TokenScores(_sampled(log_probs, rollout), log_probs)
@@ -154,6 +168,11 @@ def token_kl(
 
     Returns:
         Nats per token, not negative; 0 at padding.
+
+    Example:
+        >>> log_probs = torch.tensor([[[0.5, 0.5]]]).log()
+        >>> token_kl(log_probs, torch.tensor([[[0.25, 0.75]]]).log(), torch.tensor([[True]]))
+        tensor([[0.1438]])
     """
     return _masked((log_probs.exp() * (log_probs - ref_log_probs)).sum(dim=-1), mask)
 
