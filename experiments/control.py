@@ -1,4 +1,4 @@
-"""Does it control? Both objectives, two pairs of targets, τ₀ ten times too low and too high, three seeds.
+"""Accuracy of control: both objectives, two pairs of targets, τ₀ ten times too low and too high, three seeds.
 
     python experiments/control.py --output experiments/results/control
 
@@ -24,7 +24,7 @@ from side_by_side import run_all
 TARGETS = {"tight": (0.95, 0.05), "loose": (0.85, 0.10)}
 """Name → (H* as a fraction of log G, KL* in nats per token)."""
 SETTLED_TAU = {"tight": 0.55, "loose": 0.25}
-"""Where τ settles for each pair of targets; the starts are ten times lower and higher."""
+"""Final τ for each pair of targets; the starts are ten times lower and higher."""
 STARTS = {"low": 0.1, "high": 10.0}
 OBJECTIVES = {"analytic": 0.15, "truncated_backprop": 0.25}
 """Objective → largest relative error of KL."""
@@ -33,7 +33,7 @@ COLOURS = {"analytic": "#0072B2", "truncated_backprop": "#D55E00"}
 
 
 def overrides(objective: str, targets: str, start: str, seed: int, steps: int) -> list[str]:
-    """The run's settings, beside the defaults (G = 8, 24 prompts a step, embedded policy, Countdown)."""
+    """Settings of a run that differ from the defaults (G = 8, 24 prompts a step, embedded policy, Countdown)."""
     fraction, kl = TARGETS[targets]
     return [
         f"train.steps={steps}",
@@ -47,7 +47,7 @@ def overrides(objective: str, targets: str, start: str, seed: int, steps: int) -
 
 
 def errors(rows: Sequence[Mapping[str, Any]], last: int = 40) -> dict[str, float]:
-    """Relative errors of the means over the last steps, and how far single steps swing around the target."""
+    """Relative errors of the means over the last steps, and the spread of single steps around the target."""
     tail = rows[-last:]
     target_entropy, target_kl = tail[-1]["target_entropy"], tail[-1]["target_kl"]
     return {
@@ -89,7 +89,7 @@ def plot(records: Mapping[tuple[str, str, str, int], Mapping[str, Any]], path: P
 
 
 def main() -> int:
-    """Run what is missing, judge all, write table, JSON and picture."""
+    """Run missing runs, evaluate all, write table, JSON and figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("results/control"))
     parser.add_argument("--runs", type=Path, default=Path("results/control/runs"), help="raw rows of every run")

@@ -1,12 +1,12 @@
-"""How does KL answer to β over tens of steps? Fits the model behind the ``decoupled`` form to recorded runs.
+"""Fit of the model of KL's response to β, behind the ``decoupled`` form, to recorded runs.
 
     python experiments/fit_kl_model.py results/control/runs results/objectives/runs
 
 The model of ``maxent_ray/core/objectives/kl_filter.py``, with a push that may depend on κ and wanders back:
 d = a·κ^α − c·β^γ·KL + x, v ← (1 − s)v + s·d, KL ← KL + v, with x a slow random walk and a measurement off by a relative
 error σ. The six constants maximise the likelihood of the measured KL, by an extended Kalman filter over all runs at
-once. Prints them, and what each fixed γ costs in log-likelihood.
-Raw runs are what ``control.py`` and ``objectives.py`` leave in their ``--runs`` folders.
+once. Prints them, and the loss of log-likelihood at fixed values of γ.
+The raw runs are in the ``--runs`` folders of ``control.py`` and ``objectives.py``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Runs(NamedTuple):
 
 
 def load(folders: list[Path]) -> Runs:
-    """Every ``*.json`` with rows."""
+    """Read all ``*.json`` files with rows."""
     records = [json.loads(path.read_text())["rows"] for folder in folders for path in sorted(folder.glob("*.json"))]
     if not records:
         raise SystemExit(f"no runs in {', '.join(map(str, folders))}: run control.py or objectives.py first")
@@ -53,7 +53,7 @@ def load(folders: list[Path]) -> Runs:
 
 
 def negative_log_likelihood(constants: Array, runs: Runs, scale: float = 0.05) -> float:
-    """Of the measured KL under the model; KL in units of ``scale`` nats."""
+    """Negative log-likelihood of the measured KL under the model; KL in units of ``scale`` nats."""
     a, c, gamma, sigma, walk = (math.exp(constants[i]) for i in (0, 2, 3, 4, 5))
     count, length = runs.kl.shape
     mean, cov, total = np.zeros((count, 3)), np.zeros((count, 3, 3)), 0.0
@@ -62,7 +62,7 @@ def negative_log_likelihood(constants: Array, runs: Runs, scale: float = 0.05) -
         measured, there = runs.kl[:, step] / scale, runs.there[:, step]
         level = np.maximum(np.maximum(mean[:, 0], 0.5 * measured), 0.1)
         variance, missed = cov[:, 0, 0] + (sigma * level) ** 2, measured - mean[:, 0]
-        if step > 3:  # Adam's first steps are of one length whatever the gradient
+        if step > 3:  # Adam's first steps have one length for any gradient
             total += 0.5 * float(((missed**2 / variance + np.log(variance)) * there).sum())
         gain = cov[:, :, 0] / variance[:, None] * there[:, None]
         mean, cov = mean + gain * missed[:, None], cov - gain[:, :, None] * cov[:, :1, :]
@@ -81,7 +81,7 @@ def negative_log_likelihood(constants: Array, runs: Runs, scale: float = 0.05) -
 
 
 def fit(runs: Runs, gamma: float | None = None) -> tuple[float, dict[str, float]]:
-    """The best constants, with γ free or given."""
+    """Maximum-likelihood constants, with γ free or given."""
     start = np.array(START)
     free = [i for i in range(len(START)) if gamma is None or NAMES[i] != "gamma"]
     if gamma is not None:

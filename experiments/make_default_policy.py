@@ -3,8 +3,8 @@
     python experiments/make_default_policy.py --output maxent_ray/policy/assets/default
 
 Each supervised example is a random training prompt with one of its modes, drawn uniformly, as the answer; the
-loss is on the answer only. Training stops while the policy is still mediocre: reinforcement learning must
-have room to improve it, and to collapse it. Seeded and on one thread: a second run on the same machine writes
+loss is on the answer only. Training stops while the policy is still mediocre, so that reinforcement
+learning can improve it, and collapse it. Seeded and on one thread: a second run on the same machine writes
 the same bytes.
 """
 
@@ -122,7 +122,7 @@ def describe(policy: Policy, task: Countdown, prompts: Sequence[Prompt]) -> str:
 
 
 def main() -> None:
-    """Train, save, load again the way everyone does, and measure."""
+    """Train, save, load again as users do, and measure."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

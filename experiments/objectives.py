@@ -1,4 +1,4 @@
-"""Which objective controls better? Analytic against truncated backprop with K = 1, 2, 4, 8, on Countdown.
+"""Comparison of objectives: analytic against truncated backprop with K = 1, 2, 4, 8, on Countdown.
 
     python experiments/objectives.py --output experiments/results/objectives
 
@@ -8,9 +8,9 @@ run: steps until H and KL are settled, overshoot and steady-state error; for eac
 Prints a table, writes ``summary.json`` and ``trajectories.png``.
 
 *Settled*: the first step from which the running means of H and KL (over 21 steps of the part, centred; fewer at its
-ends) stay within 10 % of their targets for ten steps; the part's length if there is none. A single step's KL is off by
-15–20 % through nothing but the draw of 24 prompts. H, which is measured far better, is also judged alone: within 2 %,
-over 7 steps.
+ends) stay within 10 % of their targets for ten steps; the part's length if there is none. A single step's KL varies
+by 15–20 % with the draw of 24 prompts alone. H, with far less noise, is also evaluated by itself: within 2 %, over 7
+steps.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ COLOURS = {
 
 
 class Scenario(NamedTuple):
-    """One way a run goes: where τ and β start, and what the targets change to."""
+    """Start of τ and β, and the changes of the targets, in one run."""
 
     factor: float
-    """τ₀ and β₀ over where they settle."""
+    """τ₀ and β₀ relative to their final values."""
     kl_then: float
     """KL* after the first change, nats per token (before: 0.05)."""
     entropy_then: float
@@ -76,7 +76,7 @@ SCENARIOS = {"high": Scenario(10.0, 0.08, 0.90), "low": Scenario(0.1, 0.035, 0.9
 
 
 class Part(NamedTuple):
-    """What one part of a run, with one pair of targets, came to."""
+    """Results of one part of a run, with one pair of targets."""
 
     settled: int
     """Steps until both are settled; the part's length if never."""
@@ -91,18 +91,18 @@ class Part(NamedTuple):
 
 
 def running_mean(values: Sequence[float], window: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Centred; at the ends over what is there."""
+    """Running mean, centred; over fewer values at the ends."""
     series, half = np.asarray(values, dtype=float), window // 2
     return np.array([series[max(0, i - half) : i + half + 1].mean() for i in range(len(series))])
 
 
 def settling_step(within: Sequence[bool]) -> int:
-    """First step from which ``within`` holds for ``HOLD`` steps; its length if there is none."""
+    """First step from which ``within`` holds for ``HOLD`` steps; its length if it never does."""
     return next((i for i in range(len(within) - HOLD + 1) if all(within[i : i + HOLD])), len(within))
 
 
 def judge(rows: Sequence[Mapping[str, Any]], kl_before: float) -> Part:
-    """One part of a run; ``kl_before`` is the KL* that it comes from, 0 at the start."""
+    """Evaluate one part of a run; ``kl_before`` is the KL* before it, 0 at the start."""
     relative = {name: [row[name] / row[f"target_{name}"] for row in rows] for name in ("entropy", "kl")}
     within = [np.abs(running_mean(values, WINDOW) - 1) <= BAND for values in relative.values()]
     close = np.abs(running_mean(relative["entropy"], ENTROPY_WINDOW) - 1) <= ENTROPY_BAND
@@ -214,7 +214,7 @@ def print_table(entries: Sequence[Mapping[str, Any]]) -> None:
 
 
 def main() -> None:
-    """Run what is missing, judge all, write table, JSON and picture."""
+    """Run missing runs, evaluate all, write table, JSON and figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("results/objectives"))
     parser.add_argument("--runs", type=Path, default=Path("results/objectives/runs"), help="raw rows of every run")

@@ -3,7 +3,7 @@
     python experiments/pbt_objectives.py --config experiments/configs/compare.yaml --name first
     ray job submit --working-dir . -- python experiments/pbt_objectives.py --config experiments/configs/compare.yaml
 
-Options and what is written: `--help`.
+Options and output files: `--help`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Run many small local runs side by side, keep each finished one on disk, and show progress.
 
-Shared by the experiments that compare seeds and starts. A run that is already on disk is not run again, so an
-interrupted experiment goes on where it stopped.
+Shared by the experiments that compare seeds and starts. Runs that are on disk are not repeated, so an interrupted
+experiment can be resumed.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def run_all(
 
     Args:
         runs: Overrides (``section.key=value``) of each run, by label.
-        folder: Where ``<label>.json`` goes.
+        folder: Folder of the ``<label>.json`` files.
         processes: Runs at a time.
-        then: By label, overrides that change in mid-run, one list after the other: the run goes on under each for its
-            ``train.steps``.
+        then: By label, overrides that change during the run, one list after the other: the run continues under each
+            for its ``train.steps``.
 
     Returns:
         By label: ``{"overrides", "then", "rows", "warm_start", "held_out"}``.
@@ -68,7 +68,7 @@ def _is_done(folder: Path, label: str, phases: Sequence[Sequence[str]]) -> bool:
 
 
 def _run(phases: list[list[str]], path: Path) -> str:
-    """One run in a process of its own; returns a line about it."""
+    """Run in a separate process; returns a line about it."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from maxent_ray.config.loading import load_config
     from maxent_ray.train.run_local import run_local

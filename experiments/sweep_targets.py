@@ -1,9 +1,9 @@
-"""What do the targets H* and KL* buy? `maxent-ray sweep` as a script, for `ray job submit`.
+"""Effect of the targets H* and KL*: `maxent-ray sweep` as a script, for `ray job submit`.
 
     python experiments/sweep_targets.py --config experiments/configs/sweep.yaml --name targets
     ray job submit --working-dir . -- python experiments/sweep_targets.py --config experiments/configs/sweep.yaml
 
-Options and what is written: `--help`.
+Options and output files: `--help`.
 """
 
 from __future__ import annotations

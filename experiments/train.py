@@ -3,7 +3,7 @@
     python experiments/train.py --config experiments/configs/train.yaml --name mine
     ray job submit --working-dir . -- python experiments/train.py --config experiments/configs/train.yaml
 
-Options and what is written: `--help`.
+Options and output files: `--help`.
 """
 
 from __future__ import annotations

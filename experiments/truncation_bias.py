@@ -1,4 +1,4 @@
-"""How much does a K-step hypergradient miss? On the linear-quadratic toy: the share (1 − ηa)^K, and no more.
+"""Truncation bias of a K-step hypergradient on the linear-quadratic toy: the share (1 − ηa)^K, and no more.
 
     python experiments/truncation_bias.py --output docs/explanation/truncation_bias.png
 
@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from maxent_ray.core.hypergradient import Coefficients, Mode, Params, unrolled_gradients
+from maxent_ray.core.hypergradient import CoefficientTensors, Mode, Params, unrolled_gradients
 
 CURVATURE = 1.0
 CONTRACTIONS = (0.05, 0.2, 0.5)
@@ -26,7 +26,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73")
 
 
 def bias(steps: int, contraction: float, mode: Mode = "reverse") -> float:
-    """Share of dθ*/dτ that the K-step derivative of our unroll misses.
+    """Share of dθ*/dτ that is missing from the K-step derivative of our unroll.
 
     Args:
         steps: K.
@@ -34,7 +34,7 @@ def bias(steps: int, contraction: float, mode: Mode = "reverse") -> float:
         mode: How to differentiate.
     """
 
-    def inner(params: Params, coefficients: Coefficients, k: int) -> Tensor:
+    def inner(params: Params, coefficients: CoefficientTensors, k: int) -> Tensor:
         theta, (tau, beta) = params["theta"], coefficients
         return 0.5 * CURVATURE * theta**2 - (tau + beta) * theta
 

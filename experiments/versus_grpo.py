@@ -1,4 +1,4 @@
-"""Is it worth having? Maximum-entropy GRPO with the controller against plain GRPO with β = 0, at the same budget.
+"""Maximum-entropy GRPO with the controller against plain GRPO with β = 0, at the same budget.
 
     python experiments/versus_grpo.py --output experiments/results/versus_grpo
 
@@ -42,7 +42,7 @@ OBJECTIVES = ("analytic", "truncated_backprop")
 def compare(
     ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]
 ) -> dict[str, dict[str, float | bool]]:
-    """Difference of every metric with its paired interval."""
+    """Difference of every metric, with its paired interval."""
     result: dict[str, dict[str, float | bool]] = {}
     for metric in METRICS:
         a = [run["held_out"]["per_prompt"][metric] for run in ours]
@@ -58,7 +58,7 @@ def compare(
 
 
 def main() -> int:
-    """Run what is missing, compare, write table and JSON."""
+    """Run missing runs, compare, write table and JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("results/versus_grpo"))
     parser.add_argument("--runs", type=Path, default=Path("results/versus_grpo/runs"), help="raw rows of every run")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from maxent_ray.core.statistics import BatchStatistics
     from maxent_ray.errors import MaxentRayError
     from maxent_ray.runtime.client import ControllerClient
-    from maxent_ray.runtime.connecting import connect
+    from maxent_ray.runtime.connect import connect
 
 __version__ = "0.1.0"
 
@@ -53,7 +53,7 @@ _HOMES = {
     "TruncatedBackpropControllerObjective": "core.objectives",
     "WeightingSettings": "config",
     "build_controller_objective": "core.objectives",
-    "connect": "runtime.connecting",
+    "connect": "runtime.connect",
     "load_config": "config",
 }
 

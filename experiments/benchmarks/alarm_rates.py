@@ -1,10 +1,10 @@
-"""How often are alarms false, and how soon are true ones found? Closed loops on plants whose truth is known.
+"""Rate of false alarms and delay of true ones, in closed loops on plants with a known answer.
 
     python experiments/benchmarks/alarm_rates.py --output experiments/results/alarm_rates
 
 β moves a KL that goes to KL*·(β/.1)^(−γ) over a hundred or three hundred steps: as a first- or second-order lag, after
 a dead time, or while what it goes to drifts. The healthy loops are to hear nothing; in the others nothing answers, the
-coefficient is frozen, or the target lies beyond a bound, and that is to be said. Default gains, no Ray. Prints a table
+coefficient is frozen, or the target lies beyond a bound, and an alarm is due. Default gains, no Ray. Prints a table
 and writes JSON.
 """
 
@@ -24,7 +24,7 @@ from typing import Any
 
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
-from maxent_ray.core.diagnostics.observer import Observations, Observer
+from maxent_ray.core.diagnostics.observer import Observer, ObserverState
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.core.update_rules import PI
 
@@ -34,7 +34,7 @@ LOOP = ControllerConfig(group_size=8, target_kl=TARGET)
 
 @dataclass
 class Plant:
-    """A signal that answers over some steps; what ``steady`` gives is where it settles (relative to the target)."""
+    """A signal that responds over some steps; ``steady`` gives its final value relative to the target."""
 
     steady: Callable[[float], float]
     steps_to_answer: float = 1.0
@@ -45,7 +45,7 @@ class Plant:
     start: float = 0.4
 
     def signals(self, noise: float, draw: random.Random) -> Iterator[float]:
-        """Send β in, get the measured signal out."""
+        """Generator: receives β, yields the measured signal."""
         lags = [self.start] * self.orders
         waiting: deque[float] = deque()
         wander, measured = 0.0, 0.0
@@ -71,9 +71,9 @@ class Case:
     steps: int
 
     def run(self) -> dict[str, int]:
-        """Alarm → step it was given at."""
+        """Run the loop; returns each alarm with its first step."""
         controller, observer = Controller(self.config), Observer(self.config)
-        state, memory, found = controller.init(), Observations(), {}
+        state, memory, found = controller.init(), ObserverState(), {}
         signals = self.plant.signals(self.noise, random.Random(self.seed))
         next(signals)
         for step in range(self.steps):
@@ -86,7 +86,7 @@ class Case:
 
 
 def power(exponent: float) -> Callable[[float], float]:
-    """The target is met at β = .1."""
+    """Final value ∝ β^−exponent, on target at β = .1."""
     return lambda beta: (beta / 0.1) ** -exponent
 
 
@@ -102,7 +102,7 @@ def healthy(steps_to_answer: int, steps: int, exponents: tuple[float, ...] = (0.
 
 
 def near_the_bound() -> list[Case]:
-    """The target is met a little inside the upper or the lower bound."""
+    """Loops whose target is met just inside the upper or the lower bound."""
     cases = []
     for steps_to_answer, inside, upper in itertools.product((1, 20, 100), (0.02, 0.1, 0.3), (True, False)):
         for noise in (0.05, 0.18):
@@ -113,7 +113,7 @@ def near_the_bound() -> list[Case]:
 
 
 def beyond_the_bound(steps_to_answer: int, exponent: float) -> list[Case]:
-    """At the bound the signal settles off target by so much."""
+    """Loops whose signal settles off target at the bound."""
     cases = []
     for off in (0.3, 0.5, 1.0, -0.3, -0.5):
         for _ in range(10):
@@ -126,7 +126,7 @@ def beyond_the_bound(steps_to_answer: int, exponent: float) -> list[Case]:
 
 
 def unanswered(noise: float) -> list[Case]:
-    """Whatever β is, the signal stays where it is."""
+    """Loops whose signal does not depend on β."""
     levels = (0.4, 0.7, 1.5, 2.0, 4.0)
     return [
         Case(Plant(lambda beta, level=level: level, start=level), replace(LOOP, beta=0.1), noise, seed, 1500)
@@ -136,7 +136,7 @@ def unanswered(noise: float) -> list[Case]:
 
 
 def frozen() -> list[Case]:
-    """The learning rate is far too small."""
+    """Loops whose learning rate is far too small."""
     config = replace(LOOP, beta=0.1, beta_rule=PI(learning_rate=1e-6, proportional_gain=0.0))
     levels = (0.4, 0.7, 1.5, 2.0, 4.0)
     return [
@@ -163,7 +163,7 @@ SCENARIOS: dict[str, tuple[Callable[[], list[Case]], bool]] = {
 
 
 def measure(cases: list[Case]) -> dict[str, Any]:
-    """How many of the runs had an alarm, which, and when the first one came."""
+    """Number of runs with an alarm, the kinds of alarms, and the steps of the first ones."""
     found = [case.run() for case in cases]
     alarms = [min(step for name, step in each.items()) for each in found if each]
     return {
@@ -178,7 +178,7 @@ def measure(cases: list[Case]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure all scenarios, or those whose name begins as asked."""
+    """Measure all scenarios, or those whose names begin with an argument."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, help="folder for summary.json")
     parser.add_argument("--only", default="", help="beginning of the scenarios' names")

@@ -1,11 +1,11 @@
-"""Is one coefficient of one rank ever another, when controller and ranks are killed, stopped and cut off at random?
+"""Soak test: coefficients of all ranks while controller and ranks are killed, stopped and disconnected at random.
 
     python experiments/benchmarks/chaos.py --output experiments/results/chaos
 
 Ranks in processes of their own take steps of ``--pace`` seconds, and report some of them twice. The controller's
 process is killed (kill -9) on average every ``--kill-every`` rounds, and stopped as often: half the time for a moment,
 which delays its answers, else for longer than rank 0 waits, as a cut line does. A rank is killed every
-``--kill-rank-every`` rounds: the others must name it, and all go on from a state that any one rank gave while it
+``--kill-rank-every`` rounds: the others must name it, and all resume from a state that any one rank gave while it
 trained. Afterwards every coefficient of every rank, and every decision, is compared bitwise with a bare loop over
 ``Controller.step`` that met no fault. Prints a table, writes JSON and a plot, and exits with 1 if anything was lost.
 """
@@ -40,7 +40,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from maxent_ray.runtime.connecting import NAMESPACE
+from maxent_ray.runtime.connect import NAMESPACE
 from maxent_ray.runtime.options import ClientOptions
 
 COST_BAR_S = 5.0
@@ -50,31 +50,31 @@ CHECKPOINT_EVERY = 20
 
 
 def main() -> int:
-    """Soak, judge, report."""
+    """Run the soak, compare it with a bare loop, print the result."""
     arguments = _arguments()
     with redirect_stdout(_WithoutObituaries(sys.stdout)), redirect_stderr(_WithoutObituaries(sys.stderr)):
         return _soak(arguments)
 
 
 class _WithoutObituaries(io.TextIOBase):
-    """Ray prints a paragraph for every worker that dies, and here they die on purpose."""
+    """Stream without Ray's paragraphs on dead workers, which die on purpose here."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._drops_newline = False
 
     def write(self, text: str) -> int:
-        """Pass on what is no obituary, nor the end of its line."""
+        """Write anything but such a paragraph, and the end of its line."""
         drops = "(raylet)" in text or (self._drops_newline and text == "\n")
         self._drops_newline = "(raylet)" in text
         return len(text) if drops else self._stream.write(text)
 
     def flush(self) -> None:
-        """As the stream."""
+        """Delegate to the stream."""
         self._stream.flush()
 
     def isatty(self) -> bool:
-        """As the stream."""
+        """Delegate to the stream."""
         return self._stream.isatty()
 
 
@@ -114,7 +114,7 @@ def _soak(arguments: argparse.Namespace) -> int:
 
 
 class Soak:
-    """All attempts of one run: a rank's death ends one, and the next goes on from the newest checkpoint."""
+    """All attempts of one run: a rank's death ends one, and the next resumes from the newest checkpoint."""
 
     def __init__(self, arguments: argparse.Namespace, folder: Path) -> None:
         self._arguments = arguments
@@ -130,12 +130,12 @@ class Soak:
             "rank killed": self._after(0, arguments.kill_rank_every),
         }
         self._wakes: tuple[float, int] | None = None
-        """When a stopped controller is to go on, and its process."""
+        """Time at which a stopped controller is continued, and its process."""
         self.faults: dict[str, list[float]] = {kind: [] for kind in self._due}
         self.counters: Counter[str] = Counter()
         self.misnamed = 0
         self.naming_s: list[float] = []
-        """From a rank's death until all others have the error."""
+        """Seconds from a rank's death until all others have the error."""
 
     def run(self) -> None:
         """Train all rounds."""
@@ -154,7 +154,7 @@ class Soak:
     def _attempt(
         self, run_id: str, ranks: list[Any], state: Any, progress: Progress, bar: Any
     ) -> tuple[int | None, Any]:
-        """Train until the end, or a rank's death; the rank, and the state to go on from."""
+        """Train until the end or a rank's death; returns that rank, and the state to resume from."""
         name = ray.get([rank.join.remote(run_id, len(ranks), self._options, state) for rank in ranks])[0]
         controller = ray.get_actor(f"maxent-controller-{name}", NAMESPACE)
         start = 0 if state is None else state["state"]["step"] + 1 + (state["pending"] is not None)
@@ -179,7 +179,7 @@ class Soak:
         return victim, state
 
     def _hurt_controller(self, controller: Any, done: int) -> None:
-        """Kill or stop the controller, if it is time to."""
+        """Kill or stop the controller when it is due."""
         if self._wakes is not None:
             return
         kinds = ("controller killed", "controller stopped")
@@ -196,7 +196,7 @@ class Soak:
             self._wakes = time.monotonic() + seconds, process
 
     def _process(self, controller: Any) -> int | None:
-        """The controller's process as it is now: another one after a kill, none for a while."""
+        """Present process of the controller: a new one after a kill, None until it has started."""
         try:
             return int(ray.get(controller.__ray_call__.remote(lambda _: os.getpid()), timeout=0.5))
         except ray.exceptions.RayError:
@@ -208,7 +208,7 @@ class Soak:
             self._wakes = None
 
     def _collect(self, running: list[Any], victim: int | None) -> None:
-        """Take the counters of an attempt, and look whether all who are left named the rank that died."""
+        """Add up the counters of an attempt, and check that all remaining ranks named the dead one."""
         for rank, each in enumerate(running):
             if rank == victim:
                 continue

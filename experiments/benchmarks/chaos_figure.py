@@ -1,4 +1,4 @@
-"""The soak as a picture: τ and β through all faults, and what each step took."""
+"""Figure of a soak: τ and β through all faults, and the seconds of each step."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ COLOURS = {"controller killed": "0.75", "controller stopped": "#f0e442", "rank k
 
 
 def draw(steps: Sequence[Step], faults: Mapping[str, Sequence[float]], path: Path) -> None:
-    """Write the picture.
+    """Write the figure.
 
     Args:
-        steps: What one rank did, in all its lives.
-        faults: Kind → when each fell.
+        steps: Steps of one rank, over all its restarts.
+        faults: Kind → times.
         path: Of the PNG.
     """
     times = [step.time for step in steps]

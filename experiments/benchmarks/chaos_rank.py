@@ -1,4 +1,4 @@
-"""A rank of the soak: reports made-up measurements, now and then twice, and writes down what it trains with."""
+"""A rank of the soak: reports synthetic measurements, sometimes twice, and records its coefficients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.core.update_rules import PI
 from maxent_ray.errors import RankLostError
 from maxent_ray.runtime.client import ControllerClient
-from maxent_ray.runtime.connecting import connect
+from maxent_ray.runtime.connect import connect
 from maxent_ray.runtime.options import ClientOptions
 
 SMOOTHED = PI(ema_decay=0.3)
@@ -24,13 +24,13 @@ CONFIG = ControllerConfig(
     group_size=8, target_entropy=1.5, target_kl=0.05, tau=2.0, beta=0.02, tau_rule=SMOOTHED, beta_rule=SMOOTHED
 )
 DOUBLED = 0.2
-"""Share of the reports that are sent again."""
+"""Share of the reports that are sent twice."""
 
 
 def measured(rank: int, step: int, tau: float, beta: float) -> BatchStatistics:
-    """What a made-up policy answers to τ and β: noisy, different on every rank and step, and the same when repeated.
+    """Statistics of a synthetic policy at τ and β: noisy, different on every rank and step, and reproducible.
 
-    H rises with τ towards log G and KL falls with β; whatever a fault did to τ or β would show in all that follows.
+    H rises with τ towards log G and KL falls with β, so a wrong τ or β would change all later statistics.
     """
     draw = random.Random(10_000 * step + rank)
     groups, tokens = draw.randint(2, 6), draw.randint(50, 90)
@@ -44,7 +44,7 @@ def measured(rank: int, step: int, tau: float, beta: float) -> BatchStatistics:
 
 
 class Step(NamedTuple):
-    """Coefficients that a rank trained one step with, and when (seconds of the machine's clock)."""
+    """Coefficients of one step of a rank, and its time (seconds of the machine's clock)."""
 
     step: int
     tau: float
@@ -54,7 +54,7 @@ class Step(NamedTuple):
 
 
 class ChaosRank:
-    """Hosted in an actor with several threads, so that it can be asked while it trains. What it saw is in files."""
+    """A rank in an actor with several threads, so that it responds while it trains; its steps are in files."""
 
     def __init__(self, folder: Path, rank: int) -> None:
         self._steps = folder / f"steps-{rank}.jsonl"
@@ -63,29 +63,29 @@ class ChaosRank:
         self._progress = 0
 
     def process(self) -> int:
-        """Its process id."""
+        """Process id."""
         return os.getpid()
 
     def progress(self) -> int:
-        """Steps begun."""
+        """Number of steps begun."""
         return self._progress
 
     def state_dict(self) -> dict[str, Any]:
-        """The client's, at any time."""
+        """State of the client, at any time."""
         return self._client.state_dict()
 
     def join(self, run_id: str, world_size: int, options: ClientOptions, state: Mapping[str, Any] | None) -> str:
-        """Connect to a new attempt, and go on from a state; returns the run's name."""
+        """Connect to a new attempt, and resume from a state; returns the run's name."""
         self._client: ControllerClient = connect(run_id, self._rank, world_size, CONFIG, options=options)
         if state is not None:
             self._client.load_state_dict(state)
         return self._client.run_id
 
     def run(self, start: int, stop: int, pace: float) -> dict[str, Any]:
-        """Do steps as a trainer would: ask, train (which takes ``pace`` seconds), report.
+        """Run steps as a trainer would: get coefficients, train (for ``pace`` seconds), report.
 
         Returns:
-            Counters, and what was said if a rank was lost.
+            Counters, and the message of the error if a rank was lost.
         """
         draw, doubled, version, lost = random.Random(self._rank), 0, 0, ""
         with self._steps.open("a") as steps, self._decisions.open("a") as decisions:
@@ -102,7 +102,7 @@ class ChaosRank:
                         doubled += 1
                     doubled -= 1
                     version = self._write(decisions, version)
-                self._client.settle()
+                self._client.wait_for_decision()
                 self._write(decisions, version)
             except RankLostError as error:
                 lost = str(error)
@@ -118,12 +118,12 @@ class ChaosRank:
 
 
 def read_steps(folder: Path, rank: int) -> list[Step]:
-    """Read a rank's steps, of all its lives; the last line may have been cut off by a death."""
+    """Read a rank's steps, over all its restarts; the last line may be truncated by a kill."""
     return [Step(*line) for line in _lines(folder / f"steps-{rank}.jsonl")]
 
 
 def read_decisions(folder: Path) -> list[dict[str, Any]]:
-    """Rank 0's decisions, in all its lives."""
+    """Read rank 0's decisions, over all its restarts."""
     return list(_lines(folder / "decisions.jsonl"))
 
 

@@ -1,4 +1,4 @@
-"""Judge a soak: every step of every rank, in all its lives, against a bare loop over ``Controller.step``."""
+"""Verdict on a soak: every step of every rank, over all restarts, against a bare loop over ``Controller.step``."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from maxent_ray.core.statistics import merge_all
 
 @dataclass(frozen=True)
 class Verdict:
-    """The figures that matter."""
+    """Counts of lost and wrong rounds."""
 
     rounds: int
-    """Steps that all ranks did."""
+    """Steps completed by all ranks."""
     lost_updates: int
-    """Rounds that nobody knows a decision of, or that were decided otherwise."""
+    """Rounds without a recorded decision, or with a wrong one."""
     disagreements: int
-    """Steps that some ranks trained with other coefficients than others."""
+    """Steps that ranks trained with different coefficients."""
     departures: int
-    """Steps that were trained with other coefficients than without any fault, to the last bit."""
+    """Steps whose coefficients differ, in any bit, from those of a run without faults."""
 
     @property
     def holds(self) -> bool:
-        """Nothing was lost."""
+        """True when nothing was lost or wrong."""
         return not (self.lost_updates or self.disagreements or self.departures)
 
 
 def judge(
     seen: Sequence[Sequence[Step]], decisions: Sequence[Mapping[str, Any]], rounds: int, lag: int
 ) -> Verdict:
-    """Hold what the ranks saw against the bare loop.
+    """Compare the ranks' steps and decisions with the bare loop.
 
     Args:
-        seen: Of each rank, every step that it did, those that it did again included.
-        decisions: Rank 0's, likewise.
-        rounds: How many there were to be.
-        lag: Of the clients.
+        seen: Steps of each rank, repeated ones included.
+        decisions: Rank 0's, repeated ones included.
+        rounds: Planned number of rounds.
+        lag: Lag of the clients.
     """
     controller = Controller(CONFIG)
     states, wanted = [controller.init()], {}
@@ -71,12 +71,12 @@ def judge(
 
 
 def kill_costs(kills: Sequence[float], others: Sequence[float], finished: Sequence[float]) -> list[float]:
-    """Seconds that each kill cost: how much longer than usual the steps around it took.
+    """Seconds that each kill cost: excess of the longest step after it over the median step.
 
     Args:
-        kills: When the controller was killed, in order.
-        others: When something else was done; steps that this falls into say nothing of a kill.
-        finished: When each step was done, of one rank.
+        kills: Times at which the controller was killed, in order.
+        others: Times of other faults; steps with one of these are left out.
+        finished: End of each step, of one rank.
 
     Example:
         >>> kill_costs([2.5], [5.5], [0.0, 1.0, 2.0, 5.0, 9.0, 10.0])
@@ -94,7 +94,7 @@ def kill_costs(kills: Sequence[float], others: Sequence[float], finished: Sequen
 
 
 def longest_step(rank_kills: Sequence[float], finished: Sequence[float]) -> float:
-    """The longest that a step took, but for those in which a rank was killed and all began anew.
+    """Seconds of the longest step, without those in which a rank was killed and all ranks restarted.
 
     Example:
         >>> longest_step([2.5], [0.0, 1.0, 2.0, 9.0, 12.0])

@@ -30,7 +30,7 @@ from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.runtime.client import ControllerClient
-from maxent_ray.runtime.connecting import connect
+from maxent_ray.runtime.connect import connect
 from maxent_ray.runtime.options import ClientOptions
 
 CONFIG = ControllerConfig(group_size=8, target_entropy=1.97, target_kl=0.05)
@@ -39,7 +39,7 @@ BARS = {"one rank / bare": 1.15, "two ranks - one rank (ms)": 1.0}
 
 
 def measured(step: int) -> BatchStatistics:
-    """On target, give or take: no alarm is given."""
+    """Statistics close to the targets, so that no alarm is raised."""
     sign = 1 if step % 2 else -1
     entropy, kl = 24 * (1.97 + 0.01 * sign), 1500 * (0.05 + 0.002 * sign)
     return BatchStatistics(groups=24, completions=192, tokens=1500, weight_entropy_sum=entropy, policy_kl_sum=kl)
@@ -52,10 +52,10 @@ class Bare:
         self._controller = Controller(CONFIG)
 
     def empty(self) -> None:
-        """Nothing."""
+        """Return at once."""
 
     def step(self, state: Any, found: BatchStatistics) -> Any:
-        """The pure function."""
+        """``Controller.step``."""
         return self._controller.step(state, found)
 
 
@@ -72,7 +72,7 @@ class Rank:
 
 
 def round_trip(client: ControllerClient, step: int) -> None:
-    """From a report to the next coefficients."""
+    """Report, and get the next coefficients."""
     client.report(step, measured(step))
     client.coefficients(step + 1)
 

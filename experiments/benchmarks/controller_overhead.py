@@ -1,4 +1,4 @@
-"""What does the controller cost a training step? Paired steps with it (Ray actor, lag 1) and with fixed τ, β.
+"""Cost of the controller in a training step: paired steps with it (Ray actor, lag 1) and with fixed τ, β.
 
     python experiments/benchmarks/controller_overhead.py --output experiments/results/controller_overhead
 
@@ -27,7 +27,7 @@ from rich.progress import track
 
 from maxent_ray.config.loading import load_config
 from maxent_ray.core.state import Coefficients
-from maxent_ray.runtime.connecting import connect
+from maxent_ray.runtime.connect import connect
 from maxent_ray.train.worker import TrainingWorker
 
 FROZEN = [
@@ -38,7 +38,7 @@ FROZEN = [
 
 
 class FixedCoefficients:
-    """Stands where the client stands, and does nothing: τ and β by hand, as trainers without a controller have them."""
+    """Replacement of the client with fixed τ and β, as in trainers without a controller."""
 
     last_decision = None
 
@@ -46,19 +46,19 @@ class FixedCoefficients:
         self._coefficients = Coefficients(tau, beta, version=0, step=0)
 
     def coefficients(self, step: int) -> Coefficients:
-        """The same at every step."""
+        """Same coefficients at every step."""
         return replace(self._coefficients, step=step)
 
     def report(self, step: int, statistics: object, gradients: object = None) -> None:
-        """Nobody listens."""
+        """Ignore the report."""
 
     def counters(self) -> dict[str, int]:
-        """Nothing is counted."""
+        """Zero counts."""
         return {"decided_locally": 0}
 
 
 def median_interval(values: list[float]) -> tuple[float, float]:
-    """Bootstrap 95 % interval of the median: how far the machine's noise could move it."""
+    """Bootstrap 95 % interval of the median."""
     found = scipy.stats.bootstrap((values,), np.median, method="percentile", rng=np.random.default_rng(0))
     return found.confidence_interval.low, found.confidence_interval.high
 

@@ -1,10 +1,10 @@
-"""What do the hypergradient modes cost, and are they right? Time, memory and accuracy at K = 1, 2, 4, 8, 16.
+"""Time, memory and accuracy of the hypergradient modes at K = 1, 2, 4, 8, 16.
 
     python experiments/benchmarks/hypergradient.py --output experiments/results/hypergradient
 
 The training worker's unroll: policy loss on 64 sequences, AdamW's frozen preconditioner, H and KL on 64 others. Time is
 the median of ratios to the same K plain steps (and a look at H and KL after them), called in turn in one process;
-memory is the peak of a process of its own for each (mode, K). Prints tables and every bar, writes ``summary.json`` and
+memory is the peak of a separate process for each (mode, K). Prints tables and every bar, writes ``summary.json`` and
 ``cost.png``, and exits 1 if a bar does not hold. The same on a GPU, with a random model of 200 M parameters:
 
     python experiments/benchmarks/hypergradient.py --device cuda --layers 12 --width 1024 --output …
@@ -42,7 +42,7 @@ CONSOLE = Console(width=120)
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("results/hypergradient"))
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -88,7 +88,7 @@ def main() -> int:
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "dtype": arguments.dtype,
         "parameters": parameter_count(problem.model),
-        "sequences": problem.unroll.seen.rewards.numel(),
+        "sequences": problem.unroll.inner_batch.rewards.numel(),
         "tokens": problem.batch.rollout.input_ids.shape[1],
         "threads": arguments.threads,
         "torch": torch.__version__,
@@ -116,7 +116,7 @@ def measure_times(
 def measure_memories(
     problem: UnrollProblem, methods: Sequence[str], steps: Sequence[int], jobs: int
 ) -> dict[tuple[str, int], Memory]:
-    """Peaks by (method, K)."""
+    """Peak memory by (method, K)."""
     cases = [(method, count) for count in sorted(steps, reverse=True) for method in (PLAIN, *methods)]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "problem.pt"
@@ -132,7 +132,7 @@ def report(
     accuracy: Sequence[Accuracy],
     bars: Sequence[Bar],
 ) -> None:
-    """Print what was found."""
+    """Print the results."""
     CONSOLE.print(", ".join(f"{name} {value}" for name, value in settings.items()))
     if times:
         rows = {key: f"{cost.ratio:.2f} ({cost.low:.2f}–{cost.high:.2f})" for key, cost in times.items()}
@@ -157,7 +157,7 @@ def report(
 
 
 def grid(title: str, cells: Mapping[tuple[str, int], str]) -> Table:
-    """Methods down, K across."""
+    """Table with a row for each method and a column for each K."""
     steps = sorted({count for _, count in cells})
     table = Table("", *(f"K = {count}" for count in steps), title=title, title_justify="left")
     for method in dict.fromkeys(METHODS):
@@ -174,7 +174,7 @@ def write(
     accuracy: Sequence[Accuracy],
     bars: Sequence[Bar],
 ) -> None:
-    """Everything as JSON."""
+    """Write all results as JSON."""
     summary = {
         "schema": 1,
         "settings": dict(settings),

@@ -1,7 +1,7 @@
-"""Do the exact modes agree, with each other and with central differences of real steps?
+"""Agreement of the exact modes with each other and with central differences of real steps.
 
 In float64 all three are compared; in float32 forward and reverse are compared with each other and with the float64
-central differences, because differences of float32 numbers say nothing at this precision.
+central differences, because differences of float32 numbers are too coarse at this precision.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 from unroll_methods import plain_steps, run_method
 from unroll_problem import UnrollProblem
 
-from maxent_ray.train.unroll.policy_unroll import attention_for
+from maxent_ray.train.unroll.sensitivity import attention_for
 
 STENCIL = {1: 45.0, 2: -9.0, 3: 1.0}
 """Sixth-order central differences: Σ_n c_n (f(nh) − f(−nh)) / 60h."""
@@ -29,7 +29,7 @@ class Accuracy:
     forward_differences: float
     reverse_differences: float
     first_order_reverse: float
-    """What leaving the second-order terms out changes: no error, but its price."""
+    """Change without the second-order terms: the approximation of ``first_order``, no error."""
     kl_tau: float
     kl_beta: float
     """dKL/dτ and dKL/dβ, by reverse mode."""
@@ -39,7 +39,7 @@ def accuracies(exact: UnrollProblem, steps: int) -> list[Accuracy]:
     """Compare the modes at one K, in float64 and in float32.
 
     Args:
-        exact: In float64 throughout.
+        exact: Problem in float64 throughout.
         steps: K.
     """
     differences = central_differences(exact, steps)

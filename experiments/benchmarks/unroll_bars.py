@@ -1,4 +1,4 @@
-"""The bars of the hypergradient modes: what was promised, and whether a measurement keeps it."""
+"""Acceptance bars of the hypergradient modes, and the measurements compared with them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AGREEMENT = {"float64": 1e-9, "float32": 1e-5}
 
 @dataclass(frozen=True)
 class Bar:
-    """One promise, at the K where it is kept worst."""
+    """One bar, at the K with the worst measurement."""
 
     name: str
     measured: float
@@ -32,7 +32,7 @@ class Bar:
 
     @property
     def holds(self) -> bool:
-        """Whether the measurement keeps it."""
+        """True when the measurement is within the bar."""
         return self.measured <= self.limit
 
 
@@ -41,7 +41,7 @@ def judge(
     memories: Mapping[tuple[str, int], Memory],
     accuracy: Sequence[Accuracy],
 ) -> list[Bar]:
-    """Every bar that these measurements can answer, whatever part of the benchmark ran."""
+    """All bars that these measurements cover; the benchmark may have run in part."""
     return [*_time_bars(times), *_memory_bars(memories), *_accuracy_bars(accuracy)]
 
 

@@ -1,8 +1,8 @@
-"""Time and memory of one way through the unroll.
+"""Time and memory of one unroll method.
 
 Time is a ratio: each timed call stands between two calls of the plain steps, P A P B P …, and is divided by the mean
 of its neighbours, so that a machine that slows down slows both. With one thread on a CPU it is the processor time of
-this process, of which others on the machine take nothing; else wall-clock time. Memory is taken in a process of its own
+this process, which other processes do not change; else wall-clock time. Memory is taken in a separate process
 for each (method, K): the peak of the process, and how far that peak lies above what model, batch and loaded code need.
 """
 
@@ -24,7 +24,7 @@ from unroll_methods import PLAIN, run_method
 from unroll_problem import UnrollProblem
 
 ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-"""glibc hands freed tensors back at once, so that resident memory is live memory. Other systems ignore it."""
+"""Makes glibc return freed memory at once, so that resident memory is live memory. Other systems ignore it."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Time:
     """Median of the paired ratios to the plain steps."""
     low: float
     high: float
-    """Smallest and largest of them."""
+    """Smallest and largest of these ratios."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Memory:
     """Peak memory of a method at one K, in bytes."""
 
     process: int
-    """Of the whole process (CPU: resident; CUDA: allocated on the device)."""
+    """Peak of the whole process (CPU: resident; CUDA: allocated on the device)."""
     unroll: int
-    """Above what was there before the unroll: model, batch and loaded code are not in it."""
+    """Increase during the unroll, without model, batch and loaded code."""
 
 
 def time_methods(problem: UnrollProblem, methods: Sequence[str], steps: int, rounds: int) -> dict[str, Time]:
@@ -94,9 +94,9 @@ def measure_memory(
     """Peak memory of every (method, K), each in a fresh process; yields them as they come in.
 
     Args:
-        problem: Where :func:`torch.save` put the problem.
-        cases: What to measure.
-        jobs: Processes at a time: their clocks do not matter here.
+        problem: File with the problem, from :func:`torch.save`.
+        cases: Methods and K to measure.
+        jobs: Processes at a time; no times are measured here.
     """
     # A server imports everything once, in this environment, and forks for each case before anything has run in it.
     os.environ.update(ALLOCATOR, PYTHONPATH=os.pathsep.join(sys.path))
@@ -131,7 +131,7 @@ def _measure(path: Path, method: str, steps: int) -> Memory:
 def _status(field: str) -> int:
     """Resident memory of this process in bytes: VmRSS now, VmHWM its peak.
 
-    Not ``ru_maxrss``: that one outlives ``exec`` and would report the parent's peak.
+    Not ``ru_maxrss``, which survives ``exec`` and would report the parent's peak.
     """
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{field}:"):

@@ -1,4 +1,4 @@
-"""Ways through the unroll that the benchmark compares: plain steps, our modes, and torchopt as the one not ours."""
+"""Unroll methods that the benchmark compares: plain steps, our modes, and torchopt."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from unroll_problem import UnrollProblem
 
-from maxent_ray.core.hypergradient import Coefficients, Hypergradient, Params, unrolled_gradients
-from maxent_ray.train.unroll.policy_unroll import attention_for
+from maxent_ray.core.hypergradient import CoefficientTensors, Hypergradient, Params, unrolled_gradients
+from maxent_ray.train.unroll.sensitivity import attention_for
 
 OURS: dict[str, dict[str, Any]] = {
     "forward": {"mode": "forward"},
@@ -25,7 +25,7 @@ METHODS = (PLAIN, *OURS, TORCHOPT)
 
 
 def run_method(problem: UnrollProblem, method: str, steps: int) -> Hypergradient | None:
-    """Go through K steps by one method; None for plain steps, which have no derivative."""
+    """Run K steps by one method; None for plain steps, which have no derivative."""
     if method == PLAIN:
         plain_steps(problem, steps, problem.coefficients)
         return None
@@ -44,8 +44,8 @@ def run_method(problem: UnrollProblem, method: str, steps: int) -> Hypergradient
         )
 
 
-def plain_steps(problem: UnrollProblem, steps: int, coefficients: Coefficients) -> Tensor:
-    """The same K optimiser steps in place, without a derivative in τ or β, and what H and KL are after them."""
+def plain_steps(problem: UnrollProblem, steps: int, coefficients: CoefficientTensors) -> Tensor:
+    """The same K optimiser steps in place, without a derivative in τ or β; returns H and KL after them."""
     current = {name: value.detach().clone().requires_grad_() for name, value in problem.unroll.params.items()}
     for k in range(steps):
         gradients = torch.autograd.grad(problem.unroll.inner(current, coefficients, k), list(current.values()))
@@ -57,7 +57,7 @@ def plain_steps(problem: UnrollProblem, steps: int, coefficients: Coefficients) 
 
 
 def torchopt_gradients(problem: UnrollProblem, steps: int) -> Hypergradient:
-    """The unroll as torchopt's differentiable SGD does it, with the step sizes as a transformation before it."""
+    """The unroll by torchopt's differentiable SGD, preceded by the step sizes as a transformation."""
     import torchopt  # a development dependency
 
     holder = Holder(problem.unroll.params)
@@ -78,7 +78,7 @@ def torchopt_gradients(problem: UnrollProblem, steps: int) -> Hypergradient:
 
 
 class Holder(nn.Module):
-    """θ as parameters of a module of its own, tied weights once: what torchopt updates in place of the policy's."""
+    """Module with θ as its parameters, tied weights once, which torchopt updates in place of the policy's."""
 
     def __init__(self, params: Params) -> None:
         super().__init__()
@@ -87,5 +87,5 @@ class Holder(nn.Module):
             self.register_parameter(f"p{index:04d}", nn.Parameter(value.detach().clone()))  # torchopt sorts by name
 
     def params(self) -> Mapping[str, Tensor]:
-        """By the policy's names; after a step these are functions of τ and β."""
+        """Parameters by the policy's names; after a step these are functions of τ and β."""
         return dict(zip(self.names, self._parameters.values(), strict=True))

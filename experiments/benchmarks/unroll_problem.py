@@ -1,4 +1,4 @@
-"""What the hypergradient benchmark differentiates: the training worker's unroll, on a batch after a few real steps.
+"""Problem of the hypergradient benchmark: the training worker's unroll, on a batch after a few real steps.
 
 64 sequences for the inner steps, 64 others to measure KL on, AdamW's frozen preconditioner: what the worker hands to
 `unrolled_gradients`.
@@ -18,13 +18,14 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from maxent_ray.config import GRPOConfig
 from maxent_ray.core.config import ControllerConfig
-from maxent_ray.core.hypergradient import Coefficients
+from maxent_ray.core.hypergradient import CoefficientTensors
 from maxent_ray.core.objectives import Unroll
 from maxent_ray.policy import Policy, TokenScores, frozen_copy, load_policy
 from maxent_ray.tasks import build_task, draw
 from maxent_ray.train.batch import PreparedBatch, prepare_batch
 from maxent_ray.train.loss import policy_loss
-from maxent_ray.train.unroll.policy_unroll import PolicyUnroll, preconditioner
+from maxent_ray.train.unroll.policy_unroll import PolicyUnroll
+from maxent_ray.train.unroll.preconditioner import preconditioner
 
 GRPO = GRPOConfig()
 CONTROLLER, UNROLL = ControllerConfig(group_size=GRPO.group_size), Unroll()
@@ -41,11 +42,11 @@ class UnrollProblem:
     batch: PreparedBatch
     rates: Mapping[str, Tensor]
     forward_dtype: torch.dtype = torch.float32
-    """bfloat16: forward passes under autocast; parameters stay as they are."""
+    """bfloat16: forward passes under autocast, with unchanged parameters."""
 
     @cached_property
     def unroll(self) -> PolicyUnroll:
-        """The inner loss and [H, KL]: weight entropy (nats per group) and policy KL on unseen groups (per token)."""
+        """The inner loss and [H, KL]: weight entropy (nats per group) and policy KL on the outer groups (per token)."""
         reduced = self.forward_dtype != torch.float32
         precision = partial(torch.autocast, self.device.type, dtype=torch.bfloat16, enabled=reduced)
         return PolicyUnroll.over(
@@ -54,12 +55,12 @@ class UnrollProblem:
 
     @property
     def device(self) -> torch.device:
-        """Where everything is."""
+        """Device of model and batch."""
         return self.batch.rewards.device
 
     @property
-    def coefficients(self) -> Coefficients:
-        """τ and β in float64, as the worker has them."""
+    def coefficients(self) -> CoefficientTensors:
+        """τ and β in float64, as in the worker."""
         values = (CONTROLLER.tau, CONTROLLER.beta)
         tau, beta = (torch.tensor(value, dtype=torch.float64, device=self.device) for value in values)
         return tau, beta
@@ -77,7 +78,7 @@ class UnrollProblem:
 
 
 class ExactNorm(LlamaRMSNorm):
-    """The model's normalisation without its cast to float32, which no central difference survives."""
+    """The model's normalisation without its cast to float32, which is too coarse for central differences."""
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """x/√(mean x² + ε), in the type of x."""
@@ -95,7 +96,7 @@ def exact_policy(device: torch.device) -> Policy:
 
 
 def random_policy(layers: int, width: int, device: torch.device) -> Policy:
-    """A random Llama of another size with the embedded policy's tokenizer: for costs, not for what it says."""
+    """A random Llama of another size with the embedded policy's tokenizer, for cost measurements only."""
     embedded = load_policy("embedded", device=torch.device("cpu"))
     config = copy.deepcopy(embedded.model.config)
     heads = max(1, width // 64)
@@ -115,7 +116,7 @@ def random_policy(layers: int, width: int, device: torch.device) -> Policy:
 
 
 def make_problem(policy: Policy, *, forward_dtype: torch.dtype = torch.float32) -> UnrollProblem:
-    """Take a few real steps with AdamW, sample a batch from where they led, and freeze the step sizes.
+    """Take a few real steps with AdamW, sample a batch from the resulting policy, and freeze the step sizes.
 
     Args:
         policy: Trained in place.

@@ -1,13 +1,14 @@
-"""The ``maxent-ray`` command: options and help. What the commands do is in :mod:`maxent_ray.cli.commands`.
+"""The ``maxent-ray`` command: options and help. The commands are implemented in :mod:`maxent_ray.cli.commands`.
 
-Nothing here loads torch or Ray, so that ``--help`` answers at once.
+This module loads neither torch nor Ray, so that ``--help`` responds at once.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,33 +20,31 @@ from maxent_ray.cli.options import (
     SETTINGS,
     WHAT,
     ConfigFile,
-    DashboardHost,
-    GpusPerWorker,
     Mode,
-    Name,
     NoReferences,
     Objective,
     Overrides,
-    RayAddress,
-    Results,
-    Resume,
+    RunOptions,
     Search,
-    Seed,
-    Steps,
     UseGpu,
-    Workers,
     option,
+    with_run_options,
 )
 from maxent_ray.errors import MaxentRayError
+
+if TYPE_CHECKING:
+    from maxent_ray.cli.cluster_options import ClusterOptions
+    from maxent_ray.cli.commands import RunLocation
+    from maxent_ray.config import ExperimentConfig
 
 ERROR, INTERRUPTED = 2, 130
 
 
 class Commands(TyperGroup):
-    """Errors that we raise on purpose end in one red line, and Ctrl-C in a line on how to go on."""
+    """Command group that shows our own errors in one red line, and after Ctrl-C the command to resume."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
+        """Run the command; convert our errors and Ctrl-C into one line and an exit code."""
         console = Console(stderr=True, soft_wrap=True)
         try:
             return super().invoke(ctx)
@@ -79,9 +78,9 @@ app = typer.Typer(
     "maxent-ray train --resume results/mine --steps 240\n\n"
     "maxent-ray eval --model results/mine/policy"
 )
+@with_run_options
 def train(
-    overrides: Overrides = None,
-    config: ConfigFile = None,
+    options: RunOptions,
     objective: Annotated[
         Objective | None,
         option(
@@ -90,16 +89,6 @@ def train(
             help="analytic, truncated_backprop, fixed (τ and β stay) or grpo (plain GRPO with β = 0).",
         ),
     ] = None,
-    steps: Steps = None,
-    seed: Seed = None,
-    num_workers: Workers = None,
-    use_gpu: UseGpu = None,
-    gpus_per_worker: GpusPerWorker = None,
-    ray_address: RayAddress = None,
-    dashboard_host: DashboardHost = None,
-    name: Name = None,
-    results: Results = Path("results"),
-    resume: Resume = None,
 ) -> None:
     r"""Train one policy, on one or several workers, with checkpoints.
 
@@ -112,15 +101,9 @@ def train(
     - train/: the checkpoints that --resume needs
     """
     from maxent_ray.cli import commands
-    from maxent_ray.cli.cluster import ClusterOptions
 
-    place = commands.Place.of(name or commands.default_name("train"), results, resume)
-    flags = {
-        **_shared(steps, seed, num_workers, use_gpu, gpus_per_worker),
-        **(commands.OBJECTIVES[objective.value] if objective else {}),
-    }
-    cluster = ClusterOptions(ray_address, dashboard_host)
-    commands.train(place, commands.settings(place, config, flags, overrides), cluster)
+    flags = commands.OBJECTIVES[objective.value] if objective else {}
+    commands.train(*_prepare("train", options, flags))
 
 
 @app.command(
@@ -129,9 +112,9 @@ def train(
     "maxent-ray compare --trials-per-objective 2 --steps 40 controller.target_kl=0.1\n\n"
     "maxent-ray compare --resume results/first"
 )
+@with_run_options
 def compare(
-    overrides: Overrides = None,
-    config: ConfigFile = None,
+    options: RunOptions,
     trials_per_objective: Annotated[
         int | None, option(panel=WHAT, metavar="N", help="Size of each population (tune.trials_per_objective).")
     ] = None,
@@ -144,21 +127,11 @@ def compare(
         ),
     ] = None,
     no_references: NoReferences = False,
-    steps: Steps = None,
-    seed: Seed = None,
-    num_workers: Workers = None,
-    use_gpu: UseGpu = None,
-    gpus_per_worker: GpusPerWorker = None,
-    ray_address: RayAddress = None,
-    dashboard_host: DashboardHost = None,
-    name: Name = None,
-    results: Results = Path("results"),
-    resume: Resume = None,
 ) -> None:
     r"""Compare the two objectives, analytic and truncated backprop, by population-based training.
 
     Each objective has its own population. Every few steps the worst trials of a population take over policy and
-    settings of its best, and go on with changed settings. Ends with a table of held-out metrics, and writes into
+    settings of its best, and continue with changed settings. Ends with a table of held-out metrics, and writes into
     RESULTS/NAME:
 
     - rows.jsonl: every step of every trial; decisions.jsonl: why τ and β moved
@@ -167,17 +140,13 @@ def compare(
     - tune/: what --resume needs
     """
     from maxent_ray.cli import commands
-    from maxent_ray.cli.cluster import ClusterOptions
 
-    place = commands.Place.of(name or commands.default_name("compare"), results, resume)
     flags = {
-        **_shared(steps, seed, num_workers, use_gpu, gpus_per_worker),
         "tune.trials_per_objective": trials_per_objective,
         "tune.mode": mode and mode.value,
         "tune.references": False if no_references else None,
     }
-    cluster = ClusterOptions(ray_address, dashboard_host)
-    commands.compare(place, commands.settings(place, config, flags, overrides), cluster)
+    commands.compare(*_prepare("compare", options, flags))
 
 
 @app.command(
@@ -186,9 +155,9 @@ def compare(
     "maxent-ray sweep --search random --samples 6 --steps 40 'tune.objectives=[analytic]'\n\n"
     "maxent-ray sweep --resume results/targets"
 )
+@with_run_options
 def sweep(
-    overrides: Overrides = None,
-    config: ConfigFile = None,
+    options: RunOptions,
     search: Annotated[
         Search | None,
         option(
@@ -201,16 +170,6 @@ def sweep(
         int | None, option(panel=WHAT, metavar="N", help="Points of a random search (tune.samples).")
     ] = None,
     no_references: NoReferences = False,
-    steps: Steps = None,
-    seed: Seed = None,
-    num_workers: Workers = None,
-    use_gpu: UseGpu = None,
-    gpus_per_worker: GpusPerWorker = None,
-    ray_address: RayAddress = None,
-    dashboard_host: DashboardHost = None,
-    name: Name = None,
-    results: Results = Path("results"),
-    resume: Resume = None,
 ) -> None:
     """Train every objective at every point of a grid or a random search over the controller's targets.
 
@@ -218,17 +177,13 @@ def sweep(
     trial is cloned. Ends with the same table, and writes the same files, as compare.
     """
     from maxent_ray.cli import commands
-    from maxent_ray.cli.cluster import ClusterOptions
 
-    place = commands.Place.of(name or commands.default_name("sweep"), results, resume)
     flags = {
-        **_shared(steps, seed, num_workers, use_gpu, gpus_per_worker),
         "tune.search": search and search.value,
         "tune.samples": samples,
         "tune.references": False if no_references else None,
     }
-    cluster = ClusterOptions(ray_address, dashboard_host)
-    commands.sweep(place, commands.settings(place, config, flags, overrides), cluster)
+    commands.sweep(*_prepare("sweep", options, flags))
 
 
 @app.command(
@@ -245,7 +200,7 @@ def evaluate(
         option(
             panel=WHAT,
             metavar="MODEL",
-            help="'embedded' (the warm start), a Hugging Face folder or name. Left out: policy.model.",
+            help="'embedded' (the warm start), a Hugging Face folder or name. Default: policy.model.",
         ),
     ] = None,
     prompts: Annotated[
@@ -277,41 +232,37 @@ def evaluate(
         "evaluation.seed": seed,
         "train.use_gpu": use_gpu,
     }
-    place = commands.Place.of("eval", Path("results"), None)
-    commands.evaluate(commands.settings(place, config, flags, overrides), output)
+    location = commands.RunLocation.of("eval", Path("results"), None)
+    commands.evaluate(commands.settings(location, config, flags, overrides), output)
 
 
 @app.command()
 def version() -> None:
-    """Print the versions of maxent_ray and of what it runs on."""
+    """Print the versions of maxent_ray and of its main dependencies."""
     from maxent_ray.cli import commands
 
     commands.version()
 
 
 def main(*command: str) -> None:
-    """Entry point; a script that is one command names it, and passes its own arguments on."""
+    """Entry point; a script for a single command names it, and passes its own arguments on."""
     app(args=[*command, *sys.argv[1:]])
 
 
-def _shared(
-    steps: int | None,
-    seed: int | None,
-    num_workers: int | None,
-    use_gpu: bool | None,
-    gpus_per_worker: float | None,
-) -> dict[str, Any]:
-    return {
-        "train.steps": steps,
-        "train.seed": seed,
-        "train.num_workers": num_workers,
-        "train.use_gpu": use_gpu,
-        "train.gpus_per_worker": gpus_per_worker,
-    }
+def _prepare(
+    command: str, options: RunOptions, flags: Mapping[str, Any]
+) -> tuple[RunLocation, ExperimentConfig, ClusterOptions]:
+    """Location, settings and cluster of a run."""
+    from maxent_ray.cli import commands
+    from maxent_ray.cli.cluster_options import ClusterOptions
+
+    location = commands.RunLocation.of(options.name or commands.default_name(command), options.results, options.resume)
+    config = commands.settings(location, options.config, {**options.flags(), **flags}, options.overrides)
+    return location, config, ClusterOptions(options.ray_address, options.dashboard_host)
 
 
 def _message(error: MaxentRayError) -> str:
-    """The message alone: an error that crossed Ray also carries the traceback of the other side."""
+    """Message of an error, without the traceback that an error from a Ray worker carries."""
     from ray.exceptions import RayTaskError
 
     return str(error.cause) if isinstance(error, RayTaskError) else str(error)

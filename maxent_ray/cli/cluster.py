@@ -1,8 +1,7 @@
-"""Ray for one command: join the cluster that is there, or start a small one with its dashboard."""
+"""Ray for one command: join a cluster, or start a small one with its dashboard."""
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import socket
@@ -13,87 +12,34 @@ from pathlib import Path
 
 import ray
 
-from maxent_ray.errors import ConfigError, ResourceError
+from maxent_ray.cli.cluster_options import AUTH_MODE, LOCAL, LOOPBACK, ClusterOptions, is_loopback
+from maxent_ray.errors import ResourceError
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """Rows and checkpoints of small policies pass through it; Ray's default would be a third of the memory."""
 CONNECT_TIMEOUT_S = 5.0
-LOOPBACK, LOCAL = "127.0.0.1", "local"
-AUTH_MODE = "RAY_AUTH_MODE"
-"""Ray's own switch. Ray sets it to ``token`` for a cluster that it starts, unless the user chose; we never touch it."""
 _TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _TOKEN_FILE = Path("~/.ray/auth_token")
 _TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
 
 
 @dataclass(frozen=True)
-class ClusterOptions:
-    """Which cluster a command asks for."""
-
-    address: str | None = None
-    """Of a cluster to join, as in ``RAY_ADDRESS`` (which ``ray job submit`` sets; ``auto`` finds one on this machine).
-    None or ``local``, Ray's own word for it, starts one. Where this process uses Ray already, that is used, and stays.
-    """
-    dashboard_host: str | None = None
-    """Where the dashboard of a cluster that is started listens; None is the loopback address: this machine alone."""
-
-    @property
-    def joined(self) -> str | None:
-        """The address of the cluster to join; None where one is started.
-
-        Example:
-            >>> ClusterOptions("auto").joined, ClusterOptions("local").joined, ClusterOptions().joined
-            ('auto', None, None)
-        """
-        return None if self.address == LOCAL else self.address
-
-    def check(self) -> None:
-        """See that the dashboard may listen where it is asked to, before anything starts.
-
-        Raises:
-            ConfigError: names ``--dashboard-host`` and its value.
-        """
-        host = self.dashboard_host
-        if host is None:
-            return
-        if self.joined is not None or ray.is_initialized():
-            there = f"the cluster at {self.joined!r}" if self.joined else "the cluster that this process uses"
-            raise ConfigError(
-                f"--dashboard-host is {host!r}, but {there} has its dashboard already; leave it out, or leave out "
-                f"--ray-address (RAY_ADDRESS), or let it be {LOCAL}, to start a cluster"
-            )
-        if not is_loopback(host) and not token_required():
-            raise ConfigError(
-                f"--dashboard-host is {host!r} and {AUTH_MODE} is {os.environ[AUTH_MODE]!r}: whoever reaches that "
-                f"address could run programs as you, without a token; unset {AUTH_MODE}, or let it be {LOOPBACK}"
-            )
-        try:
-            family = socket.getaddrinfo(host, None)[0][0]
-            socket.create_server((host, 0), family=family).close()
-        except OSError as error:
-            raise ConfigError(
-                f"--dashboard-host is {host!r} ({error}); give an address of this machine, such as {LOOPBACK}, or "
-                "0.0.0.0 for all of them"
-            ) from None
-
-
-@dataclass(frozen=True)
 class Cluster:
-    """What a command runs on."""
+    """Cluster that a command runs on."""
 
     started: bool
-    """Whether this process started it; it then ends with the process."""
+    """True when this process started it; it then ends with the process."""
     cpus: float
     gpus: float
     dashboard: str | None
-    """Its address, with the port that it really got; None where it does not run."""
+    """Address of the dashboard, with its actual port; None where it does not run."""
     token_command: str | None
-    """Prints the token that the dashboard asks for; None when it asks for none."""
+    """Command that prints the dashboard's token; None where it needs none."""
     dashboard_host: str = LOOPBACK
-    """Where the dashboard listens, if this process started it."""
+    """Host that the dashboard listens on, if this process started it."""
 
     def warnings(self) -> list[str]:
-        """What a user should know about who else can get in.
+        """Warnings about access by others.
 
         Example:
             >>> Cluster(True, 2, 0, None, "cat ~/.ray/auth_token").warnings()
@@ -117,7 +63,7 @@ class Cluster:
         return lines
 
     def describe(self) -> list[str]:
-        """What a user is told: what there is, where to look, and how to get in.
+        """Lines for the user: resources, dashboard, and the command that prints its token.
 
         Example:
             >>> for line in Cluster(True, 2, 0, "http://127.0.0.1:8265", "cat ~/.ray/auth_token").describe():
@@ -135,33 +81,15 @@ class Cluster:
         return lines
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches ``host``; a name other than ``localhost`` counts as not.
-
-    Example:
-        >>> [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::", "192.0.2.7", "my-host")]
-        [True, True, True, False, False, False, False]
-    """
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def token_required() -> bool:
-    """Whether a cluster that is started now will ask for a token: so it is, unless the user chose otherwise."""
-    return os.environ.get(AUTH_MODE, "token").lower() == "token"
-
-
 @contextmanager
 def ray_cluster(options: ClusterOptions | None = None) -> Iterator[Cluster]:
-    """Ray for the duration of a command.
+    """Connect to Ray for the duration of a command.
 
     Args:
-        options: What to join or start.
+        options: The cluster to join or start.
 
     Raises:
-        ConfigError: the dashboard must not, or cannot, listen where ``options`` says.
+        ConfigError: the dashboard must not, or cannot, listen on ``options.dashboard_host``.
         ResourceError: there is no cluster at ``options.joined``.
     """
     options = options or ClusterOptions()
@@ -170,7 +98,7 @@ def ray_cluster(options: ClusterOptions | None = None) -> Iterator[Cluster]:
         yield _describe(started=False, dashboard=None)
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    logging.getLogger(_TOKEN_LOGGER).setLevel(logging.ERROR)  # our own lines say it
+    logging.getLogger(_TOKEN_LOGGER).setLevel(logging.ERROR)  # our own lines have this
     host = options.dashboard_host or LOOPBACK
     dashboard = _start(host) if options.joined is None else join(options.joined)
     try:
@@ -193,7 +121,7 @@ def _start(dashboard_host: str) -> str | None:
 
 
 def _keep_token_private() -> None:
-    """Ray writes the token with the rights that the umask leaves, which lets other users of the machine read it."""
+    """Make the token file private: Ray writes it with the umask's permissions, readable by other users."""
     token = _TOKEN_FILE.expanduser()
     if token.is_file() and token.stat().st_uid == os.getuid() and token.stat().st_mode & 0o077:
         token.chmod(0o600)
@@ -216,10 +144,10 @@ def join(address: str) -> str | None:
 
 
 def _probe(address: str) -> None:
-    """Knock at ``host:port``: Ray itself would try for minutes, and say so over and over.
+    """Check that ``host:port`` accepts connections: Ray itself would retry for minutes, with repeated messages.
 
     Raises:
-        OSError: nobody answers.
+        OSError: nothing answers.
         ValueError: it is the address of a dashboard.
     """
     if address.startswith(("http://", "https://")):
@@ -242,7 +170,7 @@ def _describe(*, started: bool, dashboard: str | None, dashboard_host: str = LOO
 
 
 def _token_command() -> str | None:
-    """Ray sets ``RAY_AUTH_MODE=token`` for a cluster that it starts, unless the variable says otherwise."""
+    """Command that prints the token, if the cluster needs one (``RAY_AUTH_MODE=token``, Ray's default)."""
     if os.environ.get(AUTH_MODE, "").lower() != "token":
         return None
     if not any(name in os.environ for name in _TOKEN_VARIABLES) and _TOKEN_FILE.expanduser().is_file():

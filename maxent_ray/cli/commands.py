@@ -1,11 +1,12 @@
-"""What the commands do: settings, a cluster, the job, and its results on the terminal and on disk."""
+"""Implementation of the commands: settings, cluster, job, and results on the terminal and on disk."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from maxent_ray.cli.cluster import ClusterOptions, ray_cluster
+from maxent_ray.cli.cluster import ray_cluster
+from maxent_ray.cli.cluster_options import ClusterOptions
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import load_config
 from maxent_ray.core.controller import Controller
@@ -24,7 +26,7 @@ from maxent_ray.report.progress import Progress
 from maxent_ray.report.summary import Summary, summarise
 from maxent_ray.report.tables import print_comparison
 from maxent_ray.tasks import build_task
-from maxent_ray.train.run_folder import CONFIG, check_has_run, check_is_new, own_folder
+from maxent_ray.train.run_folder import CONFIG, acquire_folder, check_has_run, check_is_new
 from maxent_ray.tune.comparison import run_comparison
 from maxent_ray.tune.execution import RunResult
 from maxent_ray.tune.search_space import build_search_space
@@ -34,7 +36,7 @@ from maxent_ray.tune.trial_spec import REFERENCES, TrialSpec, objective_settings
 LOG_WIDTH = 110
 """Columns of tables that go to a file or a pipe."""
 SWEEP_POINTS = 3
-"""Values of each interval in a grid; a choice says itself how many it has."""
+"""Values of each interval in a grid; of a choice, all values are used."""
 OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
     name: {key: "null" if value is None else value for key, value in settings.items()}
     for name, settings in (
@@ -42,20 +44,20 @@ OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
         *((reference, REFERENCES[reference]) for reference in ("fixed", "grpo")),
     )
 }
-"""Settings that ``train --objective`` stands for, as overrides."""
+"""Value of ``train --objective`` → settings, as overrides."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a run writes."""
+class RunLocation:
+    """Results folder of a run, new or to resume."""
 
     name: str
     results: Path
     resume: bool
 
     @classmethod
-    def of(cls, name: str, results: Path, resume: Path | None) -> Place:
-        """``results/name``, or the folder to go on with."""
+    def of(cls, name: str, results: Path, resume: Path | None) -> RunLocation:
+        """``results/name``, or the folder to resume."""
         if resume is None:
             return cls(name, results, False)
         return cls(resume.resolve().name, resume.parent, True)
@@ -65,38 +67,43 @@ class Place:
         """The run's own folder."""
         return self.results / self.name
 
-    def check_free(self) -> None:
-        """Make sure that no other run, and no other driver of this one, writes there; before anything starts.
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of the functions that run in it."""
+        return {"name": self.name, "results": self.results, "resume": self.resume}
+
+    def check_available(self) -> None:
+        """Check before the start that no other run, and no other driver of this one, writes there.
 
         Raises:
-            ResumeError: the folder of a new run exists; the one to go on with holds no run, or is in use.
+            ResumeError: the folder of a new run exists; the one to resume holds no run, or is in use.
         """
         if not self.resume:
             check_is_new(self.folder)
             return
-        with own_folder(self.folder, resume=True):
-            pass  # the run itself takes it again, and keeps it
+        with acquire_folder(self.folder, resume=True):
+            pass  # the run itself locks it again
 
 
 def default_name(command: str) -> str:
-    """A name that is free: the command and the time."""
+    """Unused name of a run: the command and the time."""
     return f"{command}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def settings(
-    place: Place, file: Path | None, flags: Mapping[str, Any], overrides: Sequence[str] | None
+    location: RunLocation, file: Path | None, flags: Mapping[str, Any], overrides: Sequence[str] | None
 ) -> ExperimentConfig:
-    """The experiment that a command line asks for: file, then flags (None: not given), then overrides.
+    """Settings from a command line: file, then flags (None: not given), then overrides.
 
     Raises:
         ConfigError: a setting is unknown or out of range.
-        ResumeError: the folder to go on with holds no run.
+        ResumeError: the folder to resume holds no run.
         PolicyLoadError: the model's folder does not exist or lacks something.
         TaskError: the task is empty or too small.
     """
-    if place.resume and file is None:
-        check_has_run(place.folder)
-        file = place.folder / CONFIG
+    if location.resume and file is None:
+        check_has_run(location.folder)
+        file = location.folder / CONFIG
     given = [f"{key}={value}" for key, value in flags.items() if value is not None]
     config = load_config(file, [*given, *(overrides or ())])
     check_inputs(config)
@@ -104,7 +111,7 @@ def settings(
 
 
 def check_inputs(config: ExperimentConfig) -> None:
-    """Look at model, task, objective and update rules before anything starts.
+    """Check model, task, objective and update rules before anything starts.
 
     Raises:
         ConfigError: an objective, a rule or a task of the user's own cannot be imported, or is none.
@@ -120,39 +127,35 @@ def check_inputs(config: ExperimentConfig) -> None:
     Controller(config.controller_config())
 
 
-def train(place: Place, config: ExperimentConfig, options: ClusterOptions) -> None:
+def train(location: RunLocation, config: ExperimentConfig, options: ClusterOptions) -> None:
     """``maxent-ray train``."""
     from maxent_ray.train.ray_train.loop import run_training  # loads transformers
 
-    place.check_free()
+    location.check_available()
     console, started = make_console(), time.monotonic()
-    with ray_cluster(options) as cluster:
-        _say(console, [*cluster.describe(), *_where(place)])
-        _say(console, cluster.warnings(), style="yellow")
-        with Progress(config.train.steps, config.train.steps, console=console) as progress:
-            progress.phase("training")
-            run_training(config, name=place.name, results=place.results, resume=place.resume, listeners=[progress])
-    show_results(place.folder, console, time.monotonic() - started, plot=_plot_run)
+    with _live_progress(location, options, console, config.train.steps, config.train.steps, "training") as progress:
+        run_training(config, **location.arguments, listeners=[progress])
+    show_results(location.folder, console, time.monotonic() - started, plot=_plot_run)
 
 
-def compare(place: Place, config: ExperimentConfig, options: ClusterOptions) -> None:
+def compare(location: RunLocation, config: ExperimentConfig, options: ClusterOptions) -> None:
     """``maxent-ray compare``."""
     space = build_search_space(config)
     planned = population(config, space) + (references(config, space) if config.tune.references else [])
-    _run_trials(place, config, options, planned, run_comparison)
+    _run_trials(location, config, options, planned, run_comparison)
 
 
-def sweep(place: Place, config: ExperimentConfig, options: ClusterOptions) -> None:
+def sweep(location: RunLocation, config: ExperimentConfig, options: ClusterOptions) -> None:
     """``maxent-ray sweep``."""
     space = build_search_space(config)
     searched = space.only([key for key in SWEPT_KEYS if key in space.names])
     planned = variants(config, sweep_points(config, searched, SWEEP_POINTS))
     planned += references(config, space) if config.tune.references else []
-    _run_trials(place, config, options, planned, run_sweep, print_sweep)
+    _run_trials(location, config, options, planned, run_sweep, print_sweep)
 
 
 def print_sweep(summary: Summary, console: Console) -> None:
-    """The tables of a comparison, and one line for every point before them."""
+    """Print one line for every point, then the tables of a comparison."""
     console.print(points_table(summary))
     print_comparison(summary, console)
 
@@ -163,11 +166,11 @@ def evaluate(config: ExperimentConfig, output: Path | None) -> None:
 
     metrics, console = evaluate_policy(config), make_console()
     of = f"{metrics.prompts} held-out prompts of {config.task.name}, {metrics.samples} answers each"
-    _say(console, [f"{config.policy.model} on {of}"])
+    _print_lines(console, [f"{config.policy.model} on {of}"])
     console.print(held_out_table(metrics))
     if output is not None:
         write_metrics(output, config, metrics)
-        _say(console, [f"Written to {output}."])
+        _print_lines(console, [f"Written to {output}."])
 
 
 def version() -> None:
@@ -197,16 +200,16 @@ def show_results(
     summary = summarise(folder, wall_seconds)
     plots = ", ".join(path.name for path in plot(folder))
     show(summary, console)
-    _say(console, ["", f"Written to {folder}: summary.json, {plots} and the records."])
+    _print_lines(console, ["", f"Written to {folder}: summary.json, {plots} and the records."])
 
 
 def make_console() -> Console:
-    """Standard output: as wide as the terminal, or wide enough for the tables where there is none."""
+    """Console on standard output, as wide as the terminal, or LOG_WIDTH without one."""
     return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH)
 
 
 def _run_trials(
-    place: Place,
+    location: RunLocation,
     config: ExperimentConfig,
     options: ClusterOptions,
     planned: Sequence[TrialSpec],
@@ -214,30 +217,39 @@ def _run_trials(
     show: Callable[[Summary, Console], None] = print_comparison,
 ) -> None:
     """Run trials with a live table, then summarise, plot and print."""
-    place.check_free()
+    location.check_available()
     console, started = make_console(), time.monotonic()
-    with ray_cluster(options) as cluster:
-        _say(console, [*cluster.describe(), *_where(place)])
-        _say(console, cluster.warnings(), style="yellow")
-        total = sum(spec.steps for spec in planned)
-        with Progress(total, config.train.steps, console=console) as progress:
-            progress.phase(f"training {len(planned)} trials")
-            result = run(config, name=place.name, results=place.results, resume=place.resume, listeners=[progress])
+    total, phase = sum(spec.steps for spec in planned), f"training {len(planned)} trials"
+    with _live_progress(location, options, console, total, config.train.steps, phase) as progress:
+        result = run(config, **location.arguments, listeners=[progress])
     for trial, error in result.failed.items():
         console.print(Text(f"{trial} failed: {error}", style="red"))
-    show_results(place.folder, console, time.monotonic() - started, show=show)
+    show_results(location.folder, console, time.monotonic() - started, show=show)
+
+
+@contextmanager
+def _live_progress(
+    location: RunLocation, options: ClusterOptions, console: Console, total: int, steps: int, phase: str
+) -> Iterator[Progress]:
+    """Connect to a cluster and show a live table of ``total`` policy steps, ``steps`` of each trial."""
+    with ray_cluster(options) as cluster:
+        _print_lines(console, [*cluster.describe(), *_location_lines(location)])
+        _print_lines(console, cluster.warnings(), style="yellow")
+        with Progress(total, steps, console=console) as progress:
+            progress.phase(phase)
+            yield progress
 
 
 def _plot_run(folder: Path) -> list[Path]:
-    """The plots that a single run has something to show in."""
+    """Plots of a single run."""
     return [plot(folder) for plot in (plot_tracking, plot_coefficients, plot_held_out, plot_diversity)]
 
 
-def _where(place: Place) -> list[str]:
-    """Absolute, because a submitted job starts in a copy of the working directory, on another machine perhaps."""
-    return [f"Results: {place.folder.resolve()} (Ctrl-C stops; --resume {place.folder} goes on)"]
+def _location_lines(location: RunLocation) -> list[str]:
+    """Line with the results folder; absolute, as a submitted job may start in another directory and machine."""
+    return [f"Results: {location.folder.resolve()} (Ctrl-C stops; --resume {location.folder} continues)"]
 
 
-def _say(console: Console, lines: Sequence[str], style: str = "") -> None:
+def _print_lines(console: Console, lines: Sequence[str], style: str = "") -> None:
     for line in lines:
         console.print(Text(line, style=style), soft_wrap=True)

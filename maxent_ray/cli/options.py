@@ -1,10 +1,14 @@
-"""Options that several commands share, and the names that some of them take."""
+"""Options of the commands: choices, shared options, and their declaration to typer."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import wraps
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -12,7 +16,7 @@ WHAT, SETTINGS, MACHINE, OUTPUT = "What to run", "Settings", "Machine", "Output"
 
 
 class Objective(StrEnum):
-    """What ``train`` optimises."""
+    """Objective of ``train``."""
 
     analytic = "analytic"
     truncated_backprop = "truncated_backprop"
@@ -21,21 +25,21 @@ class Objective(StrEnum):
 
 
 class Mode(StrEnum):
-    """How ``compare`` clones."""
+    """Cloning mode of ``compare``."""
 
     stratified = "stratified"
     tournament = "tournament"
 
 
 class Search(StrEnum):
-    """Which points ``sweep`` visits."""
+    """Search of ``sweep``."""
 
     grid = "grid"
     random = "random"
 
 
 def option(*names: str, panel: str, metavar: str, **options: Any) -> Any:
-    """An option without a default of its own: what is left out is left to the configuration."""
+    """Option without a default: the configuration applies where it is omitted."""
     return typer.Option(*names, rich_help_panel=panel, metavar=metavar, show_default=False, **options)
 
 
@@ -46,7 +50,7 @@ ConfigFile = Annotated[
         "-c",
         panel=SETTINGS,
         metavar="FILE",
-        help="YAML file; what it leaves out keeps its default.",
+        help="YAML file; omitted settings keep their defaults.",
     ),
 ]
 Overrides = Annotated[
@@ -70,14 +74,14 @@ UseGpu = Annotated[
     bool | None,
     typer.Option(
         "--use-gpu/--no-gpu",
-        help="Left out: GPUs if there are enough (train.use_gpu).",
+        help="Default: GPUs if there are enough (train.use_gpu).",
         rich_help_panel=MACHINE,
         show_default=False,
     ),
 ]
 GpusPerWorker = Annotated[
     float | None,
-    option(panel=MACHINE, metavar="N", help="May be a part of one (train.gpus_per_worker)."),
+    option(panel=MACHINE, metavar="N", help="GPUs of each worker; may be a fraction (train.gpus_per_worker)."),
 ]
 RayAddress = Annotated[
     str | None,
@@ -85,8 +89,8 @@ RayAddress = Annotated[
         panel=MACHINE,
         metavar="ADDRESS",
         envvar="RAY_ADDRESS",
-        help="Cluster to join; 'auto': the one on this machine. Left out, or 'local': one is started, and ends with "
-        "the command.",
+        help="Cluster to join; 'auto': the one on this machine. Default, or 'local': one is started, and ends "
+        "with the command.",
     ),
 ]
 DashboardHost = Annotated[
@@ -94,23 +98,23 @@ DashboardHost = Annotated[
     option(
         panel=MACHINE,
         metavar="HOST",
-        help="Where the dashboard of a cluster that is started listens. Left out: 127.0.0.1, for this machine alone.",
+        help="Host that the dashboard of a started cluster listens on. Default: 127.0.0.1, for this machine alone.",
     ),
 ]
 Name = Annotated[
     str | None,
-    option(panel=OUTPUT, metavar="NAME", help="Folder under --results. Left out: the command and the time."),
+    option(panel=OUTPUT, metavar="NAME", help="Folder under --results. Default: the command and the time."),
 ]
 Results = Annotated[
     Path,
-    typer.Option(metavar="DIR", help="Where result folders go.", rich_help_panel=OUTPUT),
+    typer.Option(metavar="DIR", help="Parent of the results folders.", rich_help_panel=OUTPUT),
 ]
 Resume = Annotated[
     Path | None,
     option(
         panel=OUTPUT,
         metavar="RESULT",
-        help="Go on with an interrupted run, as results/first, with the settings in its config.yaml.",
+        help="Resume an interrupted run, as results/first, with the settings in its config.yaml.",
     ),
 ]
 NoReferences = Annotated[
@@ -121,3 +125,50 @@ NoReferences = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of every command that starts a run."""
+
+    overrides: Overrides = None
+    config: ConfigFile = None
+    steps: Steps = None
+    seed: Seed = None
+    num_workers: Workers = None
+    use_gpu: UseGpu = None
+    gpus_per_worker: GpusPerWorker = None
+    ray_address: RayAddress = None
+    dashboard_host: DashboardHost = None
+    name: Name = None
+    results: Results = Path("results")
+    resume: Resume = None
+
+    def flags(self) -> dict[str, Any]:
+        """Settings that the options stand for; None where an option was omitted."""
+        names = ("steps", "seed", "num_workers", "use_gpu", "gpus_per_worker")
+        return {f"train.{name}": getattr(self, name) for name in names}
+
+
+def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of :class:`RunOptions`; the command receives them as ``options``.
+
+    Typer reads the signature: the command's own options stand between the first two fields and the others.
+    """
+    hints = get_type_hints(RunOptions, include_extras=True)
+    shared = [
+        Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default, annotation=hints[each.name])
+        for each in fields(RunOptions)
+    ]
+    own = signature(command, eval_str=True)
+    parameters = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in own.parameters.values()]
+    parameters = [*shared[:2], *(each for each in parameters if each.name != "options"), *shared[2:]]
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        options = RunOptions(**{each.name: values.pop(each.name) for each in shared})
+        command(options=options, **values)
+
+    run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]  # functions have none declared
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run

@@ -1,4 +1,4 @@
-"""Measure one batch: groups at the coefficients that it is trained with, once, and sums over groups and tokens."""
+"""Measurement of one batch: weights, entropy and KL of its groups, and sums over groups and tokens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class GroupMeasures(NamedTuple):
-    """Groups weighted with one τ and β: what the policy loss trains on and the statistics count."""
+    """Groups with their weights at one τ and β, for the policy loss and the statistics."""
 
     rewards: Float[Tensor, "B G"]
     log_q: Float[Tensor, "B G"]
@@ -38,7 +38,7 @@ def measure_groups(
     tau: float,
     beta: float,
 ) -> GroupMeasures:
-    """Weights of each group, their entropy and KL, and how these answer to τ and β.
+    """Weights of each group, their entropy and KL, and the derivatives of these in τ and β.
 
     Args:
         rewards: ``[B, G]`` rewards.
@@ -74,7 +74,7 @@ def batch_statistics(
         token_entropy: ``[N, C]`` policy entropy at each completion token (nats), N = B·G.
         token_kl: ``[N, C]`` KL(π_θ‖π_ref) at each completion token (nats).
         token_mask: ``[N, C]`` True at completion tokens.
-        bounds: Bounds of τ and β; given, the batch also tells what H(w) and KL(w‖p) they can reach.
+        bounds: Bounds of τ and β; if given, H(w) and KL(w‖p) at these bounds are measured too.
 
     Returns:
         Sums and counts as Python numbers.
@@ -87,37 +87,28 @@ def batch_statistics(
     """
     rewards = groups.rewards
     tied = (rewards == rewards[:, :1]).all(dim=-1)
-    sums = torch.stack(
-        [
-            tied.sum().double(),
-            rewards.double().sum(),
-            groups.entropy.double().sum(),
-            groups.kl.double().sum(),
-            token_entropy[token_mask].double().sum(),
-            token_kl[token_mask].double().sum(),
-            groups.curvature.tau_tau.double().sum(),
-            groups.curvature.tau_beta.double().sum(),
-            -groups.curvature.beta_beta.double().sum(),
-            token_mask.sum().double(),
-            *(_at_bounds(groups, bounds) if bounds is not None else ()),
-        ]
-    ).tolist()  # one transfer from the device
-    at_bounds = dict(zip(_AT_BOUNDS, sums[10:], strict=bounds is not None))
+    sums = {
+        "tied_groups": tied.sum(),
+        "tokens": token_mask.sum(),
+        "reward_sum": rewards.double().sum(),
+        "weight_entropy_sum": groups.entropy.double().sum(),
+        "weight_kl_sum": groups.kl.double().sum(),
+        "policy_entropy_sum": token_entropy[token_mask].double().sum(),
+        "policy_kl_sum": token_kl[token_mask].double().sum(),
+        "entropy_tau_sum": groups.curvature.tau_tau.double().sum(),
+        "entropy_beta_sum": groups.curvature.tau_beta.double().sum(),
+        "kl_beta_sum": -groups.curvature.beta_beta.double().sum(),
+        **({} if bounds is None else dict(zip(_AT_BOUNDS, _at_bounds(groups, bounds), strict=True))),
+    }
+    numbers = torch.stack([each.double() for each in sums.values()]).tolist()  # one transfer from the device
+    values = dict(zip(sums, numbers, strict=True))
     return BatchStatistics(
         groups=rewards.shape[0],
         completions=rewards.numel(),
-        tokens=int(sums[9]),
-        tied_groups=int(sums[0]),
-        reward_sum=sums[1],
-        weight_entropy_sum=sums[2],
-        weight_kl_sum=sums[3],
-        policy_entropy_sum=sums[4],
-        policy_kl_sum=sums[5],
-        entropy_tau_sum=sums[6],
-        entropy_beta_sum=sums[7],
-        kl_beta_sum=sums[8],
+        tied_groups=int(values.pop("tied_groups")),
+        tokens=int(values.pop("tokens")),
         ranged_groups=0 if bounds is None else rewards.shape[0],
-        **at_bounds,
+        **values,
     )
 
 

@@ -46,6 +46,19 @@ def maxent_loss(
 def group_advantages(rewards: Float[Tensor, "B G"], epsilon: float = 1e-4) -> Float[Tensor, "B G"]:
     """Standardised advantages, (r − mean)/(std + ε) within each group.
 
+    Args:
+        rewards: ``[B, G]`` rewards, any unit.
+        epsilon: Keeps the quotient finite where all rewards of a group tie; in units of reward.
+
+    Returns:
+        ``[B, G]``, without unit; 0 in tied groups.
+
+    Example:
+        >>> import torch
+        >>> group_advantages(torch.tensor([[0.0, 1.0], [1.0, 1.0]]))
+        tensor([[-0.7070,  0.7070],
+                [ 0.0000,  0.0000]])
+
     Source: Shao et al. 2024, DeepSeekMath, arXiv:2402.03300, section 4.1.2 (outcome supervision).
     """
     centred = rewards - rewards.mean(dim=-1, keepdim=True)
@@ -61,6 +74,21 @@ def grpo_loss(
     """Plain GRPO on one on-policy step: −mean A_i·log π̄_θ(y_i) + β·KL per token.
 
     With one optimiser step a batch the importance ratio is one, so the clipped surrogate has this gradient.
+
+    Args:
+        advantages: ``[B, G]`` :func:`group_advantages`.
+        mean_logprobs: As in :func:`maxent_loss`.
+        mean_token_kl: As in :func:`maxent_loss`.
+        beta: As in :func:`maxent_loss`.
+
+    Returns:
+        A 0-dim tensor.
+
+    Example:
+        >>> import torch
+        >>> advantages, logprobs = torch.tensor([[-1.0, 1.0]]), torch.tensor([[-3.0, -1.0]])
+        >>> grpo_loss(advantages, logprobs, torch.tensor(0.5), beta=0.2)  # -(3 - 1)/2 + .1
+        tensor(-0.9000)
 
     Source: Shao et al. 2024, arXiv:2402.03300, eq. 3.
     """

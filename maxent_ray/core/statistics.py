@@ -18,7 +18,7 @@ KlSignal = Literal["policy_kl", "weight_kl"]
 class BatchStatistics:
     """Sums over the groups and completion tokens of one batch, and their counts.
 
-    Ratios are formed only after merging, so a mean over ranks is weighted by what each rank saw.
+    Ratios are formed only after merging, so a mean over ranks is weighted by each rank's counts.
 
     Example:
         >>> one = BatchStatistics(groups=2, weight_entropy_sum=2.0)
@@ -48,8 +48,8 @@ class BatchStatistics:
     kl_beta_sum: Annotated[float, Within(most=0.0)] = 0.0
     """Σ over groups of dKL(w‖p)/dβ (not positive)."""
     ranged_groups: int = 0
-    """Groups that the following four sums are over: what the weights would be at the bounds of one coefficient, the
-    other one being what the batch was weighted with."""
+    """Groups that the following four sums are over, of weights at the bounds of one coefficient, at the present value
+    of the other one."""
     entropy_at_tau_min_sum: float = 0.0
     """Σ over groups of H(w) at τ's lower bound, nats."""
     entropy_at_tau_max_sum: float = 0.0
@@ -58,7 +58,7 @@ class BatchStatistics:
     kl_at_beta_max_sum: float = 0.0
 
     def mean(self, signal: str) -> float | None:
-        """Mean of a declared signal over what it is counted in, or None when nothing was counted.
+        """Mean of a declared signal over its groups, tokens or completions; None when there are none.
 
         Args:
             signal: ``weight_entropy``, ``weight_kl`` (nats per group), ``policy_entropy``, ``policy_kl`` (nats per
@@ -87,9 +87,9 @@ class BatchStatistics:
         return self.tied_groups / self.groups if self.groups else 0.0
 
     def invalid_field(self) -> tuple[str, object] | None:
-        """Name and value of the first field that is no number, not finite, too large or of a sign that it cannot have.
+        """Name and value of the first invalid field: no number, not finite, too large or of the wrong sign.
 
-        None when all are usable.
+        None when all are valid.
         """
         violation = find_violation(self)
         return None if violation is None else (violation.path, violation.value)
@@ -129,28 +129,33 @@ _COUNTED_IN = {
 
 
 def merge(a: BatchStatistics, b: BatchStatistics) -> BatchStatistics:
-    """Statistics of the union of two batches; associative and commutative, ``BatchStatistics()`` is the unit."""
+    """Statistics of the union of two batches; associative and commutative, ``BatchStatistics()`` is the unit.
+
+    Example:
+        >>> merge(BatchStatistics(groups=1), BatchStatistics(groups=2)).groups
+        3
+    """
     return BatchStatistics(**{f.name: getattr(a, f.name) + getattr(b, f.name) for f in fields(BatchStatistics)})
 
 
 def merge_all(shards: Iterable[BatchStatistics]) -> BatchStatistics:
-    """Merge any number of shards; the caller fixes their order (ranks) so that sums repeat to the last bit."""
+    """Merge any number of shards; in a fixed order (of ranks) sums repeat to the last bit."""
     return reduce(merge, shards, BatchStatistics())
 
 
 class Reach(NamedTuple):
-    """The values that a signal takes between the bounds of its coefficient, the other staying where it is (nats)."""
+    """Range of a signal between the bounds of its coefficient, at a constant value of the other one (nats)."""
 
     low: float
     high: float
 
     def contains(self, value: float) -> bool:
-        """Tell whether some value of the coefficient gives ``value``."""
+        """True when some value of the coefficient gives ``value``."""
         return self.low <= value <= self.high
 
 
 class CoefficientBounds(NamedTuple):
-    """Between which values a controller may place τ and β."""
+    """Bounds of τ and β, lower and upper."""
 
     tau: tuple[float, float]
     beta: tuple[float, float]

@@ -1,4 +1,4 @@
-"""Maximum-entropy weights over a group of completions, and the convex dual that the temperatures minimise.
+"""Maximum-entropy weights over a group of completions, and the convex dual that τ and β minimise.
 
 Symbols (``docs/notation.md``): B groups of G completions; q the smoothed reward distribution, ρ the reference
 log-probability of a completion (length-normalised by default), p ∝ exp(ρ) the reference over the group,
@@ -43,15 +43,15 @@ def listwise_q(rewards: Float[Tensor, "B G"], temperature: float, epsilon: float
         tensor([[0.5000, 0.5000]])
     """
     if not temperature > 0:
-        raise ValueError(f"q temperature must be > 0, got {temperature}")
+        raise ValueError(f"q temperature is {temperature}; it must be > 0")
     if not 0 <= epsilon < 1:
-        raise ValueError(f"q epsilon must be in [0, 1), got {epsilon}")
+        raise ValueError(f"q epsilon is {epsilon}; it must be in [0, 1)")
     q = torch.softmax(rewards / temperature, dim=-1)
     return (1 - epsilon) * q + epsilon / rewards.shape[-1]
 
 
 def listwise_log_q(rewards: Float[Tensor, "B G"], temperature: float, epsilon: float) -> Float[Tensor, "B G"]:
-    """Logarithm of :func:`listwise_q`; finite without smoothing too, where q itself may underflow.
+    """Logarithm of :func:`listwise_q`, with its arguments and errors; finite even where q itself underflows.
 
     Example:
         >>> listwise_log_q(torch.tensor([[0.0, 1.0]]), temperature=2**-10, epsilon=0.0)
@@ -71,7 +71,12 @@ def _tilted(
 def log_group_weights(
     log_q: Float[Tensor, "B G"], ref_logprobs: Float[Tensor, "B G"], tau: Coefficient, beta: Coefficient
 ) -> Float[Tensor, "B G"]:
-    """Logarithm of :func:`group_weights`, for callers that need log w where w underflows."""
+    """Logarithm of :func:`group_weights`, for callers that need log w where w underflows.
+
+    Example:
+        >>> log_group_weights(torch.tensor([[0.0, -1e4]]), torch.zeros(1, 2), tau=0.5, beta=0.5)
+        tensor([[     0., -10000.]])
+    """
     return torch.log_softmax(_tilted(log_q, ref_logprobs, tau, beta), dim=-1)
 
 
@@ -111,7 +116,19 @@ def weight_entropy(weights: Float[Tensor, "B G"]) -> Float[Tensor, "B"]:
 
 
 def weight_kl(weights: Float[Tensor, "B G"], ref_logprobs: Float[Tensor, "B G"]) -> Float[Tensor, "B"]:
-    """KL(w‖p) of each group in nats, with p ∝ exp(ρ) the reference over the group."""
+    """KL(w‖p) of each group, with p ∝ exp(ρ) the reference over the group.
+
+    Args:
+        weights: ``[B, G]`` weights w.
+        ref_logprobs: ``[B, G]`` reference log-probabilities ρ, up to a constant per row (nats).
+
+    Returns:
+        ``[B]``, nats.
+
+    Example:
+        >>> weight_kl(torch.tensor([[1.0, 0.0]]), torch.zeros(1, 2))
+        tensor([0.6931])
+    """
     log_p = torch.log_softmax(ref_logprobs, dim=-1)
     return -weight_entropy(weights) - (weights * log_p).sum(dim=-1)
 
@@ -138,6 +155,11 @@ def dual_value(
 
     Returns:
         A 0-dim tensor, nats.
+
+    Example:
+        >>> log_q, log_p = torch.zeros(1, 2), torch.full((1, 2), 0.5).log()
+        >>> dual_value(log_q, log_p, tau=0.5, beta=0.5, target_entropy=0.5, target_kl=0.0)  # log 2 - .5 log 2 - .25
+        tensor(0.0966)
     """
     log_partition = torch.logsumexp(_tilted(log_q, log_p, tau, beta), dim=-1)
     partition = (tau + beta) * log_partition.mean()
@@ -154,8 +176,15 @@ def dual_gradient(
 ) -> Float[Tensor, "2"]:
     """Gradient of :func:`dual_value` in (τ, β), closed form: (H(w) − H*, −(KL(w‖p) − KL*)).
 
+    Takes the arguments of :func:`dual_value`.
+
     Returns:
         ``[2]``: d/dτ and d/dβ, nats per group.
+
+    Example:
+        >>> log_p = torch.full((1, 2), 0.5).log()
+        >>> dual_gradient(torch.zeros(1, 2), log_p, tau=0.5, beta=0.5, target_entropy=0.5, target_kl=0.1)
+        tensor([0.1931, 0.1000])
     """
     weights = group_weights(log_q, log_p, tau, beta)
     entropy, kl = weight_entropy(weights).mean(), weight_kl(weights, log_p).mean()
@@ -185,6 +214,11 @@ def dual_curvature(
         tau: Entropy temperature τ.
         beta: KL coefficient β; τ + β > 0.
         weights: ``[B, G]`` :func:`group_weights` of the same arguments, where they are known already.
+
+    Example:
+        >>> skewed = torch.tensor([[0.0, -1.0]])
+        >>> dual_curvature(skewed, torch.zeros(1, 2), tau=1.0, beta=0.0).tau_tau
+        tensor([0.1966])
     """
     tilted = _tilted(log_q, log_p, tau, beta)
     weights = torch.softmax(tilted, dim=-1) if weights is None else weights
@@ -209,8 +243,14 @@ def dual_hessian(
 ) -> Float[Tensor, "2 2"]:
     """Hessian of :func:`dual_value` in (τ, β), closed form; the targets enter linearly and do not appear in it.
 
+    Takes the arguments of :func:`dual_value`.
+
     Returns:
-        ``[2, 2]``, symmetric and positive semi-definite.
+        ``[2, 2]``, symmetric and positive semi-definite; nats per group and unit of coefficient, squared.
+
+    Example:
+        >>> dual_hessian(torch.tensor([[0.0, -1.0]]), torch.zeros(1, 2), tau=1.0, beta=0.0)[0, 0]
+        tensor(0.1966)
     """
     del target_entropy, target_kl
     curvature = dual_curvature(log_q, log_p, tau, beta)

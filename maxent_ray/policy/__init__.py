@@ -1,5 +1,6 @@
 """Policies: load a causal language model, sample groups of completions from it, score them."""
 
+from maxent_ray.policy.encoding import encode_prompts
 from maxent_ray.policy.loading import (
     Policy,
     frozen_copy,
@@ -7,7 +8,7 @@ from maxent_ray.policy.loading import (
     parameter_count,
     save_policy,
 )
-from maxent_ray.policy.rollout import Rollout, encode_prompts, sample_groups
+from maxent_ray.policy.rollout import Rollout, sample_groups
 from maxent_ray.policy.scoring import (
     TokenScores,
     completion_logits,

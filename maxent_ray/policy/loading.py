@@ -25,19 +25,19 @@ from transformers.utils import logging as transformers_logging
 from maxent_ray.errors import PolicyLoadError
 from maxent_ray.policy.source import find_source, hub_answers, source_advice
 
-# An index may lead from safetensors to a pickle; transformers reads that with `weights_only`, and refuses what is more.
+# An index may lead from safetensors to a pickle, which transformers reads with `weights_only`, and so may refuse.
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, ImportError, SafetensorError, UnpicklingError)
 
 
 @dataclass(frozen=True, eq=False)
 class Policy:
-    """A language model that is trained, and the tokenizer that goes with it.
+    """A language model that is trained, and its tokenizer.
 
     Attributes:
-        model: The causal language model; loaded in evaluation mode, so that no dropout comes between sampling
-            and scoring.
+        model: The causal language model; loaded in evaluation mode, so that dropout does not separate
+            sampling from scoring.
         tokenizer: Pads on the left and has a padding and an end-of-sequence token.
-        name: What `load_policy` was asked for.
+        name: The argument of `load_policy`.
     """
 
     model: PreTrainedModel
@@ -46,7 +46,7 @@ class Policy:
 
     @property
     def device(self) -> torch.device:
-        """Where the model's parameters are."""
+        """Device of the model's parameters."""
         return next(self.model.parameters()).device
 
     @property
@@ -60,11 +60,11 @@ class Policy:
 
 
 def load_policy(model: str, *, device: torch.device, dtype: torch.dtype = torch.float32) -> Policy:
-    """Load a policy with `AutoModelForCausalLM` and `AutoTokenizer`, whatever its origin.
+    """Load a policy with `AutoModelForCausalLM` and `AutoTokenizer`, from the package, a folder or the hub.
 
     Args:
         model: `"embedded"` (the model shipped with the package), a folder, or a name on the Hugging Face hub.
-        device: Where the model goes.
+        device: Device of the model.
         dtype: Type of its parameters.
 
     Returns:
@@ -72,7 +72,7 @@ def load_policy(model: str, *, device: torch.device, dtype: torch.dtype = torch.
 
     Raises:
         PolicyLoadError: The folder does not exist or lacks a model or a tokenizer, the hub cannot deliver the
-            name, or what is there is not a complete causal language model.
+            name, or the files are not a complete causal language model.
 
     Example:
         >>> policy = load_policy("embedded", device=torch.device("cpu"))
@@ -87,7 +87,7 @@ def load_policy(model: str, *, device: torch.device, dtype: torch.dtype = torch.
     if len(tokenizer) > rows:
         raise PolicyLoadError(
             f"model={model!r}: its tokenizer has {len(tokenizer)} tokens and its model embeds only {rows}; "
-            "they do not belong together"
+            "load a tokenizer that belongs to this model"
         )
     nn.Module.to(network, device)  # in place; the model's own .to is not typed
     return Policy(network, tokenizer, model)
@@ -97,8 +97,15 @@ def save_policy(policy: Policy, folder: Path) -> None:
     """Write a folder that `load_policy` reads: model as safetensors, tokenizer and their settings.
 
     Args:
-        policy: What to save.
-        folder: Made when it does not exist.
+        policy: The policy to save.
+        folder: Created when it does not exist.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_policy(load_policy("embedded", device=torch.device("cpu")), Path(folder))
+        ...     load_policy(folder, device=torch.device("cpu")).tokenizer.eos_token
+        '$'
     """
     with _no_progress_bars():
         policy.model.save_pretrained(folder)
@@ -106,10 +113,10 @@ def save_policy(policy: Policy, folder: Path) -> None:
 
 
 def frozen_copy(policy: Policy) -> PreTrainedModel:
-    """Copy the model as it is now, for the reference policy: evaluation mode, no gradients.
+    """Copy the model with its present parameters, as the reference policy: evaluation mode, no gradients.
 
     Args:
-        policy: The policy to copy; left as it is.
+        policy: The policy to copy; not changed.
 
     Returns:
         A model with its own parameters, none of which requires a gradient.
@@ -138,7 +145,7 @@ def parameter_count(model: nn.Module) -> int:
 def _load_model(source: Path | str, name: str, local_only: bool, dtype: torch.dtype) -> PreTrainedModel:
     with _no_progress_bars():
         try:
-            # Read apart, so that our attention replaces one that it names: that may be code on the hub.
+            # Read first, so that our attention replaces the configured one, which may be code on the hub.
             config = AutoConfig.from_pretrained(
                 source,
                 local_files_only=local_only,

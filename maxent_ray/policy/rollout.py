@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from maxent_ray.errors import ConfigError, TaskError
+from maxent_ray.errors import ConfigError
+from maxent_ray.policy.encoding import encode_prompts, positions
 from maxent_ray.policy.loading import Policy
 
 
@@ -52,7 +53,7 @@ class Rollout:
         """Row numbers of the sequences of some groups, to index other [N, …] tensors with.
 
         Args:
-            groups: Which groups, as a slice or as indices.
+            groups: The groups, as a slice or as indices.
 
         Returns:
             Their sequences, group by group, on the rollout's device.
@@ -62,10 +63,10 @@ class Rollout:
         return grid[list(chosen)].flatten()
 
     def take(self, groups: slice | Sequence[int]) -> Rollout:
-        """The rollout of some groups only; P and C stay, so rows line up with those of the whole.
+        """Select some groups; P and C stay, so rows keep their width.
 
         Args:
-            groups: Which groups, as a slice or as indices.
+            groups: The groups, as a slice or as indices.
 
         Returns:
             A rollout of those groups, in the order given.
@@ -89,18 +90,18 @@ def sample_groups(
     temperature: float,
     seed: int,
 ) -> Rollout:
-    """Sample G completions of every prompt from softmax(logits / temperature), nothing cut off.
+    """Sample G completions of every prompt from softmax(logits / temperature), without top-k or top-p.
 
     A function of (weights, prompts, seed) alone on one kind of device: it draws from its own generator and
-    leaves the global one untouched. Generation settings shipped with the model (top-k, top-p, …) play no
-    part, since what is scored must be what was sampled.
+    does not use the global one. Generation settings shipped with the model (top-k, top-p, …) are ignored,
+    since scoring must be of the sampled distribution.
 
     Args:
         policy: The policy; its train or evaluation mode is restored.
         prompts: B texts.
         group_size: G.
-        max_new_tokens: Longest completion, in tokens, the end included.
-        temperature: Divides the logits.
+        max_new_tokens: Largest number of tokens in a completion, the end included.
+        temperature: Divides the logits; > 0.
         seed: Seeds the generator.
 
     Returns:
@@ -121,9 +122,9 @@ def sample_groups(
     """
     for field, value in (("group_size", group_size), ("max_new_tokens", max_new_tokens)):
         if value < 1:
-            raise ConfigError(f"{field}={value} must be at least 1")
+            raise ConfigError(f"{field} is {value}; it must be >= 1")
     if not 0.0 < temperature < float("inf"):
-        raise ConfigError(f"temperature={temperature} must be positive and finite")
+        raise ConfigError(f"temperature is {temperature}; it must be finite and > 0")
     prompt_ids, prompt_mask = encode_prompts(policy, prompts)
     was_training = policy.model.training
     policy.model.eval()
@@ -145,42 +146,6 @@ def sample_groups(
     )
 
 
-def encode_prompts(policy: Policy, prompts: Sequence[str]) -> tuple[Int[Tensor, "B P"], Int[Tensor, "B P"]]:
-    """Tokenize prompts into one left-padded batch.
-
-    Args:
-        policy: Whose tokenizer and device to use.
-        prompts: B texts.
-
-    Returns:
-        Tokens, and 1 where they are real.
-
-    Raises:
-        TaskError: There is no prompt, or one has no token or a character that the tokenizer does not know.
-    """
-    if not prompts:
-        raise TaskError("prompts=[] is empty; give at least one prompt")
-    tokenizer = policy.tokenizer
-    batch = tokenizer(list(prompts), padding=True, padding_side="left", return_tensors="pt")
-    ids, mask = batch["input_ids"], batch["attention_mask"]
-    foreign = _unknown_tokens(policy, ids).any(dim=1).tolist()
-    for prompt, bad, length in zip(prompts, foreign, mask.sum(dim=1).tolist(), strict=True):
-        if bad or length == 0:
-            reason = "holds text that the tokenizer does not know" if bad else "has no token"
-            raise TaskError(f"prompt {prompt!r} {reason}; policy {policy.name!r} cannot be asked it")
-    return ids.to(policy.device), mask.to(policy.device)
-
-
-def positions(attention_mask: Int[Tensor, "N T"]) -> Int[Tensor, "N T"]:
-    """Number the real tokens of each row from 0, so that left padding shifts nothing.
-
-    Example:
-        >>> positions(torch.tensor([[0, 0, 1, 1, 1]]))
-        tensor([[0, 0, 0, 1, 2]])
-    """
-    return (attention_mask.cumsum(dim=-1) - 1).clamp(min=0)
-
-
 @torch.no_grad()
 def _sample(
     policy: Policy,
@@ -196,7 +161,7 @@ def _sample(
     cache = DynamicCache(config=policy.model.config)
     position = positions(prompt_mask)
     logits = _next_logits(policy.model, prompt_ids, prompt_mask, position, cache)
-    # The G copies of a prompt share its prefill: from here on every row is a sequence of its own.
+    # The G copies of a prompt share its prefill; from here on every row is one sequence.
     cache.batch_repeat_interleave(group_size)
     logits = logits.repeat_interleave(group_size, dim=0)
     mask = prompt_mask.repeat_interleave(group_size, dim=0)
@@ -212,7 +177,7 @@ def _sample(
         alive = alive & ~torch.isin(token, ends)
         if len(tokens) == max_new_tokens or not alive.any():
             return torch.cat(tokens, dim=1), torch.cat(alive_at, dim=1)
-        # A finished row is fed padding; what follows in that row is never read.
+        # A finished row gets padding; its further tokens are never read.
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
         position = position + 1
         logits = _next_logits(policy.model, tokens[-1], mask, position, cache)
@@ -237,21 +202,12 @@ def _next_logits(
     return logits
 
 
-def _unknown_tokens(policy: Policy, ids: Int[Tensor, "B P"]) -> Bool[Tensor, "B P"]:
-    """Mark unknown tokens; some tokenizers give that number another, proper meaning."""
-    tokenizer = policy.tokenizer
-    proper = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
-    if tokenizer.unk_token_id is None or tokenizer.unk_token_id in proper:
-        return torch.zeros_like(ids, dtype=torch.bool)
-    return torch.eq(ids, int(tokenizer.unk_token_id))
-
-
 def _decode(
     policy: Policy, completion_ids: Int[Tensor, "N C"], completion_mask: Bool[Tensor, "N C"]
 ) -> list[str]:
     rows = zip(completion_ids.tolist(), completion_mask.sum(dim=1).tolist(), strict=True)
     answers = [[token for token in ids[:length] if token not in policy.end_ids] for ids, length in rows]
-    # Special tokens drawn in mid-answer stay visible: a grader must not see a better text than was sampled.
+    # Special tokens inside an answer stay visible: the grader must get the text as sampled.
     texts: list[str] = policy.tokenizer.batch_decode(
         answers, skip_special_tokens=False, clean_up_tokenization_spaces=False
     )

@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.func import functional_call
 from transformers import PreTrainedModel
 
-from maxent_ray.policy.rollout import Rollout, positions
+from maxent_ray.policy.encoding import positions
+from maxent_ray.policy.rollout import Rollout
 
 
 class TokenScores(NamedTuple):
-    """What a policy says of every completion token.
+    """Log-probabilities of every completion token under a policy.
 
     Attributes:
         logprobs: log π(y_t | y_<t) of the sampled tokens; 0 at padding.
@@ -35,17 +36,17 @@ def completion_logits(
     """Compute the logits that predict each completion token, in one full forward pass.
 
     Differentiable in the model's parameters, or in `params` where given. For second derivatives, run it and
-    what follows under `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`: fused kernels have no double
+    the loss under `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`: fused kernels have no double
     backward. Dropout acts if the model is in train mode.
 
     Args:
         model: The policy or the reference.
-        rollout: What was sampled.
-        params: Stands in for the model's parameters, keyed like `model.named_parameters()` (tied weights
-            under their one name there); the model itself stays as it is.
+        rollout: The sampled sequences.
+        params: Replaces the model's parameters, keyed like `model.named_parameters()` (tied weights
+            under their one name there); the model itself is not changed.
 
     Returns:
-        Logits at the positions just before each completion token. What stands at padding means nothing.
+        Logits at the positions just before each completion token; undefined at padding.
 
     Example:
         >>> from maxent_ray.policy import load_policy, sample_groups
@@ -76,10 +77,14 @@ def full_logprobs(logits: Float[Tensor, "N C V"], temperature: float = 1.0) -> F
 
     Args:
         logits: From `completion_logits`.
-        temperature: That of sampling.
+        temperature: The temperature of the sampling.
 
     Returns:
-        log π(· | y_<t).
+        log π(· | y_<t), nats.
+
+    Example:
+        >>> full_logprobs(torch.tensor([[[0.0, 0.0]]]))
+        tensor([[[-0.6931, -0.6931]]])
     """
     wide = logits if logits.dtype == torch.float64 else logits.float()
     return torch.log_softmax(wide / temperature, dim=-1)
@@ -96,12 +101,22 @@ def score(
 
     Args:
         model: The policy or the reference.
-        rollout: What was sampled.
-        temperature: That of sampling.
+        rollout: The sampled sequences.
+        temperature: The temperature of the sampling.
         params: As in `completion_logits`.
 
     Returns:
         Log-probabilities of the sampled tokens and of the whole vocabulary.
+
+    Example:
+        >>> from maxent_ray.policy import load_policy, sample_groups
+        >>> policy = load_policy("embedded", device=torch.device("cpu"))
+        >>> rollout = sample_groups(
+        ...     policy, ["2,3,4=9:"], group_size=2, max_new_tokens=8, temperature=1.0, seed=0
+        ... )
+        >>> with torch.no_grad():
+        ...     score(policy.model, rollout).logprobs.shape == rollout.completion_mask.shape
+        True
     """
     log_probs = full_logprobs(completion_logits(model, rollout, params), temperature)
     return TokenScores(_sampled(log_probs, rollout), log_probs)
@@ -114,8 +129,8 @@ def token_logprobs(
 
     Args:
         logits: From `completion_logits`.
-        rollout: What was sampled.
-        temperature: That of sampling.
+        rollout: The sampled sequences.
+        temperature: The temperature of the sampling.
 
     Returns:
         Nats; 0 at padding.
@@ -153,6 +168,11 @@ def token_kl(
 
     Returns:
         Nats per token, not negative; 0 at padding.
+
+    Example:
+        >>> log_probs = torch.tensor([[[0.5, 0.5]]]).log()
+        >>> token_kl(log_probs, torch.tensor([[[0.25, 0.75]]]).log(), torch.tensor([[True]]))
+        tensor([[0.1438]])
     """
     return _masked((log_probs.exp() * (log_probs - ref_log_probs)).sum(dim=-1), mask)
 
@@ -187,7 +207,7 @@ def sequence_mean(values: Float[Tensor, "N C"], mask: Bool[Tensor, "N C"]) -> Fl
     """Average over the completion tokens of each sequence; each has at least one.
 
     Args:
-        values: Per token; what stands at padding is ignored.
+        values: Per token; ignored at padding.
         mask: True at completion tokens.
 
     Returns:

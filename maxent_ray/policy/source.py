@@ -1,4 +1,4 @@
-"""Find where a policy comes from: the shipped folder, a folder of the user's, or a name on the hub."""
+"""Source of a policy: the shipped folder, a folder of the user, or a name on the hub."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _NEEDED_FILES = {
 }
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _CONVERT = (
-    "weights are read as safetensors alone, because loading a pickle can run any program; if you trust where it came "
-    "from, convert it: AutoModelForCausalLM.from_pretrained(source).save_pretrained(folder), and give that folder"
+    "weights are read as safetensors alone, because loading a pickle can run any program; if you trust the source, "
+    "convert it: AutoModelForCausalLM.from_pretrained(source).save_pretrained(folder), and give that folder"
 )
 _HUB_TIMEOUT_SECONDS = 5.0
 
@@ -43,7 +43,7 @@ def find_source(model: str) -> Path | str:
         A folder that holds a model and a tokenizer, or the name unchanged.
 
     Raises:
-        PolicyLoadError: The string is a path without a folder behind it, or the folder lacks something.
+        PolicyLoadError: The string is a path of no folder, or the folder lacks a needed file.
 
     Example:
         >>> find_source("owner/model")
@@ -64,25 +64,25 @@ def find_source(model: str) -> Path | str:
 
 
 def hub_answers() -> bool:
-    """Ask the hub once, for a few seconds: its client would retry each file of a model for half a minute."""
+    """True when the hub answers within a few seconds; its client would retry each file for half a minute."""
     if hub_constants.HF_HUB_OFFLINE:
         return False
     request = urllib.request.Request(hub_constants.ENDPOINT, method="HEAD")
     try:
         urllib.request.urlopen(request, timeout=_HUB_TIMEOUT_SECONDS).close()
     except urllib.error.HTTPError:
-        return True  # an answer, whatever it says
+        return True  # any answer counts
     except OSError:
         return False
     return True
 
 
 def source_advice(source: Path | str, local_only: bool) -> str:
-    """Say what to do about a source that did not load.
+    """Advice for a source that did not load.
 
     Args:
         source: From `find_source`.
-        local_only: Whether the hub was out of reach.
+        local_only: True when the hub could not be reached.
     """
     if isinstance(source, Path):
         return (
@@ -101,7 +101,7 @@ def _looks_like_path(model: str) -> bool:
 
 
 def _check_folder(folder: Path) -> None:
-    """Say what a folder lacks before transformers guesses."""
+    """Check that a folder has all needed files, before transformers guesses."""
     missing = [
         f"{what} ({' or '.join(patterns)})"
         for what, patterns in _NEEDED_FILES.items()

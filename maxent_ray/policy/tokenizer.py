@@ -1,4 +1,4 @@
-"""A character-level tokenizer in the plain Hugging Face format, for small models made from nothing."""
+"""A character-level tokenizer in the plain Hugging Face format, for small models trained from scratch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UNKNOWN_TOKEN = "<unk>"
 def build_character_tokenizer(
     characters: str = COUNTDOWN_CHARACTERS, end: str = END_OF_ANSWER
 ) -> PreTrainedTokenizerFast:
-    """Make a fast tokenizer with one token per character.
+    """Build a fast tokenizer with one token per character.
 
     Identifiers: 0 is padding, 1 is "unknown" (kept so that a foreign character can be reported; see
     `maxent_ray.policy.rollout.encode_prompts`), then one per character in the given order.
@@ -35,9 +35,9 @@ def build_character_tokenizer(
         '3*(4+5)$'
     """
     if len(set(characters)) != len(characters):
-        raise ValueError(f"characters={characters!r} must not repeat a character")
+        raise ValueError(f"characters is {characters!r}; it must not repeat a character")
     if end not in characters:
-        raise ValueError(f"end={end!r} must be one of the characters {characters!r}")
+        raise ValueError(f"end is {end!r}; it must be one of the characters {characters!r}")
     symbols = [PAD_TOKEN, UNKNOWN_TOKEN, *characters]
     backend = Tokenizer(
         models.WordLevel({symbol: index for index, symbol in enumerate(symbols)}, unk_token=UNKNOWN_TOKEN)

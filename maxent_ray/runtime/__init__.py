@@ -1,1 +1,1 @@
-"""The controller at run time: ranks hold its state and reduce what they measure, an actor decides and keeps nothing."""
+"""The controller at run time: ranks hold its state and reduce measurements; an actor decides and keeps no state."""

@@ -1,6 +1,6 @@
-"""The controller's actor: it answers requests, logs and exports what it decided, and keeps nothing that matters.
+"""The controller's actor: decides rounds, logs and exports the decisions, and keeps no state.
 
-Loads neither torch nor models, so that it is there in a moment, also after a death.
+Loads neither torch nor models, so that it starts quickly, also after a crash.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import ray
 from ray.exceptions import RayError
 
 from maxent_ray.errors import ConfigError, ControllerUnavailableError
-from maxent_ray.runtime.deciding import decide
+from maxent_ray.runtime.decision_round import decide
 from maxent_ray.runtime.metrics import ControllerMetrics
 
 START_TIMEOUT_S = 60.0
 """Seconds for the actor's process to start."""
 NAME_PATIENCE_S, NAME_POLL_S = 2.0, 0.1
-"""Seconds that a name may be taken: the actor of a run that has just died is still there for a moment."""
+"""Seconds to wait for a taken name: the actor of a run that has just died keeps its name for a moment."""
 EXPORT_EVERY_S, LOGGED = 0.5, 1000
 _NAME = "maxent-controller-"
 
@@ -31,45 +31,45 @@ logger = logging.getLogger(__name__)
 
 
 class ControllerActor:
-    """Hosts ``Controller.step`` for one run, or for one after the other; which, every request says itself."""
+    """Hosts ``Controller.step`` for one run, or for several in turn: every request names its own."""
 
     def __init__(self) -> None:
         self._log: deque[dict[str, Any]] = deque(maxlen=LOGGED)
         self._to_export: deque[tuple[str, str]] = deque()
         self._addresses: dict[str, str] = {}
-        self._told: dict[tuple[str, int], str] = {}
+        self._askers: dict[tuple[str, int], str] = {}
         Thread(target=self._export, name="maxent-ray-metrics", daemon=True).start()
 
     def decide(self, request: str) -> str:
-        """:func:`~maxent_ray.runtime.deciding.decide`; the answer does not wait for the export."""
+        """:func:`~maxent_ray.runtime.decision_round.decide`; the answer does not wait for the export."""
         answer = decide(request)
         self._to_export.append((request, answer))
         return answer
 
     def ping(self) -> None:
-        """Return, which an actor does that can be reached."""
+        """Return at once: shows that the actor can be reached."""
 
     def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
-        """The last decisions made here, oldest first; what rank 0 decided meanwhile is not among them."""
+        """The last decisions of this actor, oldest first, without those that rank 0 made during an outage."""
         return [decision for decision in list(self._log) if decision["version"] > since_version]
 
     def publish(self, topic: str, address: str) -> None:
-        """Tell the other ranks of a run where rank 0 waits for them."""
+        """Publish the address of rank 0's store to the other ranks of a run."""
         self._addresses[topic] = address
 
-    def is_open(self, topic: str) -> bool:
-        """Tell whether rank 0 of this run has published its address."""
+    def has_address(self, topic: str) -> bool:
+        """True once rank 0 of this run has published its address."""
         return topic in self._addresses
 
-    def address(self, topic: str, rank: int, who: str) -> str | None:
-        """Address of rank 0; told to one asker for each rank."""
+    def address(self, topic: str, rank: int, asker: str) -> str | None:
+        """Address of rank 0's store; given to one asker for each rank."""
         address = self._addresses.get(topic)
-        if address is None or self._told.setdefault((address, rank), who) != who:
+        if address is None or self._askers.setdefault((address, rank), asker) != asker:
             return None
         return address
 
     def _export(self) -> None:
-        """Log and publish decisions, several at a time; a failure is said once, and stops nothing."""
+        """Log and publish decisions, several at a time; a failure is logged once, and stops nothing."""
         metrics: dict[tuple[str, str], ControllerMetrics] = {}
         failed = False
         while True:
@@ -77,15 +77,15 @@ class ControllerActor:
             while self._to_export:
                 request, answer = self._to_export.popleft()
                 try:
-                    told, config = (json.loads(line) for line in request.split("\n")[:2])
+                    telemetry, config = (json.loads(line) for line in request.split("\n")[:2])
                     decision = json.loads(answer.split("\n")[1])
                     self._log.append(decision)
-                    key = (told["run_id"], config["objective"] or "fixed")
+                    key = (telemetry["run_id"], config["objective"] or "fixed")
                     metrics[key] = metrics.get(key) or ControllerMetrics(*key)
-                    metrics[key].publish(decision, told)
+                    metrics[key].publish(decision, telemetry)
                 except Exception:
                     if not failed:
-                        logger.warning("a decision's metrics cannot be exported; decisions go on", exc_info=True)
+                        logger.warning("a decision's metrics cannot be exported; decisions continue", exc_info=True)
                     failed = True
 
 
@@ -95,7 +95,7 @@ def create_controller(run_id: str, namespace: str, *, wait: bool = True) -> tupl
     Args:
         run_id: Names the run.
         namespace: Ray namespace of the actor.
-        wait: Until its process is there.
+        wait: Wait until its process has started.
 
     Returns:
         The actor's handle, and the run's name: ``run_id``, or one made unique where a live run has that already.
@@ -107,7 +107,7 @@ def create_controller(run_id: str, namespace: str, *, wait: bool = True) -> tupl
     if not ray.is_initialized():
         raise ConfigError("Ray is not running; call ray.init() first, or connect with local=True")
     actor: Any = None
-    number, patience = 1, time.monotonic() + (NAME_PATIENCE_S if wait else 0.0)
+    number, deadline = 1, time.monotonic() + (NAME_PATIENCE_S if wait else 0.0)
     while actor is None:
         name = run_id if number == 1 else f"{run_id}-{number}"
         options = {"name": f"{_NAME}{name}", "namespace": namespace, "num_cpus": 0, "max_restarts": -1}
@@ -118,8 +118,8 @@ def create_controller(run_id: str, namespace: str, *, wait: bool = True) -> tupl
         except ValueError as error:
             if "already" not in str(error):
                 raise
-            actor = None  # the name is taken, which may show at either place
-            if time.monotonic() < patience:
+            actor = None  # the name is taken; either call may raise this
+            if time.monotonic() < deadline:
                 time.sleep(NAME_POLL_S)
             else:
                 number += 1
@@ -130,12 +130,12 @@ def create_controller(run_id: str, namespace: str, *, wait: bool = True) -> tupl
     return actor, name
 
 
-def living_controllers(run_id: str, namespace: str) -> Iterator[Any]:
-    """Actors of all live runs that were started under this name."""
+def live_controllers(run_id: str, namespace: str) -> Iterator[Any]:
+    """Actors of all live runs that were started with this ``run_id``."""
     for entry in ray.util.list_named_actors(all_namespaces=True):
         name, number = entry["name"], entry["name"].removeprefix(f"{_NAME}{run_id}")
         if entry["namespace"] == namespace and (not number or (number[0] == "-" and number[1:].isdecimal())):
             try:
                 yield ray.get_actor(name, namespace)
-            except ValueError:  # gone since
+            except ValueError:  # it has ended since
                 continue

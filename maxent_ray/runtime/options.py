@@ -1,4 +1,4 @@
-"""Options of a client: patience with the other ranks and with the controller's actor."""
+"""Options of a client: the lag, and time limits for the other ranks and the controller's actor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WhenUnreachable = Literal["decide_locally", "raise"]
 
 @dataclass(frozen=True)
 class ClientOptions:
-    """Patience with the other ranks and with the controller's actor, and the lag.
+    """Lag, and time limits for the other ranks and the controller's actor.
 
     Raises:
         ConfigError: a value is out of range; the message names it.
@@ -32,7 +32,7 @@ class ClientOptions:
     """``decide_locally``: rank 0 runs the same function on the same state, so that no coefficient differs; or
     ``raise``, on all ranks."""
     round_timeout_s: float = 600.0
-    """Seconds within which a rank that dies or hangs is an error on all others."""
+    """Seconds within which all other ranks get an error after one dies or hangs."""
 
     def __post_init__(self) -> None:
         """Check every field."""

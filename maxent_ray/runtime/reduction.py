@@ -1,6 +1,6 @@
-"""One step's reports, one from every rank, become one round: sums in rank order, and gradients of all ranks or of none.
+"""Reduction of one step's reports over the ranks: sums in rank order, and gradients of all ranks or of none.
 
-Every rank sees all reports, so all form the same round, to the last bit, and find the same fault in it.
+Every rank has all reports, so all form the same round, to the last bit, and raise the same error.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.field_types import LONGEST_TEXT
@@ -16,10 +17,10 @@ from maxent_ray.core.objectives.merging import merge_gradients
 from maxent_ray.core.statistics import BatchStatistics, merge_all
 from maxent_ray.core.validation import build_dataclass, find_violation, to_plain
 from maxent_ray.errors import InvalidReportError
-from maxent_ray.runtime.deciding import Round
+from maxent_ray.runtime.decision_round import Round
 
 UNUSABLE = "unusable: "
-"""Begins the event of a round that moved nothing because of a rank whose numbers cannot be used; the reason follows."""
+"""Prefix of the event of a round that moved nothing because a rank's numbers are unusable; the reason follows."""
 PARTIAL = "gradients.partial"
 """Event of a round whose gradients were left out because some ranks lacked them."""
 REASONS_SHOWN = 3
@@ -31,13 +32,13 @@ class Report:
 
     step: int
     expected: int
-    """The step that comes next in its controller's state."""
+    """The step after the last one in this rank's controller state."""
     state: int
     """Checksum of that state."""
     statistics: BatchStatistics = BatchStatistics()
     gradients: ControllerGradients | None = None
-    unusable: str = ""
-    """Reason why nothing of it can be used; then it is empty."""
+    invalid_reason: str = ""
+    """Field and value that make the report unusable; its statistics and gradients are then left out."""
 
     def to_text(self) -> str:
         """One line of JSON; every float keeps every bit."""
@@ -49,40 +50,54 @@ class Report:
         return build_dataclass(cls, json.loads(text))
 
 
-def find_fault(
+class Rejection(NamedTuple):
+    """Reason that makes a report unusable."""
+
+    message: str
+    is_callers_fault: bool
+    """False for an unroll that diverged."""
+
+
+def check_report(
     where: str, statistics: BatchStatistics, gradients: ControllerGradients | None, config: ControllerConfig
-) -> tuple[str, bool]:
-    """Check what a rank reports: numbers come in here, and nowhere else.
+) -> Rejection | None:
+    """Validate a rank's measurements; the only place where numbers enter the runtime.
+
+    Args:
+        where: Begins the message.
+        statistics: Of the rank's share of the batch.
+        gradients: Of the rank's unroll.
+        config: The controller's settings.
 
     Returns:
-        What is wrong with it, or nothing; and whether that is the caller's fault: an unroll that diverged is not.
+        The first violation, None when all values are usable.
 
     Example:
         >>> config = ControllerConfig(group_size=8, target_kl=0.05)
-        >>> find_fault("rank 0, step 3: ", BatchStatistics(reward_sum=float("nan")), None, config)
-        ('rank 0, step 3: statistics.reward_sum is nan; it must be a finite number', True)
+        >>> check_report("rank 0, step 3: ", BatchStatistics(reward_sum=float("nan")), None, config).message
+        'rank 0, step 3: statistics.reward_sum is nan; it must be a finite number'
     """
     sent = ("statistics", statistics, BatchStatistics), ("gradients", gradients, ControllerGradients)
     for name, value, kind in sent:
         if value is None and name == "gradients":
-            return "", False
+            return None
         if type(value) is not kind:
-            return f"{where}{name} is a {type(value).__name__}; it must be {kind.__name__}", True
-        violation = find_violation(value, f"{where}{name}")
-        if violation is not None:
-            return str(violation.error()), name == "statistics" or type(violation.value) is not float
+            return Rejection(f"{where}{name} is a {type(value).__name__}; it must be {kind.__name__}", True)
+        found = find_violation(value, f"{where}{name}")
+        if found is not None:
+            return Rejection(str(found.error()), name == "statistics" or type(found.value) is not float)
     misfit = config.misfit(gradients.sensitivity) if gradients is not None else ""
-    return (f"{where}gradients.sensitivity.{misfit}", True) if misfit else ("", False)
+    return Rejection(f"{where}gradients.sensitivity.{misfit}", True) if misfit else None
 
 
 def merge_reports(reports: Sequence[Report]) -> Round:
-    """Form the round of all ranks' reports.
+    """Merge all ranks' reports into one round.
 
     Args:
-        reports: One a rank, in rank order: floating-point sums then repeat to the last bit.
+        reports: One a rank, in rank order, so that floating-point sums repeat to the last bit.
 
     Raises:
-        InvalidReportError: ranks report different steps, or not the next one, or hold different states.
+        InvalidReportError: ranks report different steps, a step that is not the next one, or hold different states.
 
     Example:
         >>> measured = [BatchStatistics(groups=1, weight_entropy_sum=h) for h in (1.0, 2.0)]
@@ -90,9 +105,9 @@ def merge_reports(reports: Sequence[Report]) -> Round:
         1.5
     """
     _check_alike(reports)
-    reasons = [f"{UNUSABLE}{report.unusable}"[:LONGEST_TEXT] for report in reports if report.unusable]
+    reasons = [f"{UNUSABLE}{report.invalid_reason}"[:LONGEST_TEXT] for report in reports if report.invalid_reason]
     if reasons:
-        more = (f"{UNUSABLE}{len(reasons) - REASONS_SHOWN} ranks more",) if len(reasons) > REASONS_SHOWN else ()
+        more = (f"{UNUSABLE}{len(reasons) - REASONS_SHOWN} more ranks",) if len(reasons) > REASONS_SHOWN else ()
         return Round(None, events=(*reasons[:REASONS_SHOWN], *more))
     tokens = [report.statistics.tokens for report in reports]
     gradients, is_partial = merge_gradients([report.gradients for report in reports], tokens)
@@ -106,13 +121,13 @@ def _check_alike(reports: Sequence[Report]) -> None:
     if reports[0].step != reports[0].expected:
         raise InvalidReportError(
             f"step is {reports[0].step}; it must be {reports[0].expected}, the one after the last that was reported. "
-            "To go on elsewhere, load the state of the step before"
+            "To resume at another step, load the state of the step before it"
         )
     different = "ranks hold different controller states of the same step; load one state_dict() on all"
     _check_equal(different, "has {:08x}", [report.state for report in reports])
 
 
-def _check_equal(what: str, phrase: str, values: Sequence[int]) -> None:
+def _check_equal(message: str, phrase: str, values: Sequence[int]) -> None:
     if len(set(values)) > 1:
-        said = [f"rank {values.index(value)} {phrase.format(value)}" for value in sorted(set(values))]
-        raise InvalidReportError(f"{what}: {', '.join(said)}")
+        found = [f"rank {values.index(value)} {phrase.format(value)}" for value in sorted(set(values))]
+        raise InvalidReportError(f"{message}: {', '.join(found)}")

@@ -1,1 +1,1 @@
-"""Storage: whole files, sealed checkpoints and their schemas, and locks on results folders."""
+"""Storage: atomic files, checksummed checkpoints and their schemas, locks on results folders."""

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, whatever dies while they are written."""
+"""Atomic files: complete or absent, even after a crash during the write."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pathlib import Path
 from maxent_ray.storage.write_errors import writing
 
 PARTIAL = ".partial"
-"""How the names of files and folders end that are still being written."""
+"""Suffix of files and folders that are still being written."""
 
 
 def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file so that a crash, or a disk without room, leaves the old one or the new one, never a part.
+    """Write a file atomically: a crash, or a full disk, leaves the old content or the new, never a part.
 
-    The content goes into another file of the same folder and onto the disk, then takes the name over.
+    The content is written to another file of the same folder and synced to disk, and that file is then renamed.
 
     Args:
-        path: Where to; the folder exists.
-        content: All of the file.
+        path: The file; its folder exists.
+        content: The whole content.
 
     Raises:
-        RecordingError: the disk is full, or the folder is gone or cannot be written to; what was there before is whole.
+        RecordingError: the disk is full, or the folder is missing or not writable; the old file is intact.
 
     Example:
         >>> import tempfile
@@ -36,12 +36,12 @@ def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:
     target = Path(path)
     partial = target.with_name(f"{target.name}.{os.getpid()}{PARTIAL}")
     try:
-        with writing(target, "What was there before is whole"):
+        with writing(target, "The old file is intact"):
             _write_through(partial, content)
             partial.replace(target)
             sync_folder(target.parent)
     finally:
-        with suppress(OSError):  # the storage has said already what is wrong with it
+        with suppress(OSError):  # the first error has the reason
             partial.unlink()
 
 
@@ -53,7 +53,7 @@ def _write_through(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put the names in a folder onto the disk: a renamed file is lost with the power otherwise."""
+    """Sync a folder's names to disk; otherwise a power failure may undo a rename."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -62,7 +62,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove(paths: Iterable[Path]) -> None:
-    """Remove files and whole folders; what is gone already is fine."""
+    """Remove files and folders with their content; missing ones are ignored."""
     for path in list(paths):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -1,8 +1,8 @@
-"""What a run is continued from: blocks of tensors and JSON that carry a schema version and a checksum.
+"""Checkpoints: blocks of tensors and JSON with a schema version and a checksum.
 
-A checkpoint is one block in the safetensors format. Its header's metadata hold ``format``, ``schema``, ``state`` (JSON)
-and ``sha256``, the checksum of the whole block with zeros in the checksum's own place; whatever the schema, that much
-stays. JSON files are sealed the same way. Nothing is pickled, so reading one runs no code of whoever wrote it.
+A checkpoint is one block in the safetensors format. The metadata in its header hold ``format``, ``schema``, ``state``
+(JSON) and ``sha256``, the checksum of the whole block with zeros in place of the checksum; they are the same in every
+schema. JSON files have the same seal. Nothing is pickled, so reading a checkpoint runs no code from it.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from maxent_ray.errors import ResumeError
 from maxent_ray.storage.atomic import write_atomic
 
 FORMAT, SCHEMA = "maxent_ray.checkpoint", 4
-ADVICE = "put a good copy in its place, or start anew"
-"""What to do about a file that cannot be read, where nothing better is known."""
+ADVICE = "replace it by an intact copy, or start a new run"
+"""Default advice for a file that cannot be read."""
 _UNSEALED = "0" * 64
 _SEAL = re.compile(rb'"sha256": ?"([0-9a-f]{64})"')
 _LENGTH = 8
-"""Bytes of a block that say how long its header is."""
+"""Bytes at the start of a block that hold the length of its header."""
 
 
 class Content(NamedTuple):
-    """What a block holds."""
+    """Content of a block."""
 
     tensors: dict[str, Tensor]
     state: dict[str, Any]
     schema: int
-    """The version that it was written in, at most today's."""
+    """Schema that it was written in, at most today's."""
 
 
 def encode(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> bytes:
-    """Tensors and a JSON state as one sealed block; every number keeps every bit.
+    """Encode tensors and a JSON state as one block with a checksum; every number keeps every bit.
 
     Args:
         tensors: Dense ones, on any device; none shares memory with another.
@@ -53,7 +53,7 @@ def encode(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> bytes:
         >>> import torch
         >>> block = encode({"weight": torch.ones(2)}, {"step": 3})
         >>> decode(block, "block")
-        Content(tensors={'weight': tensor([1., 1.])}, state={'step': 3}, schema=3)
+        Content(tensors={'weight': tensor([1., 1.])}, state={'step': 3}, schema=4)
     """
     metadata = {
         "format": FORMAT,
@@ -65,12 +65,12 @@ def encode(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> bytes:
 
 
 def decode(block: bytes, where: str | os.PathLike[str], advice: str = ADVICE) -> Content:
-    """Read a block back, on the CPU.
+    """Decode a block, on the CPU.
 
     Args:
-        block: What :func:`encode` made.
-        where: What errors call it: its path.
-        advice: What errors say is to be done if the block is of no use.
+        block: From :func:`encode`.
+        where: Names the block in errors, as by its path.
+        advice: Ends errors about a block that cannot be read.
 
     Raises:
         ResumeError: as :func:`check_block`.
@@ -80,7 +80,7 @@ def decode(block: bytes, where: str | os.PathLike[str], advice: str = ADVICE) ->
 
 
 def check_block(block: bytes, where: str | os.PathLike[str], advice: str = ADVICE) -> dict[str, Any]:
-    """Make sure that a block is whole and ours, without touching its tensors; returns its state.
+    """Check that a block is intact and ours, without reading its tensors; returns its state.
 
     Raises:
         ResumeError: it is empty, truncated, altered by a single bit, of another format, or of a newer schema.
@@ -90,10 +90,10 @@ def check_block(block: bytes, where: str | os.PathLike[str], advice: str = ADVIC
 
 
 def read_block(path: str | os.PathLike[str], advice: str = ADVICE) -> bytes:
-    """The block in a file, after a check of all of it.
+    """Read a block from a file and check all of it.
 
     Raises:
-        ResumeError: as :func:`check_block`, or there is no such file.
+        ResumeError: as :func:`check_block`, or the file is missing.
     """
     block = _read(path, advice)
     check_block(block, path, advice)
@@ -101,15 +101,15 @@ def read_block(path: str | os.PathLike[str], advice: str = ADVICE) -> bytes:
 
 
 def save_json_atomic(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:
-    """Write a JSON object with schema and checksum, whole or not at all; numbers keep every bit.
+    """Write a JSON object with schema and checksum, atomically; numbers keep every bit.
 
     Args:
-        path: Where to; the folder exists.
+        path: The file; its folder exists.
         values: Anything JSON can hold; NaN and infinities are refused.
 
     Raises:
         ValueError: ``values`` holds a number that is not finite, or a key of the seal.
-        RecordingError: the file cannot be written; the old one is whole.
+        RecordingError: the file cannot be written; the old one is intact.
 
     Example:
         >>> import tempfile
@@ -125,7 +125,7 @@ def save_json_atomic(path: str | os.PathLike[str], values: Mapping[str, Any]) ->
 
 
 def load_json(path: str | os.PathLike[str], advice: str = ADVICE) -> dict[str, Any]:
-    """Read what :func:`save_json_atomic` wrote, without what it added.
+    """Read a file of :func:`save_json_atomic`, without schema and checksum.
 
     Raises:
         ResumeError: the file is missing, damaged, of another format, or of a newer schema.
@@ -157,15 +157,15 @@ def _read(path: str | os.PathLike[str], advice: str) -> bytes:
 
 
 def _seal(content: bytes) -> bytes:
-    """The content with its checksum in the place that was kept for it."""
+    """Content with its checksum in the placeholder."""
     place = _SEAL.search(content)
     if place is None:
-        raise ValueError("the content has no place for a checksum")
+        raise ValueError("the content has no placeholder for a checksum")
     return b"".join((content[: place.start(1)], hashlib.sha256(content).hexdigest().encode(), content[place.end(1) :]))
 
 
 def _check_seal(content: bytes, end: int, where: str | os.PathLike[str], advice: str) -> None:
-    """Compare content and checksum, which stands before ``end``."""
+    """Compare the content with its checksum, which is before ``end``."""
     found = _SEAL.search(content, 0, end)
     if found is None:
         raise ResumeError(f"{where} {_described(content)}: {advice}")
@@ -183,7 +183,7 @@ def _described(content: bytes) -> str:
 
 
 def _check_schema(values: Mapping[str, Any], where: str | os.PathLike[str], advice: str) -> None:
-    """Refuse another format, and what only a newer version of this one can read."""
+    """Refuse other formats and newer schemas."""
     name, schema = values.get("format"), values.get("schema")
     if name != FORMAT or not (str(schema).isdecimal() and int(str(schema)) >= 1):
         raise ResumeError(f"{where} holds no checkpoint of maxent_ray (format {name!r}, schema {schema!r}): {advice}")

@@ -1,4 +1,4 @@
-"""One driver a results folder: an exclusive lock of the operating system, which no death leaves behind."""
+"""One driver a results folder: an exclusive lock of the operating system, released when the driver dies."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def driver_lock(folder: Path) -> Iterator[None]:
-    """Keep other drivers off a results folder for the time of the block, or until this process dies.
+    """Lock a results folder against other drivers for the time of the block, or until this process dies.
 
-    The lock is on an open file that no program started from here inherits, so that the kernel lets go of it together
-    with the driver, whatever its workers still do. The file stays; it says who has the lock, or had it last. On
-    storage that cannot lock there is one warning, and no protection.
+    The lock is on an open file that no child process inherits, so the kernel releases it with the driver, even while
+    workers still run. The file stays, with the last holder's process and host. On storage without locks there is one
+    warning, and no protection.
 
     Args:
         folder: ``results/<name>``, which exists.
 
     Raises:
-        ResumeError: another driver has the lock; the message says which.
+        ResumeError: another driver has the lock; names its process.
         RecordingError: the folder cannot be written to.
 
     Example:
@@ -45,16 +45,16 @@ def driver_lock(folder: Path) -> Iterator[None]:
         ...         pass
         Traceback (most recent call last):
         maxent_ray.errors.ResumeError: /... is in use by another driver (process ... on ...): wait until it has ended,
-        or end it, then go on with --resume
+        or end it, then continue with --resume
     """
     path = folder / LOCK
-    with writing(path, "What was recorded is kept"):
+    with writing(path, "Recorded results are kept"):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # not inherited: Python marks it so
     try:
         _take(descriptor, path)
         yield
     finally:
-        os.close(descriptor)  # and lets go of the lock
+        os.close(descriptor)  # releases the lock
 
 
 def _take(descriptor: int, path: Path) -> None:
@@ -66,23 +66,23 @@ def _take(descriptor: int, path: Path) -> None:
     if not taken:
         raise ResumeError(
             f"{path.parent} is in use by another driver{_holder(descriptor)}: wait until it has ended, or end it, then "
-            "go on with --resume"
+            "continue with --resume"
         )
-    with writing(path, "What was recorded is kept"):
+    with writing(path, "Recorded results are kept"):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
 
 
 def _holder(descriptor: int) -> str:
-    """Who has the lock, as far as the file says it: on the way in, for a moment, it does not."""
-    said = _HOLDER.fullmatch(os.pread(descriptor, _LONGEST_HOLDER, 0).decode(errors="replace"))
-    return f" (process {said[1]} on {said[2]})" if said else ""
+    """Holder of the lock according to the file; empty for a moment after locking."""
+    holder = _HOLDER.fullmatch(os.pread(descriptor, _LONGEST_HOLDER, 0).decode(errors="replace"))
+    return f" (process {holder[1]} on {holder[2]})" if holder else ""
 
 
 @cache
 def _warn(path: Path, reason: str) -> None:
     logger.warning(
-        "%s cannot be locked (%s): nothing keeps a second driver off this folder, so make sure that there is none",
+        "%s cannot be locked (%s): this folder is not protected from a second driver, so make sure that there is none",
         path,
         reason,
     )

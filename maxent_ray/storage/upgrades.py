@@ -1,72 +1,108 @@
-"""Client states of older checkpoints, brought to today's form: one function for each schema that changed them."""
+"""Upgrades of client states in older checkpoints: one function for each schema, which makes the next one of it.
+
+Each function spells out the fields of its own two schemas: today's classes may change again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from maxent_ray.core.diagnostics.detector_state import Watch
-from maxent_ray.core.validation import to_plain
 from maxent_ray.storage.checkpoint import SCHEMA
 
+Values = Mapping[str, Any]
+_COEFFICIENTS = ("tau", "beta")
+_EMPTY_TREND = {"count": 0, "mean": 0.0, "squares": 0.0, "products": 0.0, "bends": 0.0}
+_EMPTY_WATCH = {
+    "settings": 0,
+    "errors": _EMPTY_TREND,
+    "logs": _EMPTY_TREND,
+    "in_dead_band": 0,
+    "standing": {"side": 0, "free": 0},
+    "outside": _EMPTY_TREND,
+    "other_log": 0.0,
+    "said": {},
+}
+"""Memory of one coefficient's alarms in schemas 2 and 3."""
 
-def upgraded(client_state: Mapping[str, Any], schema: int) -> Mapping[str, Any]:
-    """A client's ``state_dict()`` as it is today, from one of an older schema.
+
+def upgrade_client_state(client_state: Values, schema: int) -> Values:
+    """Bring a client's ``state_dict()`` of an older schema to today's form.
 
     Args:
-        client_state: Of a checkpoint that was found to be whole.
-        schema: That of the checkpoint, at most today's.
+        client_state: From a checkpoint whose checksum fits; left as it is.
+        schema: The schema of that checkpoint, at most today's.
 
     Example:
-        >>> today = {"state": {}, "answered": [], "pending": None, "alarms": None}
-        >>> upgraded(today, SCHEMA) == today
+        >>> today = {"state": {}, "recent_coefficients": [], "pending": None, "alarms": None}
+        >>> upgrade_client_state(today, SCHEMA) == today
         True
     """
     for older in range(schema, SCHEMA):
-        client_state = _FROM[older](client_state)
+        client_state = _UPGRADES[older](client_state)
     return client_state
 
 
-def _watch_windows(client_state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Schema 1 watched the coefficients in blocks, and counted updates at a bound in the state itself.
-
-    The watch begins anew; what was said before is not said again.
-    """
+def _from_1(client_state: Values) -> Values:
+    """Replace the blocks and the counts at a bound by empty windows; alarms raised before are not raised again."""
     state = {name: value for name, value in client_state["state"].items() if name != "saturated"}
     for name in ("tau_watch", "beta_watch"):
-        state[name] = {**to_plain(Watch()), **{kept: state[name][kept] for kept in ("settings", "said")}}
+        state[name] = {**_EMPTY_WATCH, **{kept: state[name][kept] for kept in ("settings", "said")}}
     return {**client_state, "state": state}
 
 
-def _alarms_apart(client_state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Schema 2 kept the alarms' memory and counts of reasons in the controller's state; nothing was ever pending."""
-    watches = {name: client_state["state"][f"{name}_watch"] for name in ("tau", "beta")}
+def _from_2(client_state: Values) -> Values:
+    """Move the alarms' memory out of the controller's state, and drop the counts of reasons; nothing was pending."""
+    watches = {name: client_state["state"][f"{name}_watch"] for name in _COEFFICIENTS}
     dropped = {"tau_watch", "beta_watch", "reasons"}
-    fields = to_plain(Watch()).keys()
     return {
         "state": {name: value for name, value in client_state["state"].items() if name not in dropped},
         "answered": client_state["answered"][-2:],  # an outage kept more
         "pending": None,
-        "alarms": {name: {kept: watch[kept] for kept in fields} for name, watch in watches.items()},
+        "alarms": {name: {kept: watch[kept] for kept in _EMPTY_WATCH} for name, watch in watches.items()},
     }
 
 
-def _nested_memories(client_state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Schema 3 kept rules' states flat (``step.velocity``), and memories of two forms under names of their own."""
-    state = dict(client_state["state"])
-    for name in ("tau_rule", "beta_rule"):
-        nested: dict[str, dict[str, float]] = {}
+def _from_3(client_state: Values) -> Values:
+    """Nest the memories of rules and objectives; rename the last rounds' coefficients and the alarms' memory."""
+    alarms = client_state["alarms"]
+    return {
+        "state": _with_nested_memories(client_state["state"]),
+        "recent_coefficients": client_state["answered"],
+        "pending": client_state["pending"],
+        "alarms": alarms and {name: _detector_state(alarms[name]) for name in _COEFFICIENTS},
+    }
+
+
+def _with_nested_memories(state: Values) -> Values:
+    """Rules' states were flat (``step.velocity``), and two forms had memories under names of their own."""
+    nested: dict[str, Any] = {name: {} for name in ("tau_rule", "beta_rule")}
+    for name, entries in nested.items():
         for key, value in state[name].items():
             part, _, entry = key.partition(".")
-            nested.setdefault(part, {})[entry] = value
-        state[name] = nested
-    state["objective"] = {"paired": state.pop("sensitivities"), "decoupled": state.pop("decoupling")}
-    return {**client_state, "state": state}
+            entries.setdefault(part, {})[entry] = value
+    memories = {"paired": state["sensitivities"], "decoupled": state["decoupling"]}
+    kept = {name: value for name, value in state.items() if name not in ("sensitivities", "decoupling")}
+    return {**kept, **nested, "objective": memories}
 
 
-_FROM: Mapping[int, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
-    1: _watch_windows,
-    2: _alarms_apart,
-    3: _nested_memories,
-}
-"""Schema → what makes the next one of it."""
+def _detector_state(watch: Values) -> Values:
+    """Schema 4's name of every field in the memory of one coefficient's alarms."""
+    return {
+        "fingerprint": watch["settings"],
+        "errors": _trend(watch["errors"]),
+        "log_values": _trend(watch["logs"]),
+        "in_dead_band": watch["in_dead_band"],
+        "contact": {"side": watch["standing"]["side"], "free_updates": watch["standing"]["free"]},
+        "reach_gap": _trend(watch["outside"]),
+        "other_log": watch["other_log"],
+        "raised": watch["said"],
+    }
+
+
+def _trend(trend: Values) -> Values:
+    return {"curvature_products" if name == "bends" else name: value for name, value in trend.items()}
+
+
+_UPGRADES: Mapping[int, Callable[[Values], Values]] = {1: _from_1, 2: _from_2, 3: _from_3}
+"""Schema → function that makes the next one of it."""

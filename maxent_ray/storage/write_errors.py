@@ -1,4 +1,4 @@
-"""What to do about a file that cannot be written: the advice fits what the storage said."""
+"""Errors of files that cannot be written, with advice that fits the operating system's error."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 @contextmanager
 def writing(path: Path, kept: str) -> Iterator[None]:
-    """Turn an error of the storage into one that names the file and says what to do.
+    """Convert an OSError inside the block into one that names the file and what to do.
 
     Args:
-        path: What is written inside the block.
-        kept: What is whole even so, as a sentence without its full stop.
+        path: The file or folder that is written inside the block.
+        kept: What is intact in spite of the error, as a sentence without its full stop.
 
     Raises:
-        RecordingError: the storage refused.
+        RecordingError: the operating system raised an error.
 
     Example:
         >>> with writing(Path("/nowhere/rows.jsonl"), "Training so far is kept"):
         ...     _ = Path("/nowhere/rows.jsonl").write_text("{}")
         Traceback (most recent call last):
         maxent_ray.errors.RecordingError: cannot write /nowhere/rows.jsonl: No such file or directory. Training so far
-        is kept; the folder /nowhere is gone: bring it back, as by mounting its storage, then go on with --resume.
+        is kept; the folder /nowhere is missing: restore it, as by mounting its storage, then continue with --resume.
     """
     try:
         yield
     except OSError as error:
         raise RecordingError(
-            f"cannot write {path}: {error.strerror or error}. {kept}; {_advice(path, error.errno)}, then go on with "
+            f"cannot write {path}: {error.strerror or error}. {kept}; {_advice(path, error.errno)}, then continue with "
             "--resume."
         ) from None
 
 
 def _advice(path: Path, number: int | None) -> str:
     if number in _FULL:
-        return "make room"
+        return "free some space"
     if number in _FORBIDDEN:
-        return f"see that {path.parent} may be written to (its rights, and that it is not mounted read-only)"
+        return f"make {path.parent} writable (check its permissions, and that it is not mounted read-only)"
     if number == errno.ENOENT:
-        return f"the folder {path.parent} is gone: bring it back, as by mounting its storage"
-    return "that is what the storage says: see to it"
+        return f"the folder {path.parent} is missing: restore it, as by mounting its storage"
+    return "fix the storage's error"

@@ -1,4 +1,4 @@
-"""What a task is: prompts, a grader, and batches that depend on the seed and the step alone."""
+"""Tasks: prompts, a grader, and batches that depend on the seed and the step alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Prompt:
     """One question.
 
     Args:
-        text: what the policy is given.
+        text: given to the policy.
         modes: all correct solutions in canonical form; empty for a task that cannot list them.
     """
 
@@ -39,7 +39,7 @@ class Grade:
 
 @runtime_checkable
 class Task(Protocol):
-    """Prompts to train on, prompts to measure on, and a grader for both."""
+    """Prompts for training, prompts for evaluation, and a grader of completions."""
 
     @property
     def name(self) -> str:
@@ -57,18 +57,18 @@ class Task(Protocol):
         ...
 
     def grade(self, prompt: Prompt, completion: str) -> Grade:
-        """Judge the text that followed `prompt`; defined for every string."""
+        """Grade the completion of `prompt`; defined for every string."""
         ...
 
 
 def draw(prompts: Sequence[Prompt], count: int, *, seed: int, step: int) -> list[Prompt]:
     """The batch of training step `step`: a function of its arguments alone, so that resuming needs no cursor.
 
-    Epoch `step // (n // count)` shuffles the n prompts anew and hands them out without replacement. The n mod
+    Epoch `step // (n // count)` shuffles the n prompts again and draws them without replacement. The n mod
     count prompts left at an epoch's end are skipped (others in every epoch): no batch holds a prompt twice.
 
     Args:
-        prompts: what to draw from; must be the same, in the same order, at every step.
+        prompts: the training prompts; the same, in the same order, at every step.
         count: prompts per batch.
         seed: of the shuffles.
         step: from 0.
@@ -83,13 +83,13 @@ def draw(prompts: Sequence[Prompt], count: int, *, seed: int, step: int) -> list
         ['a', 'b', 'c', 'd']
     """
     if not prompts:
-        raise TaskError(f"a batch of {count} prompts was asked for, and the task has 0")
+        raise TaskError(f"count is {count}; the task has no prompts to draw from")
     if not 1 <= count <= len(prompts):
         raise TaskError(
-            f"count is {count}; a batch holds between 1 and {len(prompts)} prompts, all that the task has"
+            f"count is {count}; it must be between 1 and {len(prompts)}, the number of prompts of the task"
         )
     if step < 0:
-        raise TaskError(f"step is {step}; steps count from 0")
+        raise TaskError(f"step is {step}; it must be >= 0")
     epoch, place = divmod(step, len(prompts) // count)
     order = _shuffled(len(prompts), seed, epoch)
     return [prompts[index] for index in order[place * count : (place + 1) * count]]
@@ -121,6 +121,6 @@ def rank_share(prompts: Sequence[Prompt], rank: int, world_size: int) -> list[Pr
         )
     if len(prompts) < world_size:
         raise TaskError(
-            f"{len(prompts)} prompts cannot be shared by {world_size} ranks: each needs at least 1"
+            f"{len(prompts)} prompts are too few for {world_size} ranks: each needs at least 1"
         )
     return list(prompts[rank::world_size])

@@ -29,7 +29,7 @@ class Countdown:
     Every mode is itself a right completion.
 
     Args:
-        held_out_count: how many prompts are kept for evaluation; the rest is for training.
+        held_out_count: number of prompts for evaluation; the rest is for training.
         seed: of the split. With the same seed, a larger `held_out_count` adds to what a smaller one has.
 
     Raises:
@@ -64,7 +64,7 @@ class Countdown:
         """
         numbers, target = _read_prompt(prompt.text)
         expression = parse(completion.split(END_MARK, 1)[0])
-        # Numbers first: it bounds the size of what is evaluated, whatever the policy wrote.
+        # Numbers first: this bounds the size of the expression that is evaluated.
         if expression is None or sorted(expression.numbers) != numbers or expression.value() != target:
             return Grade(0.0)
         return Grade(1.0, expression.canonical())

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class PreparedBatch:
-    """One rank's groups of one step, with everything about them that does not depend on θ, τ or β."""
+    """One rank's groups of one step, with the values that do not depend on θ, τ or β."""
 
     rollout: Rollout
     rewards: Float[Tensor, "B G"]
     log_q: Float[Tensor, "B G"]
-    """log of the smoothed reward distribution."""
+    """Logarithm of the smoothed reward distribution q."""
     ref: TokenScores
     """Token log-probabilities under the frozen reference (nats)."""
     ref_logprobs: Float[Tensor, "B G"]
@@ -61,7 +61,7 @@ def prepare_batch(
     """Sample, grade and score one batch.
 
     Args:
-        policy: θ; sampled from.
+        policy: θ, which completions are sampled from.
         reference: The frozen policy that KL is measured against.
         task: Grades completions.
         prompts: B prompts of this rank.
@@ -99,6 +99,11 @@ def grouped(rollout: Rollout) -> list[list[str]]:
     return [rollout.completions[i : i + size] for i in range(0, len(rollout.completions), size)]
 
 
-def stream_seed(*place: int) -> int:
-    """A seed for one place in a run, such as (seed, rank, step); neighbouring places give unrelated streams."""
-    return int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> 1)
+def stream_seed(*stream: int) -> int:
+    """Seed of one random stream in a run, such as (seed, rank, step); neighbouring ones are unrelated.
+
+    Example:
+        >>> stream_seed(0, 1, 2) == stream_seed(0, 1, 2), stream_seed(0, 1, 2) == stream_seed(0, 1, 3)
+        (True, False)
+    """
+    return int(np.random.SeedSequence(stream).generate_state(1, np.uint64)[0] >> 1)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class LossTerms(NamedTuple):
-    """The policy loss of a batch and what was measured on the way; per-token values are 0 at padding."""
+    """The policy loss of a batch, with token KL and entropy; per-token values are 0 at padding."""
 
     loss: Float[Tensor, ""]
     token_kl: Float[Tensor, "N C"]
@@ -51,8 +51,8 @@ def policy_loss(
         beta: KL coefficient β.
         grpo: Temperature and KL estimator.
         params: Parameters to evaluate at, by name; None for the model's own.
-        kl_tokens: Divisor of the KL term's sum; None: the completion tokens of this batch. Ranks that give the mean of
-            their counts have losses whose mean is the loss of all their batches together.
+        kl_tokens: Divisor of the KL term's sum; None: the completion tokens of this batch. If every rank gives the mean
+            of the ranks' counts, the mean of their losses is the loss of the whole batch.
         weights: ``[B, G]`` the groups' weights at τ and β, where they are known already.
     """
     rollout, mask = batch.rollout, batch.rollout.completion_mask

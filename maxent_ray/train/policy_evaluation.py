@@ -20,7 +20,7 @@ def evaluate_policy(config: ExperimentConfig) -> HeldOutMetrics:
     """Held-out metrics of ``policy.model`` under ``evaluation``.
 
     Args:
-        config: Of the experiment; ``train.use_gpu`` None takes a GPU where there is one.
+        config: The experiment; with ``train.use_gpu`` None a GPU is used if available.
 
     Raises:
         PolicyLoadError: the model or its tokenizer cannot be loaded.
@@ -39,7 +39,11 @@ def evaluate_policy(config: ExperimentConfig) -> HeldOutMetrics:
 
 
 def write_metrics(path: Path, config: ExperimentConfig, metrics: HeldOutMetrics) -> None:
-    """Write the figures of an evaluation as JSON, whole or not at all; the folder is made if need be."""
+    """Write the metrics of an evaluation as JSON, atomically; creates the folder.
+
+    Raises:
+        RecordingError: the file cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     report = {
         "model": config.policy.model,

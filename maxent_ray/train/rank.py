@@ -1,4 +1,4 @@
-"""One rank in a process of its own: threads, device, process group and controller connection around a worker."""
+"""One rank in its own process: threads, device, process group and controller client around a worker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.evaluation.held_out import HeldOutMetrics
-from maxent_ray.runtime.connecting import connect
+from maxent_ray.runtime.connect import connect
 from maxent_ray.storage.checkpoint import ADVICE
 from maxent_ray.train.step_record import StepRow
 from maxent_ray.train.worker import Placement, TrainingWorker
@@ -20,7 +20,7 @@ from maxent_ray.train.worker_state import decode_state, encode_state
 
 @dataclass(frozen=True)
 class RankSpec:
-    """Where a rank stands and how it meets the others."""
+    """Position of a rank in its run, and its connections to the others."""
 
     run_id: str
     rank: int
@@ -30,11 +30,11 @@ class RankSpec:
     """Rendezvous of ``torch.distributed``, such as ``tcp://host:port``; None when the process group exists already
     or there is a single rank."""
     gpu: int = 0
-    """Which of the GPUs that this process sees is its own."""
+    """Index of its GPU among those that this process sees."""
     controller: Any = None
-    """The controller's actor, where it serves one run after the other."""
+    """The controller's actor, where it serves several runs in turn."""
     local: bool = False
-    """Keep the controller in this process, without Ray."""
+    """Decide in this process, without Ray."""
 
 
 class RankProcess:
@@ -45,9 +45,9 @@ class RankProcess:
         self._owns_group = False
 
     def setup(self, config: ExperimentConfig, spec: RankSpec) -> None:
-        """Build everything anew from a config; nothing of an earlier run is left."""
+        """Create worker, process group and client from a config, after closing those of an earlier run."""
         self.close()
-        _show_log()
+        _log_to_stderr()
         device = torch.device("cuda", spec.gpu) if spec.use_gpu else torch.device("cpu")
         if spec.use_gpu:
             torch.cuda.set_device(device)
@@ -78,19 +78,24 @@ class RankProcess:
         return self._worker
 
     def run(self, steps: int) -> list[StepRow]:
-        """Do some policy steps."""
+        """Make ``steps`` policy steps."""
         return [self.worker.step() for _ in range(steps)]
 
     def evaluate(self) -> HeldOutMetrics:
-        """The held-out evaluation of the current parameters."""
+        """Held-out metrics of the current parameters."""
         return self.worker.evaluate()
 
     def state_bytes(self) -> bytes:
-        """The worker's state as one block; rank 0's has the memory of alarms, and else it is equal on all ranks."""
+        """The worker's state as one block; equal on all ranks, but only rank 0's has the memory of alarms."""
         return encode_state(self.worker.state_dict())
 
     def load_state_bytes(self, state: bytes, where: str = "the worker's state", advice: str = ADVICE) -> None:
-        """Continue from :meth:`state_bytes`; ``where`` and ``advice`` are what errors say.
+        """Resume from :meth:`state_bytes`.
+
+        Args:
+            state: The block.
+            where: Names the block in errors.
+            advice: Ends errors about a block that cannot be read.
 
         Raises:
             ResumeError: the block is damaged, or of a newer schema; nothing was loaded.
@@ -99,11 +104,11 @@ class RankProcess:
 
     def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
         """Controller decisions above a version, the last report's included; all ranks call it."""
-        self.worker.client.settle()
+        self.worker.client.wait_for_decision()
         return self.worker.client.decisions(since_version)
 
     def close(self) -> None:
-        """Let go of the controller and the process group."""
+        """Close the client and the process group."""
         if self._worker is not None:
             self._worker.client.close()
             self._worker = None
@@ -112,8 +117,8 @@ class RankProcess:
             self._owns_group = False
 
 
-def _show_log() -> None:
-    """What the package logs for its users, such as the hypergradient mode chosen, on this process's standard error."""
+def _log_to_stderr() -> None:
+    """Send the package's log, such as the hypergradient mode chosen, to this process's standard error."""
     logger = logging.getLogger("maxent_ray")
     if not logger.hasHandlers():
         handler = logging.StreamHandler()

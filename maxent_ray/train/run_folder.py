@@ -1,4 +1,4 @@
-"""The folder of one run: made new, or checked before a run goes on in it."""
+"""The results folder of one run: created for a new run, or checked before a run is resumed in it."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ CONFIG, CHECKPOINTS, POLICY = "config.yaml", "train", "policy"
 
 
 class RunInterrupted(KeyboardInterrupt):
-    """Ctrl-C: what was finished is kept, and the message says how to go on."""
+    """Ctrl-C: finished work is kept, and the message gives the command to resume."""
 
 
 def check_is_new(folder: Path) -> None:
-    """Make sure that a new run does not write into the folder of another.
+    """Check that a new run does not write into the folder of another.
 
     Raises:
-        ResumeError: the folder exists, with a run in it or without one, as a driver leaves it that is killed at once.
+        ResumeError: the folder exists, with a run in it or without one (as after a driver killed at its start).
     """
     if not folder.exists():
         return
     if (folder / CONFIG).is_file():
-        raise ResumeError(f"{folder} exists: go on with it (--resume {folder}) or choose another --name")
+        raise ResumeError(f"{folder} exists: resume its run (--resume {folder}) or choose another --name")
     raise ResumeError(
-        f"{folder} exists and holds no run (it has no {CONFIG}): its start was cut off, or it is something else. "
-        "Remove it, if nothing in it is needed, or choose another --name"
+        f"{folder} exists and holds no run (it has no {CONFIG}): either the start of a run was interrupted, or it "
+        "is some other folder. Remove it, if nothing in it is needed, or choose another --name"
     )
 
 
 def check_has_run(folder: Path) -> None:
-    """Make sure that there is a run to go on with.
+    """Check that there is a run to resume.
 
     Raises:
         ResumeError: the folder holds none.
@@ -45,20 +45,19 @@ def check_has_run(folder: Path) -> None:
         return
     if folder.exists():
         raise ResumeError(
-            f"cannot resume {folder}: it holds no run (it has no {CONFIG}). Give the folder of a result; if this one's "
-            "start was cut off, remove it and start without --resume"
+            f"cannot resume {folder}: it holds no run (it has no {CONFIG}). Give the results folder of a run; if the "
+            "start of this one was interrupted, remove it and start without --resume"
         )
-    raise ResumeError(f"cannot resume {folder}: there is no such folder; give the folder of a result")
+    raise ResumeError(f"cannot resume {folder}: it does not exist; give the results folder of a run")
 
 
 @contextmanager
-def own_folder(folder: Path, *, resume: bool) -> Iterator[None]:
-    """A run's folder for this driver alone, made new or gone on with; nothing else in it is touched.
+def acquire_folder(folder: Path, *, resume: bool) -> Iterator[None]:
+    """Lock a run's folder for this driver, after creating it or checking that it holds a run; writes nothing else.
 
     Raises:
-        ResumeError: the folder exists and ``resume`` was not asked for, it holds no run and ``resume`` was, or another
-            driver is at work in it.
-        RecordingError: it cannot be made or written to.
+        ResumeError: the folder exists (without ``resume``), holds no run (with it), or another driver uses it.
+        RecordingError: it cannot be created or written to.
     """
     if resume:
         check_has_run(folder)
@@ -71,9 +70,9 @@ def own_folder(folder: Path, *, resume: bool) -> Iterator[None]:
 
 
 def open_run_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> None:
-    """Write the ``config.yaml`` of a new run, or check that a run can go on with the settings.
+    """Write the ``config.yaml`` of a new run, or check that a run can be resumed with these settings.
 
-    A run may go on for longer or with other workers, so its ``train`` section may change; nothing else may.
+    A resumed run may train for longer or with other workers, so its ``train`` section may change; nothing else may.
 
     Raises:
         ResumeError: the folder holds no run of this kind, or its settings differ.

@@ -13,7 +13,7 @@ from maxent_ray.train.step_record import StepRow
 
 @dataclass(frozen=True)
 class LocalRun:
-    """What a run leaves behind."""
+    """Records of a run."""
 
     rows: tuple[StepRow, ...]
     warm_start: HeldOutMetrics
@@ -33,8 +33,8 @@ def run_local(
     Args:
         config: The experiment.
         on_row: Called after every step.
-        then: Experiments that the run goes on as, one after the other and each for its own number of steps: state
-            stays, settings change. Targets in mid-run change this way.
+        then: Experiments that continue the run, one after the other and each for its own number of steps: state is
+            kept, settings change. Used to change targets during a run.
 
     Raises:
         MaxentRayError: as :class:`~maxent_ray.train.worker.TrainingWorker`.

@@ -1,13 +1,13 @@
-"""The training worker: one class that does one step, driven by Ray Train's loop and by Tune's trials alike.
+"""The training worker: one class for one step, used by Ray Train's loop and by Tune's trials.
 
-:meth:`TrainingWorker.step` walks the eight-step flow of the design from top to bottom.
+:meth:`TrainingWorker.step` follows the eight-step flow of the design from top to bottom.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,35 +18,28 @@ from maxent_ray.core.measurement import GroupMeasures, batch_statistics, measure
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
-from maxent_ray.errors import MaxentRayError
-from maxent_ray.evaluation.held_out import HeldOutMetrics, grade_completions
-from maxent_ray.policy import frozen_copy, load_policy, sample_groups
+from maxent_ray.evaluation.held_out import HeldOutMetrics
+from maxent_ray.policy import frozen_copy, load_policy
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.tasks import Prompt, build_task, draw, rank_share
-from maxent_ray.train.batch import PreparedBatch, grouped, prepare_batch, stream_seed
+from maxent_ray.train.batch import PreparedBatch, prepare_batch, stream_seed
+from maxent_ray.train.held_out_sampling import measure_held_out
 from maxent_ray.train.loss import LossTerms, policy_loss
+from maxent_ray.train.policy_update import PolicyUpdate, step_optimizer
 from maxent_ray.train.step_record import StepRow
 from maxent_ray.train.unroll.hypergradients import WorkerHypergradients
-from maxent_ray.train.unroll.policy_unroll import gradient_share, preconditioner
+from maxent_ray.train.unroll.preconditioner import gradient_share, preconditioner
 
-_ROLLOUT_STREAM, _EVALUATION_STREAM = 0, 1
+_ROLLOUT_STREAM = 0
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where one rank of a run stands."""
+    """Rank, world size and device of one worker."""
 
     rank: int = 0
     world_size: int = 1
     device: torch.device = torch.device("cpu")
-
-
-class _PolicyUpdate(NamedTuple):
-    """What an optimiser step leaves behind."""
-
-    terms: LossTerms
-    gradient_norm: float
-    clip_scale: float
 
 
 class TrainingWorker:
@@ -95,14 +88,14 @@ class TrainingWorker:
             )
 
     def step(self) -> StepRow:
-        """Do one policy step and report it.
+        """Make one policy step and report it to the controller.
 
         Returns:
             This rank's row.
 
         Raises:
             MaxentRayError: the policy gradient is not finite; the parameters are unchanged.
-            ControllerError: a report was rejected, or the controller is unreachable and the config says to raise.
+            ControllerError: a report was rejected, or the actor is unreachable and ``when_unreachable`` is ``raise``.
         """
         step, started = self.next_step, time.perf_counter()
         batch = self._roll_out(step)
@@ -130,26 +123,12 @@ class TrainingWorker:
         )
 
     def evaluate(self) -> HeldOutMetrics:
-        """Sample the held-out prompts and grade them; the same prompts and seed for every run that is compared."""
-        settings, grpo = self.config.evaluation, self.config.grpo
-        prompts = list(self.task.held_out[: settings.prompts])
-        completions: list[list[str]] = []
-        for start in range(0, len(prompts), grpo.prompts_per_step):
-            part = prompts[start : start + grpo.prompts_per_step]
-            with self._precision():
-                rollout = sample_groups(
-                    self.policy,
-                    [prompt.text for prompt in part],
-                    group_size=settings.samples,
-                    max_new_tokens=grpo.max_new_tokens,
-                    temperature=grpo.temperature,
-                    seed=stream_seed(_EVALUATION_STREAM, settings.seed, start),
-                )
-            completions += grouped(rollout)
-        return grade_completions(self.task, prompts, completions)
+        """Held-out metrics of the present policy; the same prompts and seed in every run that is compared."""
+        with self._precision():
+            return measure_held_out(self.policy, self.task, self.config.evaluation, self.config.grpo)
 
     def state_dict(self) -> dict[str, Any]:
-        """All state that must survive: parameters, moments, the step, the controller. No settings."""
+        """State to resume from: parameters, moments, the step, the controller. No settings."""
         return {
             "step": self.next_step,
             "model": self.policy.model.state_dict(),
@@ -158,7 +137,7 @@ class TrainingWorker:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict`. Learning rates and all other settings stay those of this config."""
+        """Resume from :meth:`state_dict`. Learning rates and all other settings stay those of this config."""
         self.policy.model.load_state_dict(state["model"])
         settings = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": settings})
@@ -179,10 +158,11 @@ class TrainingWorker:
             )
 
     def _precision(self) -> torch.autocast:
-        """Forward passes in bfloat16 where the config says so.
+        """Autocast of forward passes to bfloat16, if configured.
 
-        Parameters and AdamW's moments stay in float32: in bfloat16 a step of 1e-4 would round away. So do the exact
-        unrolls, whose second derivatives bfloat16 would drown; ``first_order`` has none and runs in this precision.
+        Parameters and AdamW's moments stay in float32: in bfloat16 a step of 1e-4 would round to nothing. So do the
+        exact unrolls, whose second derivatives would be lost in bfloat16's rounding; ``first_order`` has none, and runs
+        in this precision.
         """
         device = self.placement.device.type
         chosen = self.config.policy.dtype
@@ -193,7 +173,7 @@ class TrainingWorker:
         batch = draw(self.task.train, self.config.grpo.prompts_per_step, seed=self.config.train.seed, step=step)
         return rank_share(batch, rank, world_size)
 
-    def _update_policy(self, batch: PreparedBatch, groups: GroupMeasures) -> _PolicyUpdate:
+    def _update_policy(self, batch: PreparedBatch, groups: GroupMeasures) -> PolicyUpdate:
         """2: weights → policy loss → optimiser step."""
         with self._precision():
             terms = policy_loss(
@@ -204,18 +184,8 @@ class TrainingWorker:
                 grpo=self.config.grpo,
                 weights=groups.weights,
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        terms.loss.backward()
-        limit = self.config.grpo.gradient_clip
-        norm = float(nn.utils.clip_grad_norm_(self.policy.model.parameters(), limit))
-        if not norm < float("inf"):
-            raise MaxentRayError(
-                f"step {self.next_step}: the norm of the policy gradient is {norm} (tau {groups.tau}, beta "
-                f"{groups.beta}); the parameters are unchanged. Start a new run with a lower grpo.learning_rate."
-            )
-        self.optimizer.step()
-        detached = LossTerms(*(term.detach() for term in terms))
-        return _PolicyUpdate(detached, norm, min(1.0, limit / (norm + 1e-6)))
+        where = f"step {self.next_step} (tau {groups.tau}, beta {groups.beta})"
+        return step_optimizer(self.optimizer, terms, self.config.grpo.gradient_clip, where)
 
     def _measure(self, batch: PreparedBatch, terms: LossTerms, groups: GroupMeasures) -> BatchStatistics:
         """3: sums and counts of this batch."""
@@ -228,19 +198,19 @@ class TrainingWorker:
         )
 
     def _hypergradient(
-        self, batch: PreparedBatch, update: _PolicyUpdate, statistics: BatchStatistics, coefficients: Coefficients
+        self, batch: PreparedBatch, update: PolicyUpdate, statistics: BatchStatistics, coefficients: Coefficients
     ) -> ControllerGradients | None:
         """3b: truncated backprop only, and only on the controller's update steps."""
         if self._hypergradients is None or not self._controller.is_update_step(self.next_step):
             return None
         rates = preconditioner(self.policy.model, self.optimizer, update.clip_scale)
         share = gradient_share(self.optimizer)
-        return self._hypergradients.form(batch, statistics, coefficients, rates, share)
+        return self._hypergradients.compute(batch, statistics, coefficients, rates, share)
 
     def _row(
         self,
         batch: PreparedBatch,
-        update: _PolicyUpdate,
+        update: PolicyUpdate,
         statistics: BatchStatistics,
         coefficients: Coefficients,
         **seconds: float,
@@ -251,7 +221,7 @@ class TrainingWorker:
         return StepRow(
             step=step,
             rank=self.placement.rank,
-            objective=objective_label(self.config),
+            objective=objective_name(self.config),
             tau=coefficients.tau,
             beta=coefficients.beta,
             version=coefficients.version,
@@ -274,8 +244,8 @@ class TrainingWorker:
         )
 
 
-def objective_label(config: ExperimentConfig) -> str:
-    """Name of a run in rows and tables: that of its objective, or fixed, or grpo."""
+def objective_name(config: ExperimentConfig) -> str:
+    """Name of a run in records and tables: that of its objective, or fixed, or grpo."""
     if config.grpo.train_grpo_objective:
         return "grpo"
     return "fixed" if config.controller.objective is None else config.controller.objective.label

@@ -1,4 +1,4 @@
-"""The ranks of one run as Ray actors: what a Tune trial hosts, and what reference runs use."""
+"""The ranks of one run as Ray actors, for Tune trials and reference runs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ray.util import get_node_ip_address
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.evaluation.held_out import HeldOutMetrics
 from maxent_ray.runtime.actor import create_controller
-from maxent_ray.runtime.connecting import NAMESPACE
+from maxent_ray.runtime.connect import NAMESPACE
 from maxent_ray.train.rank import RankProcess, RankSpec
-from maxent_ray.train.resources import ask_for_gpus
+from maxent_ray.train.resources import uses_gpus
 from maxent_ray.train.step_record import StepRow
 
 
 class RankActor(RankProcess):
-    """A rank as an actor; it also knows a free address of its node for the rendezvous."""
+    """A rank as an actor; also gives a free address of its node for the rendezvous."""
 
     def free_address(self) -> str:
         """``tcp://host:port`` with a port that was free a moment ago."""
@@ -33,22 +33,22 @@ class WorkerGroup:
     Inside a Tune trial the actors take the bundles of the trial's placement group.
 
     Args:
-        config: The experiment; ``config.train`` says how many ranks and what each needs.
+        config: The experiment; ``config.train`` has the number of ranks and the resources of each.
         run_id: Names the run and its controller; unique among living runs.
     """
 
     def __init__(self, config: ExperimentConfig, run_id: str) -> None:
         train = config.train
-        self._use_gpu = ask_for_gpus(train)
+        self._use_gpu = uses_gpus(train)
         actor: Any = ray.remote(RankActor).options(
             num_cpus=train.cpus_per_worker, num_gpus=train.gpus_per_worker if self._use_gpu else 0
         )
         self._ranks: list[Any] = [actor.remote() for _ in range(train.num_workers)]
-        self._controller: Any = create_controller(run_id, NAMESPACE)[0]  # serves one run after the other
+        self._controller: Any = create_controller(run_id, NAMESPACE)[0]  # serves several runs in turn
         self._setup_ranks(config, run_id)
 
     def reset(self, config: ExperimentConfig, run_id: str) -> None:
-        """Start another run in the same processes: every object of the old one is built anew.
+        """Start another run in the same processes, with new objects throughout.
 
         Args:
             config: The new run's experiment, with as many ranks as the old one's.
@@ -67,27 +67,27 @@ class WorkerGroup:
         ray.get([rank.setup.remote(config, spec) for rank, spec in zip(self._ranks, specs, strict=True)])
 
     def run(self, steps: int) -> list[StepRow]:
-        """Do ``steps`` policy steps on all ranks; rows of all ranks, ordered by step, then rank."""
+        """Make ``steps`` policy steps on all ranks; returns the rows of all ranks, ordered by step, then rank."""
         rows = [row for rank in ray.get([rank.run.remote(steps) for rank in self._ranks]) for row in rank]
         return sorted(rows, key=lambda row: (row.step, row.rank))
 
     def evaluate(self) -> HeldOutMetrics:
-        """The held-out evaluation, on rank 0."""
+        """Held-out metrics, measured on rank 0."""
         metrics: HeldOutMetrics = ray.get(self._ranks[0].evaluate.remote())
         return metrics
 
     def state_dict(self) -> bytes:
-        """State of the run: parameters, moments, step, controller; no settings. Rank 0's stands for all."""
+        """State of the run, from rank 0: parameters, moments, step, controller; no settings."""
         state: bytes = ray.get(self._ranks[0].state_bytes.remote())
         return state
 
     def load_state_dict(self, state: bytes) -> None:
-        """Continue all ranks from :meth:`state_dict`."""
+        """Resume all ranks from :meth:`state_dict`."""
         stored = ray.put(state)
         ray.get([rank.load_state_bytes.remote(stored) for rank in self._ranks])
 
     def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
-        """Controller decisions above a version, those of the rounds still on their way included."""
+        """Controller decisions above a version, the pending round's included."""
         decisions: list[dict[str, Any]] = ray.get([rank.decisions.remote(since_version) for rank in self._ranks])[0]
         return decisions
 

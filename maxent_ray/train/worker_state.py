@@ -1,4 +1,4 @@
-"""A training worker's state as one sealed block: parameters, AdamW's moments, step and controller."""
+"""A training worker's state as one block: parameters, AdamW's moments, step and controller."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from maxent_ray.storage.checkpoint import ADVICE, decode, encode
-from maxent_ray.storage.upgrades import upgraded
+from maxent_ray.storage.upgrades import upgrade_client_state
 
 _MODEL, _OPTIMIZER = "model.", "optimizer."
 
@@ -34,12 +34,12 @@ def encode_state(state: Mapping[str, Any]) -> bytes:
 
 
 def decode_state(block: bytes, where: str | os.PathLike[str], advice: str = ADVICE) -> dict[str, Any]:
-    """Read a worker's state back, on the CPU; one of an older schema is brought to today's form.
+    """Read a worker's state back, on the CPU; one of an older schema is upgraded.
 
     Args:
-        block: What :func:`encode_state` made.
-        where: What errors call it: its path.
-        advice: What errors say is to be done if it is of no use.
+        block: From :func:`encode_state`.
+        where: Names the block in errors, as by its path.
+        advice: Ends errors about a block that cannot be read.
 
     Raises:
         ResumeError: the block is damaged, or of a newer schema.
@@ -51,12 +51,12 @@ def decode_state(block: bytes, where: str | os.PathLike[str], advice: str = ADVI
     for name in sorted(name for name in tensors if name.startswith(_OPTIMIZER)):
         index, _, moment = name.removeprefix(_OPTIMIZER).partition(".")
         optimizer.setdefault(int(index), {})[moment] = tensors[name]
-    controller = upgraded(state["controller"], schema)
+    controller = upgrade_client_state(state["controller"], schema)
     return {"step": state["step"], "model": model, "optimizer": optimizer, "controller": controller}
 
 
 def _without_ties(model: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The parameters, each once and in memory of its own, and for further names of one the name that stands for it."""
+    """Parameters without duplicates, none sharing memory, and for each tied name the name that is stored."""
     own: dict[str, Tensor] = {}
     memories: set[int] = set()
     names: dict[tuple[Any, ...], str] = {}

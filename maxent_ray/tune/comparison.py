@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maxent_ray.config import ExperimentConfig
-from maxent_ray.train.run_folder import own_folder
+from maxent_ray.train.run_folder import acquire_folder
 from maxent_ray.tune.execution import RunResult, ensure_resources, open_folder, run_trials
 from maxent_ray.tune.recording import Listener, Recorder
 from maxent_ray.tune.schedulers import StratifiedPBT
@@ -52,7 +52,7 @@ def run_comparison(
     placed = ensure_resources(config)
     specs = population(placed, space) + (references(placed, space) if config.tune.references else [])
     folder = results / name
-    with own_folder(folder, resume=resume):
+    with acquire_folder(folder, resume=resume):
         has_state = open_folder(folder, config, resume=resume)
         recorder = Recorder(folder, listeners)
         scheduler = StratifiedPBT(config.tune, space, seed=config.train.seed, on_exploit=recorder.on_exploit)

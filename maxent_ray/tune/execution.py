@@ -21,7 +21,7 @@ from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import apply_overrides, dump_config, load_config
 from maxent_ray.errors import MaxentRayError, ResumeError
 from maxent_ray.train.ray_train.checkpoints import remove_leftovers
-from maxent_ray.train.resources import ask_for_gpus, check_resources
+from maxent_ray.train.resources import check_resources, uses_gpus
 from maxent_ray.train.run_folder import CONFIG, RunInterrupted
 from maxent_ray.tune.recording import ROWS, Recorder, read_rows
 from maxent_ray.tune.saved_state import KeepState, mend_state
@@ -51,7 +51,7 @@ def ensure_resources(config: ExperimentConfig) -> ExperimentConfig:
     if not ray.is_initialized():
         ray.init()
     check_resources(config.train)
-    return apply_overrides(config, {"train.use_gpu": ask_for_gpus(config.train)})
+    return apply_overrides(config, {"train.use_gpu": uses_gpus(config.train)})
 
 
 def open_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> bool:

@@ -10,7 +10,7 @@ from ray.tune.schedulers import FIFOScheduler
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.errors import ConfigError
-from maxent_ray.train.run_folder import own_folder
+from maxent_ray.train.run_folder import acquire_folder
 from maxent_ray.tune.execution import RunResult, ensure_resources, open_folder, run_trials
 from maxent_ray.tune.recording import Listener, Recorder
 from maxent_ray.tune.search_space import SearchSpace, build_search_space
@@ -64,7 +64,7 @@ def run_sweep(
     placed = ensure_resources(config)
     specs = variants(placed, search_points) + (references(placed, space) if config.tune.references else [])
     folder = results / name
-    with own_folder(folder, resume=resume):
+    with acquire_folder(folder, resume=resume):
         has_state = open_folder(folder, config, resume=resume)
         return run_trials(
             specs,

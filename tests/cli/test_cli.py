@@ -15,18 +15,18 @@ from typer.testing import CliRunner
 
 from maxent_ray.cli import commands
 from maxent_ray.cli.app import app
-from maxent_ray.cli.cluster import ClusterOptions
-from maxent_ray.cli.commands import OBJECTIVES, Place, settings
+from maxent_ray.cli.cluster_options import ClusterOptions
+from maxent_ray.cli.commands import OBJECTIVES, RunLocation, settings
 from maxent_ray.config.loading import load_config
 from maxent_ray.errors import MaxentRayError
-from maxent_ray.train.worker import objective_label
+from maxent_ray.train.worker import objective_name
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "experiments" / "configs").glob("*.yaml"))
 SMOKE = ROOT / "experiments" / "configs" / "smoke.yaml"
 RUNNING = ("train", "compare", "sweep")
 COMMANDS = (*RUNNING, "eval")
-NEW = Place("new", Path("results"), False)
+NEW = RunLocation("new", Path("results"), False)
 GROUP = typer.main.get_command(app)
 
 
@@ -81,7 +81,7 @@ def test_the_main_job_is_what_the_readme_says() -> None:
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_objective_means_what_the_rows_are_labelled_with(objective: str) -> None:
-    assert objective_label(settings(NEW, None, OBJECTIVES[objective], None)) == objective
+    assert objective_name(settings(NEW, None, OBJECTIVES[objective], None)) == objective
 
 
 def test_overrides_win_over_options_and_options_over_the_file(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_folder_that_exists_is_not_overwritten(command: str, tmp_path: Path) -
 def test_nothing_to_resume_is_said(command: str, tmp_path: Path) -> None:
     result = run(command, "--resume", str(tmp_path / "nothing"))
     assert result.exit_code == 2
-    assert "there is no such folder" in result.output
+    assert "it does not exist" in result.output
     result = run(command, "--resume", str(tmp_path))
     assert result.exit_code == 2
     assert "config.yaml" in result.output

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from maxent_ray.cli.cluster import Cluster, ClusterOptions, is_loopback, join
+from maxent_ray.cli.cluster import Cluster, join
 from maxent_ray.cli.cluster import ray_cluster as for_a_command
+from maxent_ray.cli.cluster_options import ClusterOptions, is_loopback
 from maxent_ray.errors import ConfigError, ResourceError
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +21,8 @@ from pathlib import Path
 
 os.environ["HOME"] = os.getcwd()  # a token of its own
 
-from maxent_ray.cli.cluster import ClusterOptions, ray_cluster
+from maxent_ray.cli.cluster import ray_cluster
+from maxent_ray.cli.cluster_options import ClusterOptions
 import psutil  # Ray's own copy
 
 def status(url, **headers):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from maxent_ray.core.hypergradient import Coefficients, OuterLoss, Params, unrolled_gradients
+from maxent_ray.core.hypergradient import CoefficientTensors, OuterLoss, Params, unrolled_gradients
 from maxent_ray.core.weighting import group_weights, weight_entropy
 from tests.core.linear_quadratic import B_TAU, BETA, C_BETA, ETA, TAU, THETA, A, quadratic, scalar
 
@@ -61,7 +61,7 @@ def test_each_parameter_and_each_entry_has_its_own_learning_rate() -> None:
     rates = {"x": torch.tensor([0.1, 0.3], dtype=torch.float64), "y": scalar(0.5)}
     start = {"x": torch.tensor([1.0, -1.0], dtype=torch.float64), "y": scalar(2.0)}
 
-    def inner(params: Params, coefficients: Coefficients, k: int) -> Tensor:
+    def inner(params: Params, coefficients: CoefficientTensors, k: int) -> Tensor:
         return quadratic({"theta": params["x"]}, coefficients, k) + quadratic({"theta": params["y"]}, coefficients, k)
 
     result = unrolled_gradients(
@@ -112,7 +112,7 @@ class Network:
         hidden = torch.tanh(self.inputs @ params["w1"] + params["b"])
         return (hidden @ params["w2"]).squeeze(-1)
 
-    def inner(self, params: Params, coefficients: Coefficients, k: int) -> Tensor:
+    def inner(self, params: Params, coefficients: CoefficientTensors, k: int) -> Tensor:
         """A cross-entropy to the weights; the rewards turn with k, so that steps differ."""
         tau, beta = coefficients
         weights = group_weights(self.rewards.roll(k, -1), self.rho, tau, beta)
@@ -120,7 +120,7 @@ class Network:
         kl = (log_policy.exp() * (log_policy - self.rho.log_softmax(-1))).sum(-1).mean()
         return -(weights * log_policy).sum(-1).mean() + beta * kl
 
-    def outer(self, params: Params, coefficients: Coefficients) -> Tensor:
+    def outer(self, params: Params, coefficients: CoefficientTensors) -> Tensor:
         """Entropy and KL after the unroll, and something that the coefficients enter directly."""
         log_policy = self.logits(params).log_softmax(-1)
         entropy = weight_entropy(log_policy.exp()).mean()
@@ -229,7 +229,7 @@ def test_the_number_of_steps_matters() -> None:
 def test_inner_steps_are_numbered_from_zero() -> None:
     seen = []
 
-    def inner(params: Params, coefficients: Coefficients, k: int) -> Tensor:
+    def inner(params: Params, coefficients: CoefficientTensors, k: int) -> Tensor:
         seen.append(k)
         return quadratic(params, coefficients, k)
 
@@ -288,12 +288,12 @@ def test_parameters_outside_the_loss_stay_and_outputs_outside_the_unroll_are_zer
 
 @pytest.mark.parametrize("steps", [0, -1])
 def test_fewer_than_one_step_is_an_error(steps: int) -> None:
-    with pytest.raises(ValueError, match=f"steps must be >= 1, got {steps}"):
+    with pytest.raises(ValueError, match=f"steps is {steps}; it must be >= 1"):
         Network().gradients(steps)
 
 
 def test_an_unknown_mode_names_the_valid_ones() -> None:
-    with pytest.raises(ValueError, match="unknown hypergradient mode 'backward'; valid: forward, reverse, first_order"):
+    with pytest.raises(ValueError, match="hypergradient mode is 'backward'; valid: forward, reverse, first_order"):
         Network().gradients(1, mode="backward")
 
 
@@ -304,7 +304,7 @@ def test_a_learning_rate_without_a_parameter_is_an_error() -> None:
 
 
 def test_an_outer_value_with_two_dimensions_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"a scalar or a 1-D tensor, got shape \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"returned shape \(2, 2\); it must return a scalar or a 1-D tensor"):
         unrolled_gradients(
             quadratic,
             lambda params, _: params["theta"].expand(2, 2),

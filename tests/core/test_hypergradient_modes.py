@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from maxent_ray.core.hypergradient import Coefficients, Hypergradient, Params, unrolled_gradients
+from maxent_ray.core.hypergradient import CoefficientTensors, Hypergradient, Params, unrolled_gradients
 from maxent_ray.core.weighting import group_weights, weight_entropy
 from tests.core.linear_quadratic import B_TAU, BETA, C_BETA, ETA, TAU, THETA, A, quadratic, scalar
 
@@ -97,14 +97,14 @@ class Network:
         hidden = torch.tanh(self.inputs @ params["w1"] + params["b"])
         return (hidden @ params["w2"]).squeeze(-1).log_softmax(-1)
 
-    def inner(self, params: Params, coefficients: Coefficients, k: int) -> Tensor:
+    def inner(self, params: Params, coefficients: CoefficientTensors, k: int) -> Tensor:
         tau, beta = coefficients
         weights = group_weights(self.rewards.roll(k, -1), self.rho, tau, beta)
         log_policy = self.log_policy(params)
         kl = (log_policy.exp() * (log_policy - self.rho.log_softmax(-1))).sum(-1).mean()
         return -(weights * log_policy).sum(-1).mean() + beta * kl
 
-    def outer(self, params: Params, coefficients: Coefficients) -> Tensor:
+    def outer(self, params: Params, coefficients: CoefficientTensors) -> Tensor:
         """Entropy and KL of the policy, and the entropy of the weights, which does not depend on θ."""
         log_policy = self.log_policy(params)
         entropy = weight_entropy(log_policy.exp()).mean()

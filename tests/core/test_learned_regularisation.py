@@ -16,7 +16,7 @@ from scipy.special import expit
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from maxent_ray.core.hypergradient import Coefficients, Mode, Params, unrolled_gradients
+from maxent_ray.core.hypergradient import CoefficientTensors, Mode, Params, unrolled_gradients
 
 Array = NDArray[np.float64]
 STEPS, ETA = 80, 1.0
@@ -79,7 +79,7 @@ def learn(mode: Mode, iterations: int = 20, rate: float = 30.0) -> tuple[float, 
     def log_loss(data: Data, weights: Tensor) -> Tensor:
         return softplus(-torch.from_numpy(data.signs) * (torch.from_numpy(data.inputs) @ weights)).mean()
 
-    def inner(params: Params, coefficients: Coefficients, k: int) -> Tensor:
+    def inner(params: Params, coefficients: CoefficientTensors, k: int) -> Tensor:
         strong, weak = params["w"].split(10)
         penalty = coefficients[0].exp() * strong.square().sum() + coefficients[1].exp() * weak.square().sum()
         return log_loss(TRAINING, params["w"]) + 0.5 * penalty

@@ -381,13 +381,13 @@ def test_smoothing_keeps_log_q_finite_and_the_mass_at_one() -> None:
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
 def test_q_needs_a_positive_temperature(temperature: float) -> None:
-    with pytest.raises(ValueError, match=f"q temperature must be > 0, got {temperature}"):
+    with pytest.raises(ValueError, match=f"q temperature is {temperature}; it must be > 0"):
         listwise_q(torch.zeros(1, 2), temperature, 0.0)
 
 
 @pytest.mark.parametrize("epsilon", [-0.1, 1.0, math.nan])
 def test_q_needs_a_smoothing_below_one(epsilon: float) -> None:
-    with pytest.raises(ValueError, match=rf"q epsilon must be in \[0, 1\), got {epsilon}"):
+    with pytest.raises(ValueError, match=rf"q epsilon is {epsilon}; it must be in \[0, 1\)"):
         listwise_q(torch.zeros(1, 2), 1.0, epsilon)
 
 

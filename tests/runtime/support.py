@@ -17,8 +17,8 @@ from maxent_ray.core.controller import Controller
 from maxent_ray.core.objectives import ControllerGradients, Sensitivity, TruncatedBackprop
 from maxent_ray.core.state import Coefficients, ControllerState
 from maxent_ray.core.statistics import BatchStatistics, merge
-from maxent_ray.runtime.asking import LocalDecider
 from maxent_ray.runtime.client import ControllerClient
+from maxent_ray.runtime.deciders import LocalDecider
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.runtime.reduction import Report
 from tests.core.rules import rules

@@ -20,7 +20,7 @@ from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import ControllerUnavailableError
 from maxent_ray.runtime.actor import create_controller
 from maxent_ray.runtime.client import ControllerClient
-from maxent_ray.runtime.connecting import NAMESPACE, connect
+from maxent_ray.runtime.connect import NAMESPACE, connect
 from maxent_ray.runtime.options import ClientOptions
 from tests.conftest import ROOT
 from tests.runtime.support import ANALYTIC, expected, hand_loop, measured, train
@@ -99,8 +99,8 @@ def test_a_partition_costs_one_wait_and_then_none(
     assert others < TIMEOUT_S / 2
     (record,) = caplog.records
     assert record.getMessage() == (
-        f"run {run_id!r}: the controller cannot be reached (no answer in 2 s); until it is back rank 0 decides, with "
-        "the same outcome"
+        f"run {run_id!r}: the controller cannot be reached (no answer in 2 s); until it can be reached, rank 0 "
+        "decides, with the same result"
     )
     ray.get(actor.ping.remote(), timeout=30)  # what it had missed is answered by now
     seen += train(client, range(25, 30))
@@ -121,10 +121,10 @@ def test_gone_for_good_it_is_made_anew(ray_cluster: None, run_id: str) -> None:
 
 
 def is_asked(client: ControllerClient, seen: list[Any]) -> bool:
-    """Whether the actor decided all of three more steps."""
+    """True when the actor decided all of three more steps."""
     before = client.counters()
     seen += train(client, range(len(seen), len(seen) + 3))
-    client.settle()
+    client.wait_for_decision()
     return client.counters() == before
 
 
@@ -236,7 +236,7 @@ def test_a_name_that_is_taken_is_made_unique_and_said(
 OTHER_DRIVER = """
 import ray, sys
 ray.init(address=sys.argv[1], log_to_driver=False)
-from maxent_ray.runtime.connecting import connect
+from maxent_ray.runtime.connect import connect
 from maxent_ray.runtime.options import ClientOptions
 from tests.runtime.support import Host, expected, new_host, on_hosts, train
 from tests.runtime.test_ranks import join

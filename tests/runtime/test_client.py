@@ -17,10 +17,11 @@ from maxent_ray.core.controller import Controller
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import ConfigError, ControllerError, ControllerUnavailableError, InvalidReportError
-from maxent_ray.runtime.asking import LocalDecider, Reply
 from maxent_ray.runtime.client import ControllerClient
-from maxent_ray.runtime.connecting import connect
+from maxent_ray.runtime.connect import connect
+from maxent_ray.runtime.deciders import LocalDecider
 from maxent_ray.runtime.options import ClientOptions
+from maxent_ray.runtime.reply import Reply
 from tests.runtime.support import (
     ANALYTIC,
     TRUNCATED,
@@ -52,7 +53,7 @@ def test_gradients_of_all_ranks_reach_the_controller() -> None:
         for step in range(6):
             client.coefficients(step)
             client.report(step, measured(client.rank, step), unrolled(client.rank, step))
-        client.settle()
+        client.wait_for_decision()
         return [decision["tau"] for decision in client.decisions()]
 
     controller = Controller(TRUNCATED)
@@ -116,7 +117,7 @@ def test_the_decision_that_was_on_its_way_is_made_after_the_resume() -> None:
     train(first, range(5))
     second.load_state_dict(first.state_dict())
     for client in (first, second):
-        client.settle()
+        client.wait_for_decision()
     assert second.decisions() == first.decisions(4)
     assert [decision["version"] for decision in second.decisions()] == [5]
 
@@ -179,14 +180,14 @@ def malformed(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("state/tau", math.nan, "client state.state.tau is nan; it must be a finite number >= 0"),
         ("state/reasons", {}, "unknown: 'reasons'"),
         ("state", None, "client state.state is None; it must be a mapping"),
-        ("answered", None, "client state.answered is None; it must be a list"),
-        ("answered", [], "client state.answered is of rounds []; it must be the outcomes of the last 2 rounds"),
-        ("answered/0/step", 7, "client state.answered is of rounds [7, 1]; it must be the outcomes of the last 2"),
-        ("answered/0/tau", "0.3", "client state.answered[0].tau is '0.3'"),
+        ("recent_coefficients", None, "client state.recent_coefficients is None; it must be a list"),
+        ("recent_coefficients", [], "client state.recent_coefficients is of rounds []; it must be of the last 2"),
+        ("recent_coefficients/0/step", 7, "client state.recent_coefficients is of rounds [7, 1]; it must be of"),
+        ("recent_coefficients/0/tau", "0.3", "client state.recent_coefficients[0].tau is '0.3'"),
         ("pending/statistics/tokens", -1, "client state.pending.statistics.tokens is -1"),
         ("pending/gradients", 3, "client state.pending.gradients is 3; it must be a mapping"),
         ("alarms/tau/errors/mean", math.inf, "client state.alarms.tau.errors.mean is inf"),
-        ("epoch", 1, "the keys ['alarms', 'answered', 'pending', 'state'] (unknown: 'epoch')"),
+        ("epoch", 1, "the keys ['alarms', 'pending', 'recent_coefficients', 'state'] (unknown: 'epoch')"),
     ],
 )
 def test_a_malformed_state_is_refused_by_name_and_nothing_is_loaded(path: str, value: Any, message: str) -> None:
@@ -219,7 +220,7 @@ def test_a_rank_with_nan_is_told_the_field_and_all_go_on_alike(bad_rank: int) ->
         except InvalidReportError as error:
             seen.append(str(error))
         seen += train(client, range(4, 8))
-        client.settle()
+        client.wait_for_decision()
         decision = client.decisions(3)[0]
         return [*seen, decision["reason"], decision["events"]]
 
@@ -249,13 +250,13 @@ def test_many_unusable_ranks_are_named_in_a_message_of_bounded_length() -> None:
     def take(client: ControllerClient) -> Any:
         with pytest.raises(InvalidReportError):
             client.report(0, BatchStatistics(tokens="9" * 10**6))  # type: ignore[arg-type]
-        client.settle()
+        client.wait_for_decision()
         client.load_state_dict(client.state_dict())
         return client.last_decision["events"]  # type: ignore[index]
 
     events = on_all(thread_clients(5), take)[0]
     assert len(events) == 4
-    assert events[-1] == "unusable: 2 ranks more"
+    assert events[-1] == "unusable: 2 more ranks"
     assert max(map(len, events)) <= 200
 
 
@@ -267,7 +268,7 @@ def test_steps_are_reported_in_order_and_once() -> None:
     for step in (4, 9, -1):
         with pytest.raises(InvalidReportError, match=f"step is {step}; it must be 1, the one after the last"):
             client.report(step, measured(0, step))
-    with pytest.raises(InvalidReportError, match=r"step 9 trains with the outcome of round 7, .* rounds \[-1, 0\]"):
+    with pytest.raises(InvalidReportError, match=r"step is 9; its coefficients come from round 7, .* rounds \[-1, 0\]"):
         client.coefficients(9)
 
 
@@ -291,8 +292,8 @@ def test_ranks_with_other_states_of_one_step_get_the_same_error() -> None:
     clients, other = thread_clients(2), alone()
     on_all(clients, lambda client: train(client, range(2)))
     train(other, range(2))
-    other.settle()
-    on_all(clients, lambda client: client.settle())
+    other.wait_for_decision()
+    on_all(clients, lambda client: client.wait_for_decision())
     clients[1].load_state_dict(other.state_dict())
     messages = {str(error) for error in on_all(clients, lambda client: client.report(2, measured(client.rank, 2)))}
     assert len(messages) == 1
@@ -339,7 +340,7 @@ def test_a_decision_that_no_message_holds_is_an_error_on_all_ranks() -> None:
     clients = thread_clients(2, lag=0, decider=Endless())
     on_all(clients, lambda client: client.report(0, measured(client.rank, 0)))
     errors = on_all(clients, lambda client: client.coefficients(1))
-    assert [str(error) for error in errors] == ["a decision has 20000 characters; it may have 8192"] * 2
+    assert [str(error) for error in errors] == ["a decision has 20000 characters; the limit is 8192"] * 2
 
 
 # --- alarms ---
@@ -354,7 +355,7 @@ def test_alarms_are_given_once_by_rank_0_and_not_again_after_a_resume(caplog: py
         for step in range(start, start + 60):
             client.coefficients(step)
             client.report(step, high)
-        client.settle()
+        client.wait_for_decision()
         return client.state_dict()
 
     clients = thread_clients(2, config)
@@ -399,7 +400,7 @@ def test_options_are_checked(options: dict[str, Any], message: str) -> None:
         (("run", 0, 0), "world_size is 0; it must be >= 1"),
         (("run", 2, 2), "rank is 2; it must be in [0, 2), the world size"),
         (("run", -1, 2), "rank is -1; it must be in [0, 2), the world size"),
-        (("run", 0, 2), "world_size is 2 with local=True: ranks need a process group"),
+        (("run", 0, 2), "world_size is 2 with local=True: several ranks need a process group"),
     ],
 )
 def test_connect_checks_its_arguments(arguments: tuple[str, int, int], message: str) -> None:

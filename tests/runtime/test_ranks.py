@@ -17,7 +17,7 @@ import torch.distributed as dist
 
 from maxent_ray.core.state import Coefficients
 from maxent_ray.errors import ConfigError, ControllerUnavailableError, RankLostError
-from maxent_ray.runtime.connecting import connect
+from maxent_ray.runtime.connect import connect
 from maxent_ray.runtime.options import ClientOptions
 from tests.runtime.support import ANALYTIC, Host, expected, measured, new_host, on_hosts, train
 
@@ -90,7 +90,7 @@ def handed_in(host: Host, rank: int, size: int, folder: str, run_id: str) -> Any
         client = connect(*connect_as, options=ClientOptions(**PATIENT), group=groups[rank // 2])
         seen = train(client, range(6))
         client.close()
-        wrong = "world_size is 4, but the process group has 2 ranks" if rank < 2 else "but is rank . of 2 in its proc"
+        wrong = "world_size is 4, but the process group has 2 ranks" if rank < 2 else "is rank . of 2 in its proc"
         with pytest.raises(ConfigError, match=wrong):
             connect(run_id, rank, 4, ANALYTIC, group=groups[rank // 2])
         return seen
@@ -232,12 +232,12 @@ def test_a_rank_that_is_only_late_is_not_named(hosts: list[Any], run_id: str, la
     assert all("rank 2 of 3 died or hangs" in str(error) for error in errors), errors
 
 
-def test_two_runs_of_one_name_that_cannot_be_told_apart_are_an_error(hosts: list[Any], run_id: str) -> None:
+def test_two_runs_of_one_name_that_cannot_be_distinguished_are_an_error(hosts: list[Any], run_id: str) -> None:
     """One job, no placement group, no process group: the first goes on, the second is told what to do."""
     on_hosts(hosts[:2], join, run_id, SHORT)
     first, second = on_hosts(hosts[2:], join, run_id, SHORT)
     assert isinstance(first, ConfigError)
-    assert "give this one another name, or its ranks' process group" in str(first)
+    assert "choose another run_id, or pass the ranks' process group" in str(first)
     assert isinstance(second, ControllerUnavailableError)
     assert on_hosts(hosts[:2], take_steps, 0, 4) == [expected(2, 4, 1)] * 2
 

@@ -14,8 +14,8 @@ import torch
 from maxent_ray.core.objectives import ControllerGradients, Sensitivity
 from maxent_ray.core.statistics import BatchStatistics, merge_all
 from maxent_ray.errors import InvalidReportError
-from maxent_ray.runtime.deciding import Round
-from maxent_ray.runtime.reduction import PARTIAL, Report, find_fault, merge_reports
+from maxent_ray.runtime.decision_round import Round
+from maxent_ray.runtime.reduction import PARTIAL, Rejection, Report, check_report, merge_reports
 from tests.runtime.support import ANALYTIC, TRUNCATED, measured, unrolled
 
 WEIRD: dict[str, Any] = {
@@ -43,36 +43,38 @@ SENSITIVITY = unrolled(0, 0).sensitivity
 assert SENSITIVITY is not None
 
 
-def fault(statistics: Any, gradients: Any = None, config: Any = TRUNCATED) -> tuple[str, bool]:
-    return find_fault("rank 1, step 7: ", statistics, gradients, config)
+def violation(statistics: Any, gradients: Any = None, config: Any = TRUNCATED) -> Rejection:
+    found = check_report("rank 1, step 7: ", statistics, gradients, config)
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize("weird", WEIRD)
 def test_every_weird_number_of_the_statistics_is_named_in_few_words(weird: str) -> None:
     for field in fields(BatchStatistics):
-        message, is_callers = fault(replace(measured(0, 0), **{field.name: WEIRD[weird]}))
+        message, is_callers = violation(replace(measured(0, 0), **{field.name: WEIRD[weird]}))
         assert message.startswith(f"rank 1, step 7: statistics.{field.name} is ")
         assert (is_callers, len(message) < 300) == (True, True)
 
 
 @pytest.mark.parametrize("weird", WEIRD)
-def test_every_weird_number_of_the_gradients_is_named_and_a_divergence_is_nobodys_fault(weird: str) -> None:
+def test_every_weird_number_of_the_gradients_is_named_and_a_divergence_is_nobodys_violation(weird: str) -> None:
     value = WEIRD[weird]
     for field in fields(Sensitivity):
         bad = ControllerGradients(sensitivity=replace(SENSITIVITY, **{field.name: value}))
-        message, is_callers = fault(measured(0, 0), bad)
+        message, is_callers = violation(measured(0, 0), bad)
         assert message.startswith(f"rank 1, step 7: gradients.sensitivity.{field.name} is ")
         assert is_callers == (type(value) is not float)
     if value is not None:
-        message, is_callers = fault(measured(0, 0), ControllerGradients(tau_grad=value))
+        message, is_callers = violation(measured(0, 0), ControllerGradients(tau_grad=value))
         assert message.startswith("rank 1, step 7: gradients.tau_grad is ")
 
 
 @pytest.mark.parametrize("value", [*WEIRD.values(), ControllerGradients()])
 def test_what_is_no_statistics_or_gradients_at_all(value: Any) -> None:
-    assert fault(value)[0].endswith("; it must be BatchStatistics")
+    assert violation(value).message.endswith("; it must be BatchStatistics")
     if value is not None and type(value) is not ControllerGradients:
-        assert fault(measured(0, 0), value)[0].endswith("; it must be ControllerGradients")
+        assert violation(measured(0, 0), value).message.endswith("; it must be ControllerGradients")
 
 
 @pytest.mark.parametrize(
@@ -86,14 +88,14 @@ def test_what_is_no_statistics_or_gradients_at_all(value: Any) -> None:
 )
 def test_an_unroll_that_this_controller_cannot_have_asked_for(changes: dict[str, Any], valid: str) -> None:
     bad = ControllerGradients(sensitivity=replace(SENSITIVITY, **changes))
-    assert fault(measured(0, 0), bad) == (f"rank 1, step 7: gradients.sensitivity.{valid}", True)
+    assert violation(measured(0, 0), bad) == (f"rank 1, step 7: gradients.sensitivity.{valid}", True)
     fixed = replace(TRUNCATED, target_kl=0.0)
-    assert bool(fault(measured(0, 0), bad, fixed)[0]) == ("beta" not in changes)
+    assert (check_report("", measured(0, 0), bad, fixed) is not None) == ("beta" not in changes)
 
 
 def test_numpy_floats_and_good_reports_pass() -> None:
-    assert fault(measured(0, 0), unrolled(0, 0)) == ("", False)
-    assert fault(replace(measured(0, 0), reward_sum=np.float64(1.0)), None, ANALYTIC) == ("", False)
+    assert check_report("", measured(0, 0), unrolled(0, 0), TRUNCATED) is None
+    assert check_report("", replace(measured(0, 0), reward_sum=np.float64(1.0)), None, ANALYTIC) is None
 
 
 # --- merging ---

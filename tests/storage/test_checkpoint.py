@@ -83,7 +83,7 @@ def test_a_single_flipped_bit_is_found_wherever_it_is(tmp_path: Path) -> None:
             flipped = bytearray(content)
             flipped[position // 8] ^= 1 << position % 8
             damaged.write_bytes(flipped)
-            with pytest.raises(ResumeError, match=r"damaged.*put a good copy in its place"):
+            with pytest.raises(ResumeError, match=r"damaged.*replace it by an intact copy"):
                 read(damaged)
 
 
@@ -162,7 +162,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole_and_says_so(tmp_path: Path)
     write_atomic(path, encode({"w": torch.zeros(4)}, {"step": 1}))
     with (
         no_file_longer_than(1000),
-        pytest.raises(RecordingError, match=rf"cannot write {path}: File too large\. .*before is whole; that is what"),
+        pytest.raises(RecordingError, match=rf"cannot write {path}: File too large\. .*old file is intact; fix the"),
     ):
         write_atomic(path, encode({"w": torch.zeros(400)}, {"step": 2}))
     assert decode(read_block(path), path).state == {"step": 1}

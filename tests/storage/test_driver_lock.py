@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from maxent_ray.cli import commands
 from maxent_ray.cli.app import app
-from maxent_ray.cli.cluster import ClusterOptions
+from maxent_ray.cli.cluster_options import ClusterOptions
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import dump_config, load_config
 from maxent_ray.errors import RecordingError, ResumeError
@@ -98,13 +98,13 @@ def test_storage_that_cannot_lock_is_used_with_one_warning(
     with caplog.at_level(logging.WARNING), driver_lock(tmp_path), driver_lock(tmp_path):
         pass
     assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path / LOCK} cannot be locked (No locks available): nothing keeps a second driver off this folder, so "
-        "make sure that there is none"
+        f"{tmp_path / LOCK} cannot be locked (No locks available): this folder is not protected from a second "
+        "driver, so make sure that there is none"
     ]
 
 
 def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecordingError, match=rf"the folder {tmp_path}/gone is gone"):
+    with pytest.raises(RecordingError, match=rf"the folder {tmp_path}/gone is missing"):
         driver_lock(tmp_path / "gone").__enter__()
 
 

@@ -1,8 +1,9 @@
-"""Checkpoints of schemas 1 and 2 are read: coefficients and averages go on, and alarms are not given twice.
+"""Checkpoints of older schemas are read: coefficients and averages continue, and no alarm is raised twice.
 
-``schema_1.safetensors`` and ``schema_2.safetensors`` were written by the code of those schemas (commits 38c1b0d and
-de68b1c): ``encode_state`` of the ``MODEL`` and the ``OPTIMIZER`` below and of a local client after forty updates at
-KL = .2 under ``CONFIG``, at step 30 of which β was said to be saturated.
+``schema_N.safetensors`` were written by the code of those schemas (commits 38c1b0d, de68b1c and 07c1441):
+``encode_state`` of the ``MODEL`` and the ``OPTIMIZER`` below and of a local client after forty updates at KL = .2 under
+``CONFIG``, at step 30 of which an alarm was raised on β (saturated). In schema 3, with ``lag=1``, the last of the forty
+rounds was still pending.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import InvalidReportError, ResumeError
 from maxent_ray.runtime.client import ControllerClient
-from maxent_ray.runtime.connecting import connect
+from maxent_ray.runtime.connect import connect
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.storage import checkpoint
-from maxent_ray.storage.upgrades import upgraded
+from maxent_ray.storage.upgrades import upgrade_client_state
 from maxent_ray.train.worker_state import decode_state, encode_state
 
-FILES = {schema: Path(__file__).with_name(f"schema_{schema}.safetensors") for schema in (1, 2)}
+FILES = {schema: Path(__file__).with_name(f"schema_{schema}.safetensors") for schema in (1, 2, 3)}
 CONFIG = ControllerConfig(group_size=8, target_entropy=1.9, target_kl=0.05, beta=0.1, beta_max=1.0)
 WEIGHT = torch.arange(6, dtype=torch.float32).reshape(2, 3) / 3
 MODEL = {"embedding": WEIGHT, "head": WEIGHT, "bias": torch.tensor([0.5, -2.0], dtype=torch.bfloat16)}
@@ -39,7 +40,7 @@ NEXT = [
     (0.23923986913722795, 1.0, 43),
     (0.2379840196971947, 1.0, 44),
 ]
-"""What steps 40 to 45 trained with under schema 2, undisturbed, with ``lag=1`` and the statistics below."""
+"""Coefficients and versions of steps 40 to 45 under schemas 2 and 3, uninterrupted, ``lag=1``, with ``AS_BEFORE``."""
 AS_BEFORE = BatchStatistics(groups=1, weight_entropy_sum=1.905, tokens=1, policy_kl_sum=0.2)
 
 
@@ -81,8 +82,9 @@ def test_schema_1_goes_on_where_it_was() -> None:
     assert state["beta_rule"] == {"step": {"previous_gradient": -1.0, "started": 1.0}}
 
 
-def test_schema_2_goes_on_as_its_own_code_did() -> None:
-    client = resumed(2, lag=1)
+@pytest.mark.parametrize("schema", [2, 3])
+def test_a_run_continues_as_under_its_own_code(schema: int) -> None:
+    client = resumed(schema, lag=1)
     seen = []
     for step in range(40, 46):
         known = client.coefficients(step)
@@ -99,21 +101,21 @@ def test_alarms_that_were_given_are_not_given_again(schema: int, caplog: pytest.
             client.coefficients(step)
             client.report(step, AS_BEFORE)
     assert caplog.records == []
-    assert client.state_dict()["alarms"]["beta"]["said"] == {"saturated": 30}
+    assert client.state_dict()["alarms"]["beta"]["raised"] == {"saturated": 30}
 
 
 @pytest.mark.parametrize("schema", FILES)
 def test_what_is_upgraded_is_left_as_it_was(schema: int) -> None:
     values = as_written(schema)
     before = copy.deepcopy(values)
-    upgraded(values, schema)
+    upgrade_client_state(values, schema)
     assert values == before
 
 
 @pytest.mark.parametrize("schema", FILES)
 def test_an_older_state_without_its_schema_is_refused_by_name(schema: int) -> None:
     client = connect("run", 0, 1, CONFIG, local=True)
-    with pytest.raises(InvalidReportError, match=r"client state is a dict; .*missing: 'pending', 'alarms'"):
+    with pytest.raises(InvalidReportError, match=r"client state is a dict; .*missing: 'recent_coefficients'"):
         client.load_state_dict(as_written(schema))
 
 

@@ -75,41 +75,41 @@ def test_a_folder_without_rights_is_not_mistaken_for_a_full_disk(writer: str, lo
     path = locked / "rows.jsonl"
     told = run(WITHOUT_RIGHTS, writer, path)
     assert told.startswith(f"cannot write {path}: Permission denied. ")
-    assert f"; see that {locked} may be written to (its rights, and that it is not mounted read-only)" in told
-    assert told.endswith(", then go on with --resume.") and "room" not in told
+    assert f"; make {locked} writable (check its permissions, and that it is not mounted read-only)" in told
+    assert told.endswith(", then continue with --resume.") and "space" not in told
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
-def test_a_folder_that_is_gone_is_called_gone(write: Write, tmp_path: Path) -> None:
-    with pytest.raises(RecordingError, match=rf"; the folder {tmp_path}/gone is gone: bring it back.*, then go on"):
+def test_a_missing_folder_is_called_missing(write: Write, tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match=rf"; the folder {tmp_path}/gone is missing: restore it.*, then continue"):
         write(tmp_path / "gone" / "rows.jsonl")
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
-def test_a_place_that_is_no_folder_is_told_in_the_storages_words(write: Write, tmp_path: Path) -> None:
+def test_a_path_that_is_no_folder_has_the_storages_own_error(write: Write, tmp_path: Path) -> None:
     """The file that was being written cannot be removed there either: that error must not hide the first."""
     (tmp_path / "file").touch()
-    with pytest.raises(RecordingError, match=r"Not a directory\. .*; that is what the storage says: see to it, then"):
+    with pytest.raises(RecordingError, match=r"Not a directory\. .*; fix the storage's error, then"):
         write(tmp_path / "file" / "rows.jsonl")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_asks_for_room(tmp_path: Path) -> None:
+def test_a_full_disk_asks_for_space(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").symlink_to("/dev/full")
-    with pytest.raises(RecordingError, match=r"No space left.*Training so far is kept; make room, then go on with"):
+    with pytest.raises(RecordingError, match=r"No space left.*Training so far is kept; free some space, then continue"):
         append(tmp_path / "rows.jsonl", [{"step": 0}])
 
 
 ADVICE = {
-    errno.ENOSPC: "make room",
-    errno.EDQUOT: "make room",
-    errno.EACCES: "may be written to",
-    errno.EPERM: "may be written to",
-    errno.EROFS: "may be written to",
-    errno.ENOENT: "the folder /results is gone",
-    errno.EIO: "that is what the storage says",
-    errno.ESTALE: "that is what the storage says",
-    errno.EFBIG: "that is what the storage says",
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EACCES: "writable",
+    errno.EPERM: "writable",
+    errno.EROFS: "writable",
+    errno.ENOENT: "the folder /results is missing",
+    errno.EIO: "fix the storage's error",
+    errno.ESTALE: "fix the storage's error",
+    errno.EFBIG: "fix the storage's error",
 }
 
 

@@ -54,7 +54,7 @@ def test_count_out_of_range(count: int) -> None:
 
 
 def test_empty_task_and_negative_step() -> None:
-    with pytest.raises(TaskError, match="a batch of 4 prompts was asked for, and the task has 0"):
+    with pytest.raises(TaskError, match="count is 4; the task has no prompts to draw from"):
         draw([], 4, seed=0, step=0)
     with pytest.raises(TaskError, match="step is -1"):
         draw(PROMPTS, 4, seed=0, step=-1)
@@ -77,5 +77,5 @@ def test_rank_out_of_range(rank: int, world_size: int) -> None:
 
 
 def test_more_ranks_than_prompts() -> None:
-    with pytest.raises(TaskError, match="10 prompts cannot be shared by 11 ranks"):
+    with pytest.raises(TaskError, match="10 prompts are too few for 11 ranks"):
         rank_share(PROMPTS, 0, 11)

@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from maxent_ray.runtime import actor
 from maxent_ray.runtime.actor import ControllerActor
-from maxent_ray.runtime.connecting import NAMESPACE
+from maxent_ray.runtime.connect import NAMESPACE
 from maxent_ray.train.rank import RankProcess
 from maxent_ray.train.ray_train import loop
 from maxent_ray.train.ray_train.loop import run_training

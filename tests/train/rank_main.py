@@ -36,7 +36,7 @@ def main(rank: int, world_size: int, folder: str) -> None:
 def unrolled(problem: UnrollProblem, world_size: int, **meta: Any) -> Any:
     groups = 4 // world_size
     settings = {"all_reduce": True, "groups": groups, **meta}
-    return problem.form(problem.hypergradients(world_size, **settings))
+    return problem.compute(problem.hypergradients(world_size, **settings))
 
 
 def one_rank_fails(
@@ -50,7 +50,7 @@ def one_rank_fails(
     settings = {"all_reduce": True, "groups": 4 // world_size, **meta}
     hypergradients = problem.hypergradients(world_size, **settings)
     hook = TooLarge(problem.model, passes if rank == 1 else 10**6)
-    first = problem.form(hypergradients)
+    first = problem.compute(hypergradients)
     hook.remove()
-    second = problem.form(hypergradients)
+    second = problem.compute(hypergradients)
     return first is not None, hypergradients.failures, astuple(second.sensitivity)

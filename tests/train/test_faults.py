@@ -22,7 +22,7 @@ import ray
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import dump_config
 from maxent_ray.errors import ResumeError
-from maxent_ray.runtime.connecting import NAMESPACE
+from maxent_ray.runtime.connect import NAMESPACE
 from maxent_ray.storage.driver_lock import driver_lock
 from maxent_ray.train.rank import RankProcess
 from maxent_ray.train.ray_train import loop
@@ -162,7 +162,7 @@ def refused_for_a_flipped_bit(folder: Path) -> Iterator[Path]:
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
-    with pytest.raises(ResumeError, match=rf"{newest} is damaged.*remove the folder {newest.parent}, and --resume"):
+    with pytest.raises(ResumeError, match=rf"{newest} is damaged.*remove the folder {newest.parent}; --resume"):
         yield newest
 
 

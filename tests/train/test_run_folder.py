@@ -1,4 +1,4 @@
-"""A folder that a killed driver left behind: whichever way it is started next, the message says how to go on."""
+"""A folder that a killed driver left behind: however it is started next, the message names the command to use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from maxent_ray.errors import ResumeError
 from maxent_ray.storage.driver_lock import LOCK
-from maxent_ray.train.run_folder import CONFIG, own_folder
+from maxent_ray.train.run_folder import CONFIG, acquire_folder
 
 
 @pytest.fixture(params=[True, False], ids=["after the lock", "before the lock"])
@@ -25,26 +25,26 @@ def cut_off(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_a_folder_without_a_run_is_to_be_removed(cut_off: Path) -> None:
     no_run = rf"{re.escape(str(cut_off))} exists and holds no run \(it has no config.yaml\).*Remove it.*another --name$"
     with pytest.raises(ResumeError, match=no_run):
-        own_folder(cut_off, resume=False).__enter__()
+        acquire_folder(cut_off, resume=False).__enter__()
     with pytest.raises(ResumeError, match=r"it holds no run .*remove it and start without --resume$"):
-        own_folder(cut_off, resume=True).__enter__()
+        acquire_folder(cut_off, resume=True).__enter__()
     (cut_off / LOCK).unlink(missing_ok=True)
     cut_off.rmdir()
-    with own_folder(cut_off, resume=False):  # as both said
+    with acquire_folder(cut_off, resume=False):  # as both said
         pass
 
 
 def test_a_folder_with_a_run_is_to_be_resumed(cut_off: Path) -> None:
     (cut_off / CONFIG).touch()
-    with pytest.raises(ResumeError, match=rf"exists: go on with it \(--resume {re.escape(str(cut_off))}\) or choose"):
-        own_folder(cut_off, resume=False).__enter__()
-    with own_folder(cut_off, resume=True):
+    with pytest.raises(ResumeError, match=rf"exists: resume its run \(--resume {re.escape(str(cut_off))}\) or choose"):
+        acquire_folder(cut_off, resume=False).__enter__()
+    with acquire_folder(cut_off, resume=True):
         pass
 
 
 def test_a_name_that_is_mistyped_is_told_from_a_folder_without_a_run(tmp_path: Path) -> None:
-    with pytest.raises(ResumeError, match=r"there is no such folder; give the folder of a result$"):
-        own_folder(tmp_path / "rum", resume=True).__enter__()
+    with pytest.raises(ResumeError, match=r"it does not exist; give the results folder of a run$"):
+        acquire_folder(tmp_path / "rum", resume=True).__enter__()
     (tmp_path / "file").touch()
     with pytest.raises(ResumeError, match="file exists and holds no run"):
-        own_folder(tmp_path / "file", resume=False).__enter__()
+        acquire_folder(tmp_path / "file", resume=False).__enter__()

@@ -15,7 +15,7 @@ from maxent_ray.errors import MaxentRayError
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.tasks import Grade, Prompt, Task
 from maxent_ray.train.rank import RankProcess, RankSpec
-from maxent_ray.train.worker import objective_label
+from maxent_ray.train.worker import objective_name
 from maxent_ray.train.worker_state import decode_state
 from tests.train.tiny import start, tiny_config, trained
 
@@ -237,7 +237,7 @@ def test_plain_grpo_keeps_its_coefficients() -> None:
     ],
 )
 def test_a_run_is_called_what_it_is(overrides: dict[str, Any], label: str) -> None:
-    assert objective_label(tiny_config(overrides)) == label
+    assert objective_name(tiny_config(overrides)) == label
 
 
 # --- a policy gradient that is not finite ---
@@ -245,7 +245,7 @@ def test_a_run_is_called_what_it_is(overrides: dict[str, Any], label: str) -> No
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_a_bad_gradient_raises_and_leaves_everything_as_it_was(objective: dict[str, Any]) -> None:
-    """The reference is broken, so that the KL and its gradient are NaN; mended, the run goes on as if nothing was."""
+    """The reference is broken, so that the KL and its gradient are NaN; once repaired, the run continues unchanged."""
     process = start(tiny_config(objective))
     first = trained(process.run(1))
     worker = process.worker
@@ -256,7 +256,7 @@ def test_a_bad_gradient_raises_and_leaves_everything_as_it_was(objective: dict[s
     with torch.no_grad():
         broken.fill_(float("nan"))
     for _ in range(2):
-        with pytest.raises(MaxentRayError, match=r"step 1: the norm of the policy gradient is nan.*unchanged"):
+        with pytest.raises(MaxentRayError, match=r"step 1 \(tau .*\): the norm of the policy grad.* is nan.*unchanged"):
             process.run(1)
     now = worker.policy.model.state_dict()
     assert all(torch.equal(now[name], value) for name, value in parameters.items())

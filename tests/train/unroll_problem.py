@@ -56,8 +56,8 @@ class UnrollProblem(NamedTuple):
             precision=lambda: torch.autocast("cpu", enabled=False),
         )
 
-    def form(self, hypergradients: WorkerHypergradients) -> Any:
-        return hypergradients.form(self.batch, self.statistics, self.coefficients, self.rates, share=0.1)
+    def compute(self, hypergradients: WorkerHypergradients) -> Any:
+        return hypergradients.compute(self.batch, self.statistics, self.coefficients, self.rates, share=0.1)
 
 
 def measured(model: nn.Module, batch: PreparedBatch) -> BatchStatistics:

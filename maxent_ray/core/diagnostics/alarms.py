@@ -1,4 +1,4 @@
-"""What is said when moving a coefficient has no effect: which one, since when, the figures, what to change."""
+"""Alarms on coefficients without effect: the coefficient, the updates it lasted, the figures, what to change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TARGET_ENTROPY, TARGET_KL = "target_entropy (or target_entropy_fraction)", "targ
 
 
 class AlarmKind(StrEnum):
-    """Ways in which an actuator does nothing."""
+    """Ways in which a coefficient has no effect."""
 
     SATURATED = "saturated"
     UNREACHABLE = "unreachable"
@@ -26,7 +26,7 @@ class AlarmKind(StrEnum):
 
 @dataclass(frozen=True)
 class Alarm:
-    """One warning about one coefficient; part of the decision that found it."""
+    """One warning about one coefficient."""
 
     kind: AlarmKind
     coefficient: str
@@ -37,21 +37,21 @@ class Alarm:
 
 
 class Actuator(NamedTuple):
-    """A coefficient and what it is for, as the settings have it."""
+    """A coefficient, the signal that it controls, and their settings."""
 
     name: str
     """``tau`` or ``beta``."""
     signal: str
-    """The declared signal that it is to hold on target."""
+    """The declared signal that it holds on target."""
     low: float
     high: float
     """Its bounds."""
     targets: tuple[float | None, ...]
-    """Its target, and what that is annealed to (nats)."""
+    """The target, and the value that it anneals to (nats)."""
     patience: int
-    """Updates that something must last before it is said."""
+    """Updates that a condition must last before an alarm is raised."""
     why_at_rest: Callable[[float, float, bool], str]
-    """β/κ, share of tied groups, inside the dead band → likely cause of its not moving."""
+    """β/κ, share of tied groups, inside the dead band → likely cause when it does not move."""
 
     @property
     def target_name(self) -> str:
@@ -70,12 +70,12 @@ class Actuator(NamedTuple):
 
     @property
     def raises_signal(self) -> bool:
-        """τ raises the entropy, β lowers the KL."""
+        """True for τ, which raises the entropy; β lowers the KL."""
         return self.name == "tau"
 
     @property
     def fingerprint(self) -> int:
-        """Of the settings that an alarm is about; another one makes it worth saying again."""
+        """Checksum of the settings behind an alarm; after a change of it alarms may be raised again."""
         return _checksum((self.signal, self.low, self.high, self.targets, self.patience))
 
 
@@ -91,7 +91,7 @@ def saturated(
     other: float,
     tied_share: float,
 ) -> Alarm:
-    """It stands at a bound and is pushed outwards."""
+    """Alarm: the coefficient is at a bound, and the error pushes it outwards."""
     name, bound = (f"{actuator.name}_max", actuator.high) if upper else (f"{actuator.name}_min", actuator.low)
     if actuator.signal == "policy_kl" and not upper:
         cause = "the policy keeps nearer to the reference than that even without a penalty: it learns too slowly for it"
@@ -112,7 +112,7 @@ def saturated(
 def unreachable(
     actuator: Actuator, *, updates: int, target: float, reach: Reach, value: float, other: float, tied_share: float
 ) -> Alarm:
-    """No value inside its bounds gives the target, on the batches there are."""
+    """Alarm: no value between the bounds gives the target on these batches."""
     above = target > reach.high
     needs_more = above == actuator.raises_signal
     name = f"{actuator.name}_{'max' if needs_more else 'min'}"
@@ -128,18 +128,18 @@ def unreachable(
     return Alarm(AlarmKind.UNREACHABLE, actuator.name, message, {**figures, "tied_share": tied_share})
 
 
-class Ends(NamedTuple):
-    """Where the lines through some updates begin or end."""
+class FittedPoint(NamedTuple):
+    """First or last point of the lines fitted to a window."""
 
     value: float
-    """The coefficient, by a line through its logarithms."""
+    """The coefficient, from a line through its logarithms."""
     signal: float
 
 
 def no_response(
     actuator: Actuator,
-    before: Ends,
-    after: Ends,
+    before: FittedPoint,
+    after: FittedPoint,
     *,
     noise: float,
     target: float,
@@ -147,7 +147,7 @@ def no_response(
     other: float,
     tied_share: float,
 ) -> Alarm:
-    """It moved far, and the signal did not answer."""
+    """Alarm: the coefficient moved far, and the signal did not respond."""
     share = other / (other + after.value)
     if actuator.name == "tau" and tied_share >= 0.5:
         cause = f"in {tied_share:.0%} of the groups all rewards tie, and τ cannot move their weights"
@@ -182,7 +182,7 @@ def stuck(
     other: float,
     tied_share: float,
 ) -> Alarm:
-    """It has a gradient and does not move."""
+    """Alarm: the coefficient has a gradient and does not move."""
     if actuator.low == actuator.high:
         cause = f"{actuator.name}_min and {actuator.name}_max are equal; set them apart"
     else:

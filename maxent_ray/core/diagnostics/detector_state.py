@@ -1,4 +1,4 @@
-"""Memory of one coefficient: a window of its updates, the bound it stands at, and the alarms given."""
+"""Detector state of one coefficient: a window of its updates, its contact with a bound, and the alarms raised."""
 
 from __future__ import annotations
 
@@ -7,75 +7,79 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, NamedTuple
 
 from maxent_ray.core.diagnostics.alarms import Actuator, AlarmKind
-from maxent_ray.core.diagnostics.saturation import Standing, log, stand
+from maxent_ray.core.diagnostics.saturation import BoundContact, log, update_contact
 from maxent_ray.core.diagnostics.trend import Trend
 from maxent_ray.core.field_types import Keys, LogOfFloat
 from maxent_ray.core.statistics import Reach
 
 
-class Sighting(NamedTuple):
+class Observation(NamedTuple):
     """One update of one coefficient."""
 
     step: int
-    after: float
-    pushed: int
-    """−1 when its lower bound held it back, 1 when its upper one did, else 0."""
+    value: float
+    """The coefficient after the update."""
+    clipped_at: int
+    """Bound that clipped the update: −1 the lower, 1 the upper, 0 none."""
     in_dead_band: bool
     measured: float
+    """The signal (nats)."""
     target: float
     reach: Reach | None
     """None: not known, as for policy signals."""
     other: float
+    """The other coefficient after the update."""
     tied_share: float
 
 
 @dataclass(frozen=True)
-class Watch:
-    """Memory of one coefficient."""
+class DetectorState:
+    """Memory of the detectors of one coefficient."""
 
-    settings: int = 0
-    """Fingerprint of the settings that all of it is about."""
+    fingerprint: int = 0
+    """Fingerprint of the settings that the rest belongs to."""
     errors: Trend = Trend()
-    """Relative errors of this window."""
-    logs: Trend = Trend()
+    """Relative errors in the window."""
+    log_values: Trend = Trend()
     """Logarithms of the coefficient after its updates."""
     in_dead_band: int = 0
-    """Updates of the window that the dead band swallowed."""
-    standing: Standing = Standing()
-    outside: Trend = Trend()
-    """How far the target is outside what is reachable (relative; negative: inside)."""
+    """Updates in the window that the dead band suppressed."""
+    contact: BoundContact = BoundContact()
+    reach_gap: Trend = Trend()
+    """Relative distance of the target from the reachable range; negative inside the range."""
     other_log: LogOfFloat = 0.0
-    """Logarithm of the other coefficient when that began."""
-    said: Annotated[Mapping[str, int], Keys(names=tuple(AlarmKind))] = field(default_factory=dict)
-    """Alarms that were given → step."""
+    """Logarithm of the other coefficient at the first entry of ``reach_gap``."""
+    raised: Annotated[Mapping[str, int], Keys(names=tuple(AlarmKind))] = field(default_factory=dict)
+    """Alarms raised so far → step."""
 
 
-def with_update(memory: Watch, actuator: Actuator, seen: Sighting, patience: int) -> Watch:
-    """The window with one more update, or a new one."""
-    pushed = seen.pushed if actuator.low < actuator.high else 0
-    standing = stand(memory.standing, pushed, patience)
-    if standing.side != memory.standing.side:
-        memory = anew(memory)
-    error, log_value = seen.measured / seen.target - 1, log(seen.after)
+def add_update(state: DetectorState, actuator: Actuator, observation: Observation, patience: int) -> DetectorState:
+    """Add one update to the window; a change of contact with a bound starts a new window."""
+    clipped_at = observation.clipped_at if actuator.low < actuator.high else 0
+    contact = update_contact(state.contact, clipped_at, patience)
+    if contact.side != state.contact.side:
+        state = reset(state)
+    error = observation.measured / observation.target - 1
     return replace(
-        memory,
-        standing=standing,
-        errors=memory.errors.add(error),
-        logs=memory.logs.add(log_value),
-        in_dead_band=memory.in_dead_band + seen.in_dead_band,
+        state,
+        contact=contact,
+        errors=state.errors.add(error),
+        log_values=state.log_values.add(log(observation.value)),
+        in_dead_band=state.in_dead_band + observation.in_dead_band,
     )
 
 
-def anew(memory: Watch) -> Watch:
-    """With an empty window."""
-    return replace(memory, errors=Trend(), logs=Trend(), in_dead_band=0)
+def reset(state: DetectorState) -> DetectorState:
+    """Empty the window."""
+    return replace(state, errors=Trend(), log_values=Trend(), in_dead_band=0)
 
 
-def with_reach(memory: Watch, seen: Sighting) -> Watch:
-    """What the batch says of the reachable."""
-    if seen.reach is None:
-        return replace(memory, outside=Trend()) if memory.outside.count else memory
-    if memory.outside.count == 0:
-        memory = replace(memory, other_log=log(seen.other))
-    outside = max(seen.target - seen.reach.high, seen.reach.low - seen.target) / seen.target
-    return replace(memory, outside=memory.outside.add(outside))
+def add_reach(state: DetectorState, observation: Observation) -> DetectorState:
+    """Add the distance of the target from the range that is reachable on this batch."""
+    reach, target = observation.reach, observation.target
+    if reach is None:
+        return replace(state, reach_gap=Trend()) if state.reach_gap.count else state
+    if state.reach_gap.count == 0:
+        state = replace(state, other_log=log(observation.other))
+    gap = max(target - reach.high, reach.low - target) / target
+    return replace(state, reach_gap=state.reach_gap.add(gap))

@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.diagnostics.alarms import Alarm
-from maxent_ray.core.diagnostics.detector_state import Sighting, Watch
-from maxent_ray.core.diagnostics.detectors import watch
+from maxent_ray.core.diagnostics.detector_state import DetectorState, Observation
+from maxent_ray.core.diagnostics.detectors import apply_detectors
 from maxent_ray.core.state import Decision
 
 
 @dataclass(frozen=True)
-class Observations:
+class ObserverState:
     """Memory of an :class:`Observer`."""
 
-    tau: Watch = Watch()
-    beta: Watch = Watch()
+    tau: DetectorState = DetectorState()
+    beta: DetectorState = DetectorState()
 
 
 class Observer:
-    """Watches both coefficients. Pure: memory goes in, memory and new alarms come out.
+    """Applies the detectors to both coefficients. Pure: a state goes in, the new state and new alarms come out.
 
     Args:
         config: The settings of the controller whose decisions are observed.
@@ -30,10 +30,10 @@ class Observer:
         >>> from maxent_ray.core.statistics import BatchStatistics
         >>> config = ControllerConfig(group_size=8, target_kl=0.05, beta=0.1, beta_max=1.0)
         >>> controller, observer = Controller(config), Observer(config)
-        >>> state, memory, kinds = controller.init(), Observations(), []
+        >>> state, observed, kinds = controller.init(), ObserverState(), []
         >>> for _ in range(40):
         ...     state, decision = controller.step(state, BatchStatistics(tokens=1, policy_kl_sum=0.2))
-        ...     memory, alarms = observer.observe(memory, decision)
+        ...     observed, alarms = observer.observe(observed, decision)
         ...     kinds += [alarm.kind.value for alarm in alarms]
         >>> kinds
         ['saturated']
@@ -43,55 +43,41 @@ class Observer:
         self._tau = config.actuator("tau")
         self._beta = config.actuator("beta")
 
-    def observe(self, memory: Observations, decision: Decision) -> tuple[Observations, tuple[Alarm, ...]]:
-        """Take one decision in; a coefficient that it had no signal for is not looked at.
+    def observe(self, state: ObserverState, decision: Decision) -> tuple[ObserverState, tuple[Alarm, ...]]:
+        """Observe one decision; a coefficient without a signal in this round is skipped.
 
         Returns:
-            The new memory, and alarms that were not given before under these settings.
+            The new state, and the alarms that were not raised before under these settings.
         """
-        tau, beta = memory.tau, memory.beta
-        alarms: tuple[Alarm, ...] = ()
-        seen = _tau_seen(decision)
-        if seen is not None:
-            tau, alarms = watch(tau, self._tau, seen)
-        seen = _beta_seen(decision)
-        if seen is not None:
-            beta, more = watch(beta, self._beta, seen)
-            alarms += more
-        return Observations(tau, beta), alarms
+        alarms: list[Alarm] = []
+        states: list[DetectorState] = []
+        for before, actuator in ((state.tau, self._tau), (state.beta, self._beta)):
+            observation = _observation(decision, actuator.name)
+            after, raised = (before, ()) if observation is None else apply_detectors(before, actuator, observation)
+            states.append(after)
+            alarms += raised
+        return ObserverState(*states), tuple(alarms)
 
 
-def _tau_seen(decision: Decision) -> Sighting | None:
-    if decision.tau_grad is None or decision.entropy is None or decision.target_entropy is None:
+def _observation(decision: Decision, name: str) -> Observation | None:
+    """Observation of one coefficient; None where the round had no signal for it."""
+    value, other = decision.tau, decision.beta
+    gradient, measured = decision.tau_grad, decision.entropy
+    target, reach = decision.target_entropy, decision.entropy_reach
+    if name == "beta":
+        value, other = other, value
+        gradient, measured, target, reach = decision.beta_grad, decision.kl, decision.target_kl, decision.kl_reach
+    if gradient is None or measured is None or target is None:
         return None
-    return Sighting(
+    events = decision.events
+    return Observation(
         step=decision.step,
-        after=decision.tau,
-        pushed=_pushed("tau", decision.events),
-        in_dead_band="tau.dead_band" in decision.events,
-        measured=decision.entropy,
-        target=decision.target_entropy,
-        reach=decision.entropy_reach,
-        other=decision.beta,
+        value=value,
+        clipped_at=int(f"{name}.projected_high" in events) - int(f"{name}.projected_low" in events),
+        in_dead_band=f"{name}.dead_band" in events,
+        measured=measured,
+        target=target,
+        reach=reach,
+        other=other,
         tied_share=decision.tied_share,
     )
-
-
-def _beta_seen(decision: Decision) -> Sighting | None:
-    if decision.beta_grad is None or decision.kl is None or decision.target_kl is None:
-        return None
-    return Sighting(
-        step=decision.step,
-        after=decision.beta,
-        pushed=_pushed("beta", decision.events),
-        in_dead_band="beta.dead_band" in decision.events,
-        measured=decision.kl,
-        target=decision.target_kl,
-        reach=decision.kl_reach,
-        other=decision.tau,
-        tied_share=decision.tied_share,
-    )
-
-
-def _pushed(name: str, events: tuple[str, ...]) -> int:
-    return int(f"{name}.projected_high" in events) - int(f"{name}.projected_low" in events)

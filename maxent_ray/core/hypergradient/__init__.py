@@ -1,4 +1,4 @@
-"""Derivatives of what K policy-gradient steps lead to, with respect to the coefficients τ and β.
+"""Hypergradients: derivatives of the outcome of K policy-gradient steps in the coefficients τ and β.
 
 The unroll is θ_{k+1} = θ_k − η ⊙ clip(∇_θ L(θ_k; τ, β, k)), k = 0 … K−1, followed by an outer function of (θ_K, τ, β).
 
@@ -8,13 +8,12 @@ The unroll is θ_{k+1} = θ_k − η ⊙ clip(∇_θ L(θ_k; τ, β, k)), k = 0 
 - ``first_order`` drops second derivatives of the model: no second-order graph, any attention kernel, bfloat16; exact
   for K = 1.
 
-:func:`choose_mode` picks one by the memory that is free.
+:func:`choose_mode` picks one by the free memory.
 """
 
-from maxent_ray.core.hypergradient.choice import Choice, choose_mode, smaller_choice
 from maxent_ray.core.hypergradient.interface import (
     MODES,
-    Coefficients,
+    CoefficientTensors,
     Hypergradient,
     InnerLoss,
     MeanOverRanks,
@@ -22,19 +21,20 @@ from maxent_ray.core.hypergradient.interface import (
     OuterLoss,
     Params,
 )
+from maxent_ray.core.hypergradient.mode_choice import ModeChoice, choose_mode, smaller_mode
 from maxent_ray.core.hypergradient.unroll import unrolled_gradients
 
 __all__ = [
     "MODES",
-    "Choice",
-    "Coefficients",
+    "CoefficientTensors",
     "Hypergradient",
     "InnerLoss",
     "MeanOverRanks",
     "Mode",
+    "ModeChoice",
     "OuterLoss",
     "Params",
     "choose_mode",
-    "smaller_choice",
+    "smaller_mode",
     "unrolled_gradients",
 ]

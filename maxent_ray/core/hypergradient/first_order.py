@@ -25,13 +25,13 @@ from maxent_ray.core.hypergradient.inner_step import (
     InnerLoop,
     Step,
     advance,
-    filled,
+    fill_gradients,
     linearise,
     negated_step,
     tangent,
 )
 from maxent_ray.core.hypergradient.interface import NAMES, OuterLoss
-from maxent_ray.core.hypergradient.outer import Dependence, Derivatives, differentiate, either, join
+from maxent_ray.core.hypergradient.outer import Dependence, Derivatives, add_tangents, differentiate, union
 
 
 def first_order(loop: InnerLoop, outer_loss: OuterLoss, leaves: list[Tensor]) -> Derivatives:
@@ -40,21 +40,21 @@ def first_order(loop: InnerLoop, outer_loss: OuterLoss, leaves: list[Tensor]) ->
     for k in range(loop.steps - 1):
         step = linearise(loop, leaves, k, create_graph=False)
         leaves, _ = advance(loop, leaves, step.gradients)
-        depends = either(depends, step.depends)
+        depends = union(depends, step.depends)
         del step
     step, direct = _last_step(loop, leaves)
     leaves, clip = advance(loop, leaves, step.gradients)
-    depends = either(depends, step.depends)
+    depends = union(depends, step.depends)
     del step
     tangents = [_all_steps(loop, clip, direct.pop(0)) for _ in NAMES]
     del clip
-    return join(loop, differentiate(loop, outer_loss, leaves), tangents, depends)
+    return add_tangents(loop, differentiate(loop, outer_loss, leaves), tangents, depends)
 
 
 def _last_step(loop: InnerLoop, leaves: list[Tensor]) -> tuple[Step, list[list[Tensor]]]:
-    """The last step, and this rank's ∂_c∇_θ L there for τ and β.
+    """Linearise the last step; also returns this rank's ∂_c∇_θ L there for τ and β.
 
-    The gradient comes last, so that the graph goes away on the way through it.
+    The gradient comes last, so that its backward pass frees the graph.
     """
     k = loop.steps - 1
     loss = loop.evaluate(leaves, k)
@@ -63,7 +63,7 @@ def _last_step(loop: InnerLoop, leaves: list[Tensor]) -> tuple[Step, list[list[T
     direct = [tangent(step, index, None, retain_graph=True) for index in range(2)]
     del by_tau, by_beta
     found = torch.autograd.grad(loss, leaves, allow_unused=True)
-    return step._replace(gradients=filled(loop, leaves, found, k)), direct
+    return step._replace(gradients=fill_gradients(loop, leaves, found, k)), direct
 
 
 def _all_steps(loop: InnerLoop, clip: Clip | None, direct: list[Tensor]) -> list[Tensor]:

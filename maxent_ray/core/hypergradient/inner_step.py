@@ -1,6 +1,6 @@
-"""One inner step θ ← θ − η ⊙ clip(g), linearised at its own leaf: every mode is made of these.
+"""One inner step θ ← θ − η ⊙ clip(g), linearised at its own leaf; every mode is composed of these.
 
-No graph spans two steps: each step's θ_k is a detached leaf, and modes join the steps by the chain rule themselves.
+No graph spans two steps: each step's θ_k is a detached leaf, and modes connect the steps by the chain rule.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 
 from maxent_ray.core.hypergradient.clipping import Clip
-from maxent_ray.core.hypergradient.interface import Coefficients, InnerLoss, MeanOverRanks
+from maxent_ray.core.hypergradient.interface import CoefficientTensors, InnerLoss, MeanOverRanks
 from maxent_ray.errors import HypergradientError
 
 
 @dataclass(frozen=True)
 class InnerLoop:
-    """What all inner steps have in common."""
+    """Settings of all inner steps of an unroll."""
 
     loss: InnerLoss
     names: tuple[str, ...]
     rates: tuple[Tensor | float, ...]
     """η, one a parameter."""
-    coefficients: Coefficients
+    coefficients: CoefficientTensors
     """τ and β as leaves that track gradients."""
     steps: int
     gradient_clip: float | None
@@ -55,7 +55,7 @@ class InnerLoop:
         return loss
 
     def no_gradients(self, k: int) -> HypergradientError:
-        """The error for a loss that does not depend on θ."""
+        """Error for a loss that does not depend on θ."""
         return HypergradientError(
             f"inner_loss at step {k} gives no gradient to any of the parameters {list(self.names)}; "
             "it must depend on at least one of them"
@@ -63,7 +63,7 @@ class InnerLoop:
 
 
 class Step(NamedTuple):
-    """An inner step with what its derivatives need."""
+    """An inner step, linearised."""
 
     leaves: list[Tensor]
     """θ_k."""
@@ -74,7 +74,7 @@ class Step(NamedTuple):
 
     @property
     def depends(self) -> tuple[bool, bool]:
-        """Whether the loss depends on τ, and on β."""
+        """True for each of τ and β that the loss depends on."""
         by_tau, by_beta = self.by_coefficient
         return by_tau is not None, by_beta is not None
 
@@ -83,11 +83,11 @@ def linearise(loop: InnerLoop, leaves: list[Tensor], k: int, *, create_graph: bo
     """Loss and gradients of inner step k at θ_k."""
     loss = loop.evaluate(leaves, k)
     found = torch.autograd.grad(loss, [*leaves, *loop.coefficients], create_graph=create_graph, allow_unused=True)
-    return Step(leaves, filled(loop, leaves, found[:-2], k), (found[-2], found[-1]))
+    return Step(leaves, fill_gradients(loop, leaves, found[:-2], k), (found[-2], found[-1]))
 
 
 def advance(loop: InnerLoop, leaves: Sequence[Tensor], gradients: Sequence[Tensor]) -> tuple[list[Tensor], Clip | None]:
-    """Make the step with the gradient of all ranks.
+    """Make the step, with the gradient averaged over ranks.
 
     Returns:
         θ_{k+1} as new leaves, and the clipping that was applied; None when it is off.
@@ -101,23 +101,33 @@ def advance(loop: InnerLoop, leaves: Sequence[Tensor], gradients: Sequence[Tenso
 
 
 def negated_step(loop: InnerLoop, changes: list[Tensor]) -> list[Tensor]:
-    """−η ⊙ x, in the list that was given: large models have no room for every x twice."""
+    """−η ⊙ x, in place in the list: large models have no room for every x twice."""
     for index, rate in enumerate(loop.rates):
         changes[index] = -(rate * changes[index])
     return changes
 
 
-def filled(loop: InnerLoop, leaves: Sequence[Tensor], found: Sequence[Tensor | None], k: int) -> list[Tensor]:
-    """Gradients with zeros for parameters that the loss leaves out; it may leave out some, not all."""
+def fill_gradients(loop: InnerLoop, leaves: Sequence[Tensor], found: Sequence[Tensor | None], k: int) -> list[Tensor]:
+    """Fill in zeros for parameters that the loss does not depend on.
+
+    Raises:
+        HypergradientError: it depends on none of them.
+    """
     if all(gradient is None for gradient in found):
         raise loop.no_gradients(k)
+    return fill_zeros(leaves, found)
+
+
+def fill_zeros(inputs: Sequence[Tensor], derivatives: Sequence[Tensor | None]) -> list[Tensor]:
+    """Derivatives with zeros in place of None, which autograd returns for an input without influence."""
     return [
-        torch.zeros_like(leaf) if gradient is None else gradient for leaf, gradient in zip(leaves, found, strict=True)
+        torch.zeros_like(tensor) if derivative is None else derivative
+        for tensor, derivative in zip(inputs, derivatives, strict=True)
     ]
 
 
 def as_leaves(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The same values, cut off from where they came from, tracking gradients."""
+    """Detached copies of the values that track gradients."""
     return [tensor.detach().requires_grad_() for tensor in tensors]
 
 
@@ -130,7 +140,7 @@ def tangent(step: Step, index: int, along: Sequence[Tensor] | None, *, retain_gr
         step: Its ∂L/∂c made with ``create_graph``; its gradient too, unless ``along`` is None.
         index: 0 for τ, 1 for β.
         along: Z = ∂θ_k/∂c; None for 0.
-        retain_graph: Whether the step is needed again.
+        retain_graph: True where the step is needed again.
     """
     pairs = [] if along is None else list(zip(step.gradients, along, strict=True))
     by_coefficient = step.by_coefficient[index]

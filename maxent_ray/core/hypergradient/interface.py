@@ -1,4 +1,4 @@
-"""The words that callers and modes of the hypergradient share."""
+"""Types that callers and modes of the hypergradient share."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 Params = Mapping[str, Tensor]
-Coefficients = tuple[Tensor, Tensor]
-InnerLoss = Callable[[Params, Coefficients, int], Tensor]
-OuterLoss = Callable[[Params, Coefficients], Tensor]
+CoefficientTensors = tuple[Tensor, Tensor]
+"""τ and β, 0-dim."""
+InnerLoss = Callable[[Params, CoefficientTensors, int], Tensor]
+OuterLoss = Callable[[Params, CoefficientTensors], Tensor]
 MeanOverRanks = Callable[[Sequence[Tensor]], list[Tensor]]
 """Mean of each tensor over data-parallel ranks; every rank calls it with the same shapes in the same order."""
 Mode = Literal["forward", "reverse", "first_order"]

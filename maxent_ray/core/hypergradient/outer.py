@@ -1,4 +1,4 @@
-"""The outer function after the unroll: its values, and its derivatives where the unroll ends."""
+"""The outer function after the unroll: its values and its derivatives at θ_K."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from maxent_ray.core.hypergradient.clipping import inner_product
-from maxent_ray.core.hypergradient.inner_step import InnerLoop
+from maxent_ray.core.hypergradient.inner_step import InnerLoop, fill_zeros
 from maxent_ray.core.hypergradient.interface import Hypergradient, OuterLoss
 from maxent_ray.errors import HypergradientError
 
 Dependence = tuple[bool, bool]
-"""Whether something was found to depend on τ, and on β."""
+"""True for each of τ and β that something depends on."""
 
 
 class Outer(NamedTuple):
@@ -27,11 +27,11 @@ class Outer(NamedTuple):
     direct: Tensor
     """``[M, 2]``: derivatives in τ and β at constant θ."""
     depends: Dependence
-    """Whether any output depends directly on τ, and on β."""
+    """Direct dependence of any output on τ, and on β."""
 
 
 class Derivatives(NamedTuple):
-    """What a mode hands back; means over ranks."""
+    """Result of a mode; means over ranks."""
 
     values: Tensor
     by_coefficient: Tensor
@@ -47,7 +47,8 @@ def differentiate(loop: InnerLoop, outer_loss: OuterLoss, leaves: list[Tensor]) 
     """
     outer = outer_loss(dict(zip(loop.names, leaves, strict=True)), loop.coefficients)
     if outer.dim() > 1 or outer.numel() == 0:
-        raise HypergradientError(f"outer_loss must return a scalar or a 1-D tensor, got shape {tuple(outer.shape)}")
+        found = tuple(outer.shape)
+        raise HypergradientError(f"outer_loss returned shape {found}; it must return a scalar or a 1-D tensor")
     outputs = outer.reshape(-1)
     inputs = [*leaves, *loop.coefficients]
     rows: list[Sequence[Tensor | None]] = []
@@ -58,13 +59,15 @@ def differentiate(loop: InnerLoop, outer_loss: OuterLoss, leaves: list[Tensor]) 
             if value.requires_grad
             else [None] * len(inputs)
         )
-    by_params = [_filled(leaves, row[:-2]) for row in rows]
-    direct = torch.stack([torch.stack(_filled(loop.coefficients, row[-2:])) for row in rows])
+    by_params = [fill_zeros(leaves, row[:-2]) for row in rows]
+    direct = torch.stack([torch.stack(fill_zeros(loop.coefficients, row[-2:])) for row in rows])
     depends = (any(row[-2] is not None for row in rows), any(row[-1] is not None for row in rows))
     return Outer(outer.detach(), by_params, direct, depends)
 
 
-def join(loop: InnerLoop, outer: Outer, tangents: Sequence[Sequence[Tensor]], depends: Dependence) -> Derivatives:
+def add_tangents(
+    loop: InnerLoop, outer: Outer, tangents: Sequence[Sequence[Tensor]], depends: Dependence
+) -> Derivatives:
     """dF/dc = ∂F/∂c + ⟨∇_θ F, Z_c⟩, with the tangents Z_c = ∂θ_K/∂c of both coefficients."""
     through = torch.stack(
         [
@@ -73,11 +76,11 @@ def join(loop: InnerLoop, outer: Outer, tangents: Sequence[Sequence[Tensor]], de
         ]
     )
     values, by_coefficient = loop.mean([outer.values, outer.direct + through])
-    return Derivatives(values, by_coefficient, either(depends, outer.depends))
+    return Derivatives(values, by_coefficient, union(depends, outer.depends))
 
 
-def either(a: Dependence, b: Dependence) -> Dependence:
-    """Depends in one place or the other."""
+def union(a: Dependence, b: Dependence) -> Dependence:
+    """Dependence of either of two parts."""
     return a[0] or b[0], a[1] or b[1]
 
 
@@ -87,10 +90,3 @@ def as_hypergradient(derivatives: Derivatives) -> Hypergradient:
     if derivatives.values.dim() == 0:
         return Hypergradient(by_tau.item(), by_beta.item(), derivatives.values.item())
     return Hypergradient(by_tau, by_beta, derivatives.values)
-
-
-def _filled(inputs: Sequence[Tensor], found: Sequence[Tensor | None]) -> list[Tensor]:
-    return [
-        torch.zeros_like(tensor) if derivative is None else derivative
-        for tensor, derivative in zip(inputs, found, strict=True)
-    ]

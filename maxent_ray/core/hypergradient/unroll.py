@@ -1,4 +1,4 @@
-"""The one entry to all modes: check what was handed in, unroll, name what came out."""
+"""Entry point of all modes: validate the arguments, unroll, return named derivatives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from maxent_ray.core.hypergradient.inner_step import InnerLoop, as_leaves
 from maxent_ray.core.hypergradient.interface import (
     MODES,
     NAMES,
-    Coefficients,
+    CoefficientTensors,
     Hypergradient,
     InnerLoss,
     MeanOverRanks,
@@ -31,7 +31,7 @@ def unrolled_gradients(
     inner_loss: InnerLoss,
     outer_loss: OuterLoss,
     params: Params,
-    coefficients: Coefficients,
+    coefficients: CoefficientTensors,
     *,
     steps: int,
     learning_rate: float | Params,
@@ -42,7 +42,7 @@ def unrolled_gradients(
 ) -> Hypergradient:
     """Differentiate ``outer_loss`` after ``steps`` gradient-descent steps on ``inner_loss``.
 
-    θ_{k+1} = θ_k − η ⊙ clip(∇_θ L(θ_k; τ, β, k)). A result that is not finite is handed back as it is.
+    θ_{k+1} = θ_k − η ⊙ clip(∇_θ L(θ_k; τ, β, k)). A result that is not finite is returned as it is.
 
     Args:
         inner_loss: ``inner_loss(params, (tau, beta), k)`` → scalar loss of inner step k. In ``forward`` and
@@ -98,8 +98,8 @@ def unrolled_gradients(
     missing = [name for name, found in zip(NAMES, derivatives.depends, strict=True) if not found]
     if missing:
         raise HypergradientError(
-            f"neither inner_loss nor outer_loss depends on {' or '.join(missing)}; its derivative would be 0 whatever "
-            "happens. Use it in one of them, or leave it out of what is controlled"
+            f"neither inner_loss nor outer_loss depends on {' or '.join(missing)}; its derivative would always be 0. "
+            "Use it in one of them, or exclude it from control"
         )
     return as_hypergradient(derivatives)
 
@@ -116,9 +116,9 @@ def _run(mode: Mode, loop: InnerLoop, outer_loss: OuterLoss, leaves: list[Tensor
 
 def _check(params: Params, steps: int, mode: Mode, checkpoint: bool, gradient_clip: float | None) -> None:
     if steps < 1:
-        raise HypergradientError(f"steps must be >= 1, got {steps}")
+        raise HypergradientError(f"steps is {steps}; it must be >= 1")
     if mode not in MODES:
-        raise HypergradientError(f"unknown hypergradient mode {mode!r}; valid: {', '.join(MODES)}")
+        raise HypergradientError(f"hypergradient mode is {mode!r}; valid: {', '.join(MODES)}")
     if checkpoint and mode != "reverse":
         raise HypergradientError(f"checkpoint is True and mode is {mode!r}; only 'reverse' keeps steps to checkpoint")
     if gradient_clip is not None and not (gradient_clip > 0 and math.isfinite(gradient_clip)):
@@ -135,5 +135,5 @@ def _rates(params: Params, learning_rate: float | Params) -> tuple[Tensor | floa
         return (learning_rate,) * len(params)
     missing = sorted(set(params) - set(learning_rate))
     if missing:
-        raise HypergradientError(f"learning_rate has no entry for the parameters {missing}")
+        raise HypergradientError(f"learning_rate has no entry for the parameters {missing}; give one for each")
     return tuple(learning_rate[name] for name in params)

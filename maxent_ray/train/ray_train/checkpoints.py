@@ -1,7 +1,7 @@
-"""The checkpoints of a run on Ray Train as they lie on disk: written whole, checked before a run goes on from one.
+"""Checkpoint folders of a run on Ray Train: written atomically, checked before a run resumes from one.
 
-``results/<name>/train`` has a folder for each, and Ray's own list of them. Ray takes the newest that the list names
-and starts nothing if one of them is gone, so the list is brought in line with the folders first.
+``results/<name>/train`` has a folder for each, and Ray's own list of them. Ray resumes from the newest in the list and
+fails if one of them is missing, so the list is first brought in line with the folders.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _LEFTOVERS = (f"*{PARTIAL}", "*.part")
 
 
 def write_checkpoint(run_folder: Path, step: int, block: bytes) -> Path:
-    """Write one checkpoint, where Ray Train would have copied it: a copy is neither atomic nor on the disk for sure.
+    """Write one checkpoint, at the place Ray Train would have copied it to: its copy is neither atomic nor synced.
 
     Returns:
         Its folder.
 
     Raises:
-        RecordingError: there is no room, or the storage refuses for another reason; older checkpoints are whole.
+        RecordingError: the disk is full, or the storage fails for another reason; older checkpoints are intact.
     """
     folder = run_folder / CHECKPOINTS / f"{_PREFIX}{step:08d}"
-    with writing(folder, "Older checkpoints are whole"):
+    with writing(folder, "Older checkpoints are intact"):
         folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / STATE, block)
     sync_folder(folder.parent)
@@ -45,32 +45,32 @@ def read_checkpoint(folder: Path) -> bytes:
     """The worker's state in a checkpoint.
 
     Raises:
-        ResumeError: it is missing, damaged or of a newer schema; the message says what to do.
+        ResumeError: it is missing, damaged or of a newer schema; the message ends with :func:`recovery_advice`.
     """
-    return read_block(folder / STATE, advice(folder))
+    return read_block(folder / STATE, recovery_advice(folder))
 
 
-def advice(folder: Path) -> str:
-    """What to do about a checkpoint that cannot be read."""
-    return f"remove the folder {folder}, and --resume goes on from the checkpoint before it, or else from the beginning"
+def recovery_advice(folder: Path) -> str:
+    """Advice for a checkpoint that cannot be read."""
+    return f"remove the folder {folder}; --resume then uses the checkpoint before it, or starts from the beginning"
 
 
 def remove_leftovers(run_folder: Path) -> None:
-    """Remove what a dead process was still writing."""
+    """Remove partial files of processes that died while writing."""
     for pattern in _LEFTOVERS:
         remove(run_folder.rglob(pattern))
 
 
 def prepare_checkpoints(run_folder: Path) -> Path | None:
-    """Check the newest checkpoint, then bring Ray's list in line with what there is.
+    """Check the newest checkpoint, then bring Ray's list in line with the folders.
 
-    What counts is what Ray's list names, or, where the list is gone or cut off, every folder with something in it whose
-    steps are recorded. The newest that counts must be whole. Listed ones that were removed by hand are struck off. A
-    folder that does not count is a leftover and is removed: ranks outlive a killed driver by a second or two and may
-    save once more, but nobody is left to record their rows.
+    Valid are the folders in Ray's list or, where the list is missing or truncated, every non-empty folder whose steps
+    are recorded. The newest valid one must be intact. Listed folders that were removed by hand are dropped from the
+    list. Other folders are leftovers and are removed: ranks outlive a killed driver by a second or two and may save
+    once more, but their rows are not recorded any more.
 
     Returns:
-        The folder that the run goes on from; None when it starts from nothing.
+        The folder that the run resumes from; None when it starts from the beginning.
 
     Raises:
         ResumeError: the newest checkpoint is damaged or of a newer schema; nothing was changed.
@@ -78,53 +78,53 @@ def prepare_checkpoints(run_folder: Path) -> Path | None:
     train = run_folder / CHECKPOINTS
     listed = _listed(train)
     found = sorted(path.name for path in train.glob(f"{_PREFIX}*") if path.is_dir())
-    counted = _recorded(run_folder, found) if listed is None else [name for name in listed if name in found]
-    if counted:
-        read_checkpoint(train / counted[-1])
-    if counted != listed:
-        _list_only(train, counted)
-    remove(train / name for name in found if _is_ours(name) and name not in counted)
-    return train / counted[-1] if counted else None
+    valid = _recorded(run_folder, found) if listed is None else [name for name in listed if name in found]
+    if valid:
+        read_checkpoint(train / valid[-1])
+    if valid != listed:
+        _write_list(train, valid)
+    remove(train / name for name in found if _is_ours(name) and name not in valid)
+    return train / valid[-1] if valid else None
 
 
 def _listed(train: Path) -> list[str] | None:
-    """The checkpoints that Ray's list names, oldest first; None where it cannot be read or names none."""
+    """Checkpoints in Ray's list, oldest first; None where it cannot be read or is empty."""
     try:
         snapshot = json.loads((train / SNAPSHOT).read_bytes())
         return [result["checkpoint_dir_name"] for result in snapshot["checkpoint_results"]] or None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # never written, or cut off in the middle
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # never written, or truncated
         return None
 
 
 def _recorded(run_folder: Path, found: list[str]) -> list[str]:
-    """The checkpoints of recorded steps, oldest first, but for folders that hold nothing: they were being filled."""
+    """Non-empty checkpoints of recorded steps, oldest first; empty ones were being written."""
     steps, train = _recorded_steps(run_folder), run_folder / CHECKPOINTS
     return [name for name in found if _is_ours(name) and _steps(name) <= steps and not _is_empty(train / name)]
 
 
 def _is_ours(name: str) -> bool:
-    """Whether :func:`write_checkpoint` made the folder; others stay."""
+    """True for folders of :func:`write_checkpoint`; others are kept."""
     return name.removeprefix(_PREFIX).isdecimal()
 
 
 def _steps(name: str) -> int:
-    """Steps that were done at a checkpoint."""
+    """Number of steps before a checkpoint, from its name."""
     return int(name.removeprefix(_PREFIX))
 
 
 def _recorded_steps(run_folder: Path) -> int:
-    """Steps whose rows are recorded; or else their decisions, which are written after them."""
+    """Number of steps whose rows, or else decisions, are recorded; decisions are written after rows."""
     records = [record for name in (ROWS, DECISIONS) for record in read_lines(run_folder / name)[0]]
     return max((record["step"] + 1 for record in records), default=0)
 
 
 def _is_empty(folder: Path) -> bool:
-    """Whether nothing is in a folder that was ever finished."""
+    """True for a folder without finished files."""
     return all(path.name.endswith(PARTIAL) for path in folder.iterdir())
 
 
-def _list_only(train: Path, names: list[str]) -> None:
-    """Write Ray's list anew; without a checkpoint there is none."""
+def _write_list(train: Path, names: list[str]) -> None:
+    """Write Ray's list of checkpoints; without checkpoints, remove it."""
     if not names:
         (train / SNAPSHOT).unlink(missing_ok=True)
         return

@@ -1,4 +1,4 @@
-"""One long run on Ray Train: the same worker class as everywhere, with checkpoints, restarts and resume."""
+"""One long run on Ray Train, with checkpoints, restarts and resume."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from maxent_ray.train.ray_train.checkpoints import prepare_checkpoints, remove_l
 from maxent_ray.train.ray_train.rank_loop import train_rank
 from maxent_ray.train.ray_train.recording import FILES, ROWS, Follower, Listener, RecordReports
 from maxent_ray.train.ray_train.train_job import TrainJob
-from maxent_ray.train.resources import ask_for_gpus, check_resources
-from maxent_ray.train.run_folder import CHECKPOINTS, POLICY, RunInterrupted, open_run_folder, own_folder
+from maxent_ray.train.resources import check_resources, uses_gpus
+from maxent_ray.train.run_folder import CHECKPOINTS, POLICY, RunInterrupted, acquire_folder, open_run_folder
 
 CHECKPOINTS_TO_KEEP = 2
 _POLL_INTERVAL = ("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
-"""How often Ray Train looks at its workers; a report waits for the next look, by default 2 s."""
+"""Seconds between Ray Train's polls of its workers; a report waits for the next one, by default 2 s."""
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run left."""
+    """Results folder of a run."""
 
     folder: Path
     name: str
@@ -58,22 +58,22 @@ def run_training(
 
     Args:
         config: The experiment. With ``resume`` the one in the folder's config.yaml, save for its ``train``
-            section: a run may go on for longer, or with other workers.
+            section: a run may train for longer, or with other workers.
         name: The folder under ``results``.
-        results: Where result folders are; with several machines, on storage that all of them see.
-        resume: Go on from the newest checkpoint of an interrupted run.
-        listeners: Follow the run as it happens; after a resume they are first told what there was.
+        results: Parent of the results folders; with several machines, on storage that all of them share.
+        resume: Resume an interrupted run from its newest checkpoint.
+        listeners: Follow the run; after a resume they first get the recorded rows.
 
     Raises:
         ResourceError: the run does not fit into the cluster; nothing was started.
-        ResumeError: the folder exists (without ``resume``) or cannot be gone on with (with it), as when its newest
-            checkpoint is damaged or another driver is at work in it.
+        ResumeError: the folder exists (without ``resume``) or its run cannot be resumed (with it), as when its newest
+            checkpoint is damaged or another driver uses it.
         RunInterrupted: Ctrl-C.
         MaxentRayError: training failed more often than ``train.max_failures`` allows.
     """
     check_resources(config.train)
     folder = (results / name).resolve()
-    with own_folder(folder, resume=resume):
+    with acquire_folder(folder, resume=resume):
         open_run_folder(folder, config, resume=resume)
         for file in FILES:
             mend(folder / file)
@@ -81,23 +81,23 @@ def run_training(
             remove_leftovers(folder)
             prepare_checkpoints(folder)
         try:
-            job = TrainJob(config, f"{name}-{uuid.uuid4().hex[:12]}", name, folder, ask_for_gpus(config.train))
+            job = TrainJob(config, f"{name}-{uuid.uuid4().hex[:12]}", name, folder, uses_gpus(config.train))
             _run(job, listeners)
         except (KeyboardInterrupt, SystemExit):  # Ray Train answers Ctrl-C with an exit
-            raise RunInterrupted(f"interrupted. Go on with --resume {results / name}") from None
+            raise RunInterrupted(f"interrupted. Continue with --resume {results / name}") from None
     for listener in listeners:
         listener.state(name, "done")
     return TrainingResult(folder, name)
 
 
 def _run(job: TrainJob, listeners: Sequence[Listener]) -> None:
-    """The training, and listeners beside it."""
+    """Train, while listeners follow."""
     with Follower(job.folder / ROWS, listeners), _train_environment():
         _fit(job)
 
 
 def _fit(job: TrainJob) -> None:
-    """Run Ray Train to the end of the job, and say what went wrong in our own words."""
+    """Run Ray Train to the end of the job; its errors become ours."""
     try:
         _trainer(job).fit()
     except ray.train.WorkerGroupError as error:
@@ -117,7 +117,7 @@ def _trainer(job: TrainJob) -> TorchTrainer:
             num_workers=train.num_workers, use_gpu=job.use_gpu, resources_per_worker=resources
         ),
         run_config=ray.train.RunConfig(
-            name=CHECKPOINTS,  # in this folder a run of this name goes on from its newest checkpoint
+            name=CHECKPOINTS,  # a run of this name in this folder resumes from its newest checkpoint
             storage_path=str(job.folder),
             failure_config=ray.train.FailureConfig(max_failures=train.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=CHECKPOINTS_TO_KEEP),
@@ -127,7 +127,7 @@ def _trainer(job: TrainJob) -> TorchTrainer:
 
 
 def failure_line(failure: Exception) -> str:
-    r"""The error itself, of one that crossed processes and so prints as a traceback.
+    r"""The error's own line, of an error from another process, which prints as a traceback.
 
     Example:
         >>> failure_line(RuntimeError("Traceback (most recent call last):\n  ...\nTaskError: the task is empty"))
@@ -142,13 +142,13 @@ def failure_line(failure: Exception) -> str:
 def _failed(job: TrainJob, where: str, failure: Exception) -> MaxentRayError:
     return MaxentRayError(
         f"{where} failed, more often than train.max_failures = {job.config.train.max_failures} allows: "
-        f"{failure_line(failure)} (go on from the last checkpoint with --resume {job.folder})"
+        f"{failure_line(failure)} (resume from the last checkpoint with --resume {job.folder})"
     )
 
 
 @contextmanager
 def _train_environment() -> Iterator[None]:
-    """What Ray Train reads from the environment, and the answer to Ctrl-C, which it replaces and leaves so."""
+    """Set Ray Train's environment, and restore it and the handler of Ctrl-C, which Ray Train replaces."""
     name, value = _POLL_INTERVAL
     before, handler = os.environ.get(name), signal.getsignal(signal.SIGINT)
     os.environ[name] = value

@@ -1,4 +1,4 @@
-"""What every rank of a run on Ray Train does: train, report, save, and evaluate at both ends."""
+"""Training loop of one rank on Ray Train: train, report, save, and evaluate before and after."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ import ray.train.torch
 from maxent_ray.evaluation.held_out import HeldOutMetrics
 from maxent_ray.policy import save_policy
 from maxent_ray.train.rank import RankProcess, RankSpec
-from maxent_ray.train.ray_train.checkpoints import STATE, advice, read_checkpoint, write_checkpoint
+from maxent_ray.train.ray_train.checkpoints import STATE, read_checkpoint, recovery_advice, write_checkpoint
 from maxent_ray.train.ray_train.train_job import TrainJob
 from maxent_ray.train.run_folder import POLICY
-from maxent_ray.train.worker import objective_label
+from maxent_ray.train.worker import objective_name
 
 STEPS_PER_REPORT = 5
-"""At most: rows appear, and a crash loses no more of them than this."""
+"""Most steps between two reports; a crash loses the rows of no more than these."""
 _UPLOAD = ray.train.CheckpointUploadMode.NO_UPLOAD
-"""A checkpoint is in its place when it is reported."""
+"""A checkpoint is at its final place when it is reported."""
 
 
 def train_rank(settings: dict[str, TrainJob]) -> None:
     """Ray Train's training function; ``settings`` is ``{"job": TrainJob}``."""
     job, context = settings["job"], ray.train.get_context()
     process = RankProcess()
-    # Ray Train shows a rank all GPUs of its machine and says which one is its own.
+    # Ray Train shows a rank all GPUs of its machine, and gives the index of its own.
     gpu = ray.train.torch.get_device().index or 0 if job.use_gpu else 0
     process.setup(
         job.config, RankSpec(job.run_id, context.get_world_rank(), context.get_world_size(), job.use_gpu, gpu=gpu)
     )
     try:
-        _begin(process)
+        _restore(process)
         _train(process, job)
     finally:
         process.close()
 
 
 def report_steps(start: int, steps: int, checkpoint_every: int) -> Iterator[int]:
-    """The steps after which ranks report: every few, at every checkpoint, and at the end.
+    """Steps after which ranks report: every few, at every checkpoint, and at the end.
 
     Example:
         >>> list(report_steps(0, 14, 8))
@@ -55,18 +55,18 @@ def report_steps(start: int, steps: int, checkpoint_every: int) -> Iterator[int]
             yield step
 
 
-def _begin(process: RankProcess) -> None:
-    """Go on from the newest checkpoint of this run, or from nothing; each rank for itself."""
+def _restore(process: RankProcess) -> None:
+    """Load the newest checkpoint of this run, if there is one; each rank for itself."""
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
         return
     with checkpoint.as_directory() as path:
         folder = Path(path)
-        process.load_state_bytes(read_checkpoint(folder), str(folder / STATE), advice(folder))
+        process.load_state_bytes(read_checkpoint(folder), str(folder / STATE), recovery_advice(folder))
 
 
 def _train(process: RankProcess, job: TrainJob) -> None:
-    """Every rank reports equally often: a report is a barrier."""
+    """Train to the last step. Every rank reports equally often, as a report is a barrier."""
     train, worker, version = job.config.train, process.worker, 0
     leads = worker.placement.rank == 0
     if worker.next_step == 0:
@@ -74,10 +74,10 @@ def _train(process: RankProcess, job: TrainJob) -> None:
     for step in report_steps(worker.next_step, train.steps, train.checkpoint_every):
         rows = process.run(step - worker.next_step)
         saves = step % train.checkpoint_every == 0 or step == train.steps
-        decisions = process.decisions(version)  # on every rank: they wait for the last one together
+        decisions = process.decisions(version)  # on every rank, as all of them wait for the last one
         state = process.state_bytes() if saves and leads else None
         version = max([version, *(decision["version"] for decision in decisions)])
-        # Rows before the checkpoint that has them behind it: a crash in between repeats steps and loses none.
+        # Rows first, then the checkpoint after them: a crash in between repeats steps and loses none.
         ray.train.report({"rows": [row.to_dict() for row in rows], "decisions": decisions if leads else []})
         if saves:
             _report_checkpoint(job.folder, step, state)
@@ -93,7 +93,7 @@ def _report_checkpoint(folder: Path, step: int, state: bytes | None) -> None:
 
 
 def _finish(process: RankProcess, job: TrainJob) -> None:
-    """Save the policy, then evaluate it: a run that has its last evaluation has everything."""
+    """Save the policy, then evaluate it: the last evaluation marks a complete run."""
     if process.worker.placement.rank != 0:
         ray.train.report({})
         return
@@ -102,7 +102,7 @@ def _finish(process: RankProcess, job: TrainJob) -> None:
     save_policy(process.worker.policy, part)
     shutil.rmtree(job.folder / POLICY, ignore_errors=True)
     part.rename(job.folder / POLICY)
-    ray.train.report(_evaluation(job.name, objective_label(job.config), process.evaluate()))
+    ray.train.report(_evaluation(job.name, objective_name(job.config), process.evaluate()))
 
 
 def _evaluation(trial: str, objective: str, metrics: HeldOutMetrics) -> dict[str, Any]:

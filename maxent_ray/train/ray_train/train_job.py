@@ -1,6 +1,6 @@
-"""What a run on Ray Train is told.
+"""Arguments of a run on Ray Train.
 
-In a module of its own, without models: Ray Train's controller, a process that trains nothing, unpickles it too, and
+In a separate module, without models: Ray Train's controller, a process that trains nothing, unpickles it too, and
 would otherwise load transformers at every start of a run.
 """
 
@@ -14,7 +14,7 @@ from maxent_ray.config import ExperimentConfig
 
 @dataclass(frozen=True)
 class TrainJob:
-    """One run, as its ranks get it."""
+    """Arguments that every rank of one run receives."""
 
     config: ExperimentConfig
     run_id: str

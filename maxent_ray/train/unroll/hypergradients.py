@@ -1,4 +1,4 @@
-"""Step 3b as the worker does it: choose how to differentiate, do it, and go on without where memory runs out."""
+"""Hypergradients of a worker: mode selection, the unroll, and steps without one where memory runs out."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from torch import Tensor, nn
 
 from maxent_ray.config import GRPOConfig
 from maxent_ray.core.config import ControllerConfig
-from maxent_ray.core.hypergradient import Choice, choose_mode, smaller_choice
+from maxent_ray.core.hypergradient import ModeChoice, choose_mode, smaller_mode
 from maxent_ray.core.objectives import ControllerGradients, Sensitivity, Unroll
 from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import RankLeftError
 from maxent_ray.train.batch import PreparedBatch
 from maxent_ray.train.unroll.memory import activation_bytes, free_bytes, is_out_of_memory
-from maxent_ray.train.unroll.policy_unroll import PolicyUnroll, Precision, attention_for, differentiate
+from maxent_ray.train.unroll.policy_unroll import PolicyUnroll, Precision
 from maxent_ray.train.unroll.rank_sync import UnrollRanks
+from maxent_ray.train.unroll.sensitivity import attention_for, differentiate
 
-_LOG = logging.getLogger("maxent_ray.train.unroll.policy_unroll")
+logger = logging.getLogger(__name__)
 
 
-class _Batch(NamedTuple):
-    """What one training step hands over."""
+class _StepInputs(NamedTuple):
+    """Inputs of one step's unroll."""
 
     batch: PreparedBatch
     statistics: BatchStatistics
@@ -36,10 +37,10 @@ class _Batch(NamedTuple):
 
 
 class WorkerHypergradients:
-    """Forms a worker's controller gradients, one unroll an update step.
+    """Computes a worker's controller gradients, one unroll an update step.
 
-    Running out of memory costs the step its gradients, not the run: it is logged once for each way of differentiating,
-    with what to choose instead, and counted. ``auto`` then takes the smaller way itself.
+    Out of memory, a step has no gradients and the run continues: it is logged once for each mode, with the mode to
+    choose instead, and counted. ``auto`` then takes that mode itself.
 
     Args:
         model: The policy.
@@ -70,13 +71,13 @@ class WorkerHypergradients:
         self._shared = world_size > 1 and self._settings.all_reduce
         self._together = world_size > 1 and (self._shared or self._settings.mode == "auto")
         self._activation_bytes: int | None = None
-        self._choice: Choice | None = None
+        self._choice: ModeChoice | None = None
         self._lowered = False
         self._warned: set[str] = set()
         self.failures = 0
         """Unrolls so far that ran out of memory, here or on a rank that this one unrolls together with."""
 
-    def form(
+    def compute(
         self,
         batch: PreparedBatch,
         statistics: BatchStatistics,
@@ -89,67 +90,68 @@ class WorkerHypergradients:
         Args:
             batch: This rank's whole batch.
             statistics: Measured on it.
-            coefficients: What the step trained with.
+            coefficients: τ and β that the step trained with.
             rates: Step size of every parameter.
             share: Share of a gradient in the live step.
 
         Returns:
-            The sensitivities; None when memory ran out. Where they are not finite the controller skips the update,
-            with that as its reason.
+            The sensitivities; None when memory ran out. Where they are not finite the controller skips the update
+            (reason ``non_finite``).
         """
         failure = ""
         try:
-            sensitivity = self._unroll(_Batch(batch, statistics, coefficients, rates, share))
+            sensitivity = self._unroll(_StepInputs(batch, statistics, coefficients, rates, share))
         except RankLeftError as error:
             failure = str(error)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             failure = f"out of memory: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        if failure:  # here, where nothing holds on to the unroll's tensors any more
-            self._give_up(coefficients.step, failure)
+        if failure:  # outside the handlers, where nothing references the unroll's tensors any more
+            self._record_failure(coefficients.step, failure)
             return None
         if not sensitivity.is_finite():
             self._warn_once("non-finite", f"step {coefficients.step}: the unroll is not finite; the update is skipped")
         return ControllerGradients(source="truncated_backprop", sensitivity=sensitivity)
 
-    def _unroll(self, given: _Batch) -> Sensitivity:
-        device = given.batch.rewards.device
+    def _unroll(self, inputs: _StepInputs) -> Sensitivity:
+        device = inputs.batch.rewards.device
         with UnrollRanks(device) if self._together else nullcontext() as ranks:
-            choice = self._decide(given, ranks)
+            choice = self._select_mode(inputs, ranks)
             precision = self._precision if choice.mode == "first_order" else nullcontext
-            unroll = self._over(given, precision=precision, ranks=ranks if self._shared else None)
+            unroll = self._over(inputs, precision=precision, ranks=ranks if self._shared else None)
             return differentiate(
                 unroll,
-                given.statistics,
-                given.coefficients,
+                inputs.statistics,
+                inputs.coefficients,
                 steps=self._steps,
-                rates=given.rates,
-                share=given.share,
+                rates=inputs.rates,
+                share=inputs.share,
                 mode=choice.mode,
                 checkpoint=choice.checkpoint,
             )
 
-    def _decide(self, given: _Batch, ranks: UnrollRanks | None) -> Choice:
-        """The configured mode, or the one that fits; the same on all ranks, logged when it is new."""
+    def _select_mode(self, inputs: _StepInputs, ranks: UnrollRanks | None) -> ModeChoice:
+        """The configured mode, or the one that fits into memory; the same on all ranks, logged when it changes."""
         if self._settings.mode != "auto":
-            chosen = Choice(self._settings.mode, self._settings.checkpoint, "configured")
+            chosen = ModeChoice(self._settings.mode, self._settings.checkpoint, "configured")
             self._choice = chosen
             return chosen
         if self._lowered and self._choice is not None:
             return self._choice
-        chosen = self._fitting(given, ranks)
+        chosen = self._fitting_mode(inputs, ranks)
         if self._choice is None or chosen[:2] != self._choice[:2]:
-            _LOG.info("step %d: hypergradient mode %s: %s", given.coefficients.step, _named(chosen), chosen.reason)
+            step = inputs.coefficients.step
+            logger.info("step %d: hypergradient mode %s: %s", step, _describe(chosen), chosen.reason)
         self._choice = chosen
         return chosen
 
     def _over(
-        self, given: _Batch, *, precision: Precision = nullcontext, ranks: UnrollRanks | None = None
+        self, inputs: _StepInputs, *, precision: Precision = nullcontext, ranks: UnrollRanks | None = None
     ) -> PolicyUnroll:
         return PolicyUnroll.over(
             self._model,
-            given.batch,
+            inputs.batch,
             grpo=self._grpo,
             controller=self._controller,
             groups=self._settings.groups,
@@ -157,49 +159,49 @@ class WorkerHypergradients:
             ranks=ranks,
         )
 
-    def _fitting(self, given: _Batch, ranks: UnrollRanks | None) -> Choice:
+    def _fitting_mode(self, inputs: _StepInputs, ranks: UnrollRanks | None) -> ModeChoice:
         trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
         if self._activation_bytes is None:
-            unroll = self._over(given)
-            at = torch.tensor([given.coefficients.tau, given.coefficients.beta], dtype=torch.float64)
-            tau, beta = at.to(given.batch.rewards.device)
+            unroll = self._over(inputs)
+            at = torch.tensor([inputs.coefficients.tau, inputs.coefficients.beta], dtype=torch.float64)
+            tau, beta = at.to(inputs.batch.rewards.device)
             with attention_for("reverse"):
                 self._activation_bytes = activation_bytes(lambda: unroll.inner(unroll.params, (tau, beta), 0), trained)
         parameter_bytes = sum(parameter.numel() * parameter.element_size() for parameter in trained)
-        device = given.batch.rewards.device
+        device = inputs.batch.rewards.device
         activations, free = float(self._activation_bytes), float(free_bytes(device))
         if device.type == "cpu":
-            free /= self._world_size  # they may all be on this machine, and plan at the same moment
-        if ranks is not None:  # the tightest rank decides for all
+            free /= self._world_size  # all ranks may share this machine's memory
+        if ranks is not None:  # the rank with the least memory decides for all
             activations, free = -ranks.least(-activations), ranks.least(free)
         return choose_mode(self._steps, parameter_bytes, int(activations), int(free))
 
-    def _give_up(self, step: int, failure: str) -> None:
-        """Count, say what to choose instead, and with ``auto`` choose it."""
+    def _record_failure(self, step: int, failure: str) -> None:
+        """Count a failure and warn with the mode to choose instead; ``auto`` switches to it."""
         self.failures += 1
         if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # what the unroll held in pieces, for the next rollout
+            torch.cuda.empty_cache()  # return the unroll's fragments to the next rollout
         ran = self._choice
         if ran is None:  # memory ran out before there was a choice
             self._warn_once("before", f"step {step}: {failure}; no controller gradients from this step")
             return
-        smaller = smaller_choice(self._steps, ran.mode, ran.checkpoint)
+        smaller = smaller_mode(self._steps, ran.mode, ran.checkpoint)
         self._warn_once(
-            _named(ran),
-            f"step {step}: {failure} (hypergradient mode {_named(ran)}, K={self._steps}); no controller gradients from "
-            f"this step. {self._advice(smaller)}",
+            _describe(ran),
+            f"step {step}: {failure} (hypergradient mode {_describe(ran)}, K={self._steps}); no controller gradients "
+            f"from this step. {self._advice(smaller)}",
         )
         if smaller is not None and self._settings.mode == "auto":
             self._choice, self._lowered = smaller, True
 
-    def _advice(self, smaller: Choice | None) -> str:
+    def _advice(self, smaller: ModeChoice | None) -> str:
         section = "controller.objective.unroll"
         if smaller is None:
             groups = self._settings.groups
             fewer = f"{section}.groups={groups // 2}" if groups > 1 else "a smaller grpo.max_new_tokens"
-            return f"No mode needs less, whatever K is; set {fewer}"
+            return f"No mode needs less memory, whatever K is; set {fewer}"
         if self._settings.mode == "auto":
-            return f"From here on: {_named(smaller)}, K={self._steps} ({smaller.reason})"
+            return f"From here on: {_describe(smaller)}, K={self._steps} ({smaller.reason})"
         setting = f"mode={smaller.mode}"
         if smaller.checkpoint:
             setting += f" {section}.checkpoint=true"
@@ -208,8 +210,8 @@ class WorkerHypergradients:
     def _warn_once(self, kind: str, message: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
-            _LOG.warning("%s", message)
+            logger.warning("%s", message)
 
 
-def _named(choice: Choice) -> str:
+def _describe(choice: ModeChoice) -> str:
     return f"{choice.mode} with checkpoints" if choice.checkpoint else choice.mode

@@ -1,4 +1,4 @@
-"""Memory of an unroll: what is free, what one loss keeps, and whether an error says that there is too little."""
+"""Memory of an unroll: free memory, memory of one loss, and out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LIMITS = (
 )
 """A container's folder, limit and use, of control groups v2 and v1."""
 _CPU_ALLOCATOR = ("can't allocate memory", "not enough memory")
-"""What torch's CPU allocator says in a plain RuntimeError."""
+"""Messages of torch's CPU allocator, which raises a plain RuntimeError."""
 
 
 def free_bytes(device: torch.device) -> int:
@@ -27,14 +27,14 @@ def free_bytes(device: torch.device) -> int:
     or what is left under the container's limit if that is less.
 
     Raises:
-        ResourceError: the system does not say.
+        ResourceError: the system does not report its free memory.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     if not _MEMORY.exists():
         raise ResourceError(
-            f"hypergradient_mode 'auto' reads free memory from {_MEMORY}, which this system does not have; "
+            f"controller.objective.unroll.mode 'auto' reads free memory from {_MEMORY}, which this system does not have; "
             "choose one of forward, reverse, first_order"
         )
     lines = dict(line.split(":", 1) for line in _MEMORY.read_text().splitlines())
@@ -42,7 +42,12 @@ def free_bytes(device: torch.device) -> int:
 
 
 def activation_bytes(loss: Callable[[], Tensor], parameters: Iterable[Tensor]) -> int:
-    """What autograd keeps of one evaluation of a loss, the parameters themselves left out."""
+    """Bytes that autograd keeps for the backward pass of one loss, without the parameters.
+
+    Args:
+        loss: Evaluates the loss once.
+        parameters: Tensors that are not counted.
+    """
     own = {parameter.untyped_storage().data_ptr() for parameter in parameters}
     kept: dict[int, int] = {}
 
@@ -54,12 +59,17 @@ def activation_bytes(loss: Callable[[], Tensor], parameters: Iterable[Tensor]) -
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         value = loss()
-    del value  # only now: while it lived, no storage could be used twice
+    del value  # only now: while it lived, no storage could be reused
     return sum(kept.values())
 
 
 def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on the CPU."""
+    """True for an out-of-memory error, on a GPU or on the CPU.
+
+    Example:
+        >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes differ"))
+        (True, False)
+    """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return any(words in str(error) for words in _CPU_ALLOCATOR)
@@ -75,7 +85,7 @@ def _left_under_limits() -> list[int]:
 
 
 def _cached_files(statistics: Path) -> int:
-    """What counts as used but is given up when asked for: cached files that nobody has read lately."""
+    """Bytes of inactive cached files, which count as used and are freed on demand."""
     if not statistics.exists():
         return 0
     entries = dict(line.split() for line in statistics.read_text().splitlines())

@@ -1,4 +1,4 @@
-"""Collectives inside an unroll, arranged so that a rank that fails there leaves nobody waiting."""
+"""Collectives inside an unroll; a rank that fails there leaves no other rank waiting."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from maxent_ray.errors import RankLeftError
 
 
 class UnrollRanks:
-    """The ranks that go through one unroll together; a context around it.
+    """Collectives of the ranks that share one unroll; a context around it.
 
-    Before each collective the ranks agree, in one all-reduce of a single number, that all of them are there. A rank
-    that fails (out of memory) sends its refusal on the way out of the context; the others meet it where they would have
-    met that rank next, at the latest on their own way out, and raise :class:`RankLeftError`. So every rank takes part
-    in the same sequence of collectives whatever happens between them, and either all of them have a result or none.
-    What this cannot help against is what ``DistributedDataParallel`` cannot either: a process that dies or hangs, which
-    the process group's timeout ends.
+    Before each collective the ranks confirm, in one all-reduce of a single number, that all of them take part. A rank
+    that fails (out of memory) sends a refusal when it leaves the context; the others receive it at their next
+    collective, at the latest when they leave the context themselves, and raise :class:`RankLeftError`. So every rank
+    takes part in the same sequence of collectives whatever happens between them, and either all ranks have a result or
+    none. As with ``DistributedDataParallel``, a process that dies or hangs is left to the process group's timeout.
 
     Args:
-        device: Where collectives run: the device of the model.
+        device: The model's device, for the collectives.
         group: The ranks; None: all of them.
 
     Example:
@@ -44,7 +43,7 @@ class UnrollRanks:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if kind is None:
-            self._agree()
+            self._confirm()
         elif issubclass(kind, Exception) and not issubclass(kind, RankLeftError):
             self._all_present(False)
 
@@ -58,9 +57,9 @@ class UnrollRanks:
         places: dict[torch.dtype, list[int]] = {}
         for place, tensor in enumerate(tensors):
             places.setdefault(tensor.dtype, []).append(place)
-        # all memory is taken before the ranks agree: after that nobody may fail
+        # all memory is allocated before the ranks confirm: after that no rank may fail
         flat = {dtype: torch.cat([means[i].reshape(-1) for i in indices]) for dtype, indices in places.items()}
-        self._agree()
+        self._confirm()
         world_size = dist.get_world_size(self._group)
         for dtype, indices in places.items():
             dist.all_reduce(flat[dtype], group=self._group)
@@ -75,10 +74,10 @@ class UnrollRanks:
         Raises:
             RankLeftError: another rank left.
         """
-        self._agree()
+        self._confirm()
         return self._minimum(value)
 
-    def _agree(self) -> None:
+    def _confirm(self) -> None:
         if not self._all_present(True):
             raise RankLeftError("another rank could not finish the unroll; no rank uses it")
 

@@ -1,4 +1,4 @@
-"""Coefficients that do nothing are noticed, once; coefficients that work are left in peace."""
+"""Coefficients without effect raise one alarm; healthy ones raise none."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import torch
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.diagnostics.alarms import Alarm, AlarmKind, stuck
-from maxent_ray.core.diagnostics.detector_state import Sighting, Watch
-from maxent_ray.core.diagnostics.detectors import _no_response, watch
-from maxent_ray.core.diagnostics.observer import Observations, Observer
-from maxent_ray.core.diagnostics.saturation import Standing
+from maxent_ray.core.diagnostics.detector_state import DetectorState, Observation
+from maxent_ray.core.diagnostics.detectors import _no_response, apply_detectors
+from maxent_ray.core.diagnostics.observer import Observer, ObserverState
+from maxent_ray.core.diagnostics.saturation import BoundContact
 from maxent_ray.core.diagnostics.trend import Trend
 from maxent_ray.core.measurement import batch_statistics, measure_groups
 from maxent_ray.core.objectives import Decoupled, TruncatedBackprop
@@ -46,7 +46,7 @@ def entropy_of(value: float) -> BatchStatistics:
 class Loop:
     """A closed loop, and an observer of its decisions."""
 
-    def __init__(self, config: ControllerConfig, plant: Plant, memory: Observations = Observations()) -> None:
+    def __init__(self, config: ControllerConfig, plant: Plant, memory: ObserverState = ObserverState()) -> None:
         self.controller, self.observer, self.plant = Controller(config), Observer(config), plant
         self.state, self.memory = self.controller.init(), memory
 
@@ -103,7 +103,7 @@ def test_a_resume_or_a_clone_says_nothing_twice_and_new_settings_may() -> None:
     plant: Plant = lambda state: kl_of(0.2)  # noqa: E731
     first = Loop(BETA_ONLY, plant)
     first.alarms(100)
-    memory = read_dataclass(Observations, json.loads(json.dumps(to_plain(first.memory))), "alarms")
+    memory = read_dataclass(ObserverState, json.loads(json.dumps(to_plain(first.memory))), "alarms")
     assert memory == first.memory
     assert Loop(BETA_ONLY, plant, memory).alarms(100) == {}
     for changed in (replace(BETA_ONLY, target_kl=0.04), replace(BETA_ONLY, beta_max=2.0)):
@@ -264,8 +264,8 @@ def judged(moved: float, noise: float = 0.0) -> list[AlarmKind]:
     logs = Trend(80, 1.0, products=moved / 79 * index_squares)
     while logs.slope * 79 != moved:  # the quotient may have been rounded
         logs = replace(logs, products=math.nextafter(logs.products, math.copysign(math.inf, moved - logs.slope * 79)))
-    window = Watch(errors=Trend(80, 1.0, squares=80 * noise**2), logs=logs)
-    seen = Sighting(79, 1.0, 0, False, 0.1, 0.05, None, 0.3, 0.0)
+    window = DetectorState(errors=Trend(80, 1.0, squares=80 * noise**2), log_values=logs)
+    seen = Observation(79, 1.0, 0, False, 0.1, 0.05, None, 0.3, 0.0)
     actuator = ControllerConfig(group_size=8, target_kl=0.05).actuator("beta")
     return [alarm.kind for alarm in _no_response(window, actuator, seen, 20)]
 
@@ -355,10 +355,10 @@ def test_the_decoupled_form_has_no_learning_rate_to_raise(name: str, other: floa
 def test_a_jittering_coefficient_is_not_stuck_because_it_is_back_where_it_was() -> None:
     """β goes up and down by a factor of 1.5 and ends every block where it began."""
     config = ControllerConfig(group_size=8, target_kl=0.05, beta=0.1, beta_rule=PI(proportional_gain=0.0))
-    memory, kl = Watch(), [0.09, 0.11]
+    memory, kl = DetectorState(), [0.09, 0.11]
     for step in range(100):
-        seen = Sighting(step, 0.1 * (1.5 if step % 2 else 1.0), 0, False, kl[step % 2], 0.05, None, 0.3, 0.0)
-        memory, found = watch(memory, config.actuator("beta"), seen)
+        seen = Observation(step, 0.1 * (1.5 if step % 2 else 1.0), 0, False, kl[step % 2], 0.05, None, 0.3, 0.0)
+        memory, found = apply_detectors(memory, config.actuator("beta"), seen)
         assert found == ()
 
 
@@ -366,7 +366,7 @@ def test_a_dead_band_may_leave_small_errors_alone() -> None:
     assert alarms(replace(BETA_ONLY, beta_rule=PI(dead_band=0.1)), lambda state: kl_of(0.0545), 200) == {}
 
 
-def test_a_coefficient_on_target_may_rest() -> None:
+def test_a_coefficient_on_target_may_be_steady() -> None:
     assert alarms(BETA_ONLY, lambda state: kl_of(0.05), 200) == {}
     rng = random.Random(0)
     slow = replace(BETA_ONLY, beta_rule=PI(learning_rate=1e-6, proportional_gain=0.0))
@@ -378,7 +378,7 @@ def test_a_coefficient_on_target_may_rest() -> None:
 
 @pytest.mark.parametrize("start", [0.1, 1.0, 10.0])
 @pytest.mark.parametrize("seed", range(4))
-def test_a_loop_that_works_hears_nothing(start: float, seed: int) -> None:
+def test_a_healthy_loop_raises_nothing(start: float, seed: int) -> None:
     """τ on real weights of 24 groups, half of them tied; β on a KL that answers over 20 steps, with 18 % noise."""
     rng = random.Random(seed)
     config = ControllerConfig(group_size=8, target_entropy=0.95 * math.log(8), target_kl=0.05)
@@ -404,14 +404,14 @@ def test_a_memory_that_fits_no_series_stops_no_step() -> None:
 
     for _ in range(1000):
         count = rng.choice((0, 1, 2, 3, 19, 79, 499, 2**53 - 1))
-        memory = Watch(
-            settings=BETA_ONLY.actuator("beta").fingerprint,
+        memory = DetectorState(
+            fingerprint=BETA_ONLY.actuator("beta").fingerprint,
             errors=trend(count),
-            logs=trend(rng.choice((count, 0, 5))),
-            standing=Standing(rng.choice((-1, 0, 1)), 3),
-            outside=trend(19),
+            log_values=trend(rng.choice((count, 0, 5))),
+            contact=BoundContact(rng.choice((-1, 0, 1)), 3),
+            reach_gap=trend(19),
         )
-        seen = Observations(beta=memory)
+        seen = ObserverState(beta=memory)
         loop = Loop(BETA_ONLY, lambda state: kl_of(rng.choice((0.05, 0.2, -1.0, 1e50))), seen)
         check_fields(loop.memory, "alarms")
         loop.step()

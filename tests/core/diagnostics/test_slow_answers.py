@@ -1,4 +1,4 @@
-"""A policy that answers over a hundred steps, or over a whole horizon, is healthy: nothing is said about it."""
+"""A policy that responds over a hundred steps, or over a whole horizon, is healthy: no alarm is raised."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.diagnostics.alarms import Alarm
-from maxent_ray.core.diagnostics.observer import Observations, Observer
+from maxent_ray.core.diagnostics.observer import Observer, ObserverState
 from maxent_ray.core.statistics import BatchStatistics
 
 
@@ -19,7 +19,7 @@ class Watched:
 
     def __init__(self, config: ControllerConfig) -> None:
         self.controller, self.observer = Controller(config), Observer(config)
-        self.state, self.memory = self.controller.init(), Observations()
+        self.state, self.memory = self.controller.init(), ObserverState()
 
     def step(self, kl: float) -> tuple[Alarm, ...]:
         measured = BatchStatistics(groups=1, tokens=1, policy_kl_sum=kl)
@@ -54,12 +54,12 @@ def test_a_lag_of_a_horizon_that_ends_at_its_target_is_waited_for_at_the_bound(
     for _ in range(5000):
         ratio += (1.0 - ratio) / lag
         assert loop.step(0.05 * ratio * math.exp(draw.gauss(0, noise))) == ()
-        at_bound += loop.memory.beta.standing.side != 0
+        at_bound += loop.memory.beta.contact.side != 0
     assert at_bound > 3000 or noise > 0
 
 
 @pytest.mark.parametrize("orders", [1, 2])
-def test_a_loop_that_reaches_its_target_after_a_long_stay_at_the_bound_hears_nothing(orders: int) -> None:
+def test_a_loop_that_reaches_its_target_after_a_long_stay_at_the_bound_raises_nothing(orders: int) -> None:
     """What the policy settles at moves to the target behind lags of 500 updates in all, and β answers from there on."""
     config = ControllerConfig(group_size=8, target_kl=0.05, beta=0.1, beta_min=0.1, beta_max=10.0)
     loop, draw = Watched(config), random.Random(1)

@@ -17,7 +17,7 @@ import torch
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.diagnostics.alarms import AlarmKind
-from maxent_ray.core.diagnostics.observer import Observations, Observer
+from maxent_ray.core.diagnostics.observer import Observer, ObserverState
 from maxent_ray.core.objectives import (
     Analytic,
     ControllerGradients,
@@ -272,7 +272,7 @@ def test_the_controller_takes_its_moves_as_they_are_and_remembers() -> None:
 
 def test_a_target_that_beta_cannot_reach_is_reported() -> None:
     rules = Controller(config(beta_max=0.2, target_entropy=None, saturation_patience=5))
-    observer, memory = Observer(rules.config), Observations()
+    observer, memory = Observer(rules.config), ObserverState()
     state, found = rules.init(), []
     for _ in range(20):
         at = replace(USUAL, beta=state.beta, version=state.version, kl=10 * TARGET_KL)

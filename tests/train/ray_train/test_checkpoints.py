@@ -1,4 +1,4 @@
-"""The checkpoint folders of a run: what is checked, struck off and cleaned before a run goes on from them."""
+"""The checkpoint folders of a run: checks, clean-up and Ray's list of them before a run resumes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def newest(folder: Path) -> int:
-    """The step that Ray would go on from."""
+    """The step that Ray would resume from."""
     result = manager(folder).latest_checkpoint_result
     assert result is not None and result.checkpoint is not None
     step: int = decode(read_checkpoint(Path(result.checkpoint.path)), "newest").state["step"]
@@ -74,7 +74,7 @@ def test_a_run_without_checkpoints_starts_from_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "remove"])
 def test_the_advice_for_a_damaged_checkpoint_works(damage: str, run_folder: Path) -> None:
-    """The error names the file and the folder to remove; with it gone, Ray itself goes on from the one before."""
+    """The error names the file and the folder to remove; without it, Ray itself resumes from the one before."""
     path = checkpoint(run_folder, 4) / STATE
     content = path.read_bytes()
     if damage == "remove":
@@ -82,7 +82,7 @@ def test_the_advice_for_a_damaged_checkpoint_works(damage: str, run_folder: Path
     else:
         kept = {"truncate": content[:-9], "flip": content[:-1] + bytes([content[-1] ^ 1]), "empty": b""}[damage]
         path.write_bytes(kept)
-    with pytest.raises(ResumeError, match=rf"{path} .*remove the folder {path.parent}, and --resume goes on from the"):
+    with pytest.raises(ResumeError, match=rf"{path} .*remove the folder {path.parent}; --resume then uses the"):
         prepare_checkpoints(run_folder)
     path.unlink(missing_ok=True)
     path.parent.rmdir()
@@ -103,7 +103,7 @@ def write_rows(folder: Path, steps: int) -> None:
 
 
 def test_a_checkpoint_that_ranks_wrote_after_their_drivers_death_is_none(run_folder: Path) -> None:
-    """Whole, but the rows of its steps were never recorded: to go on from it would lose them."""
+    """Whole, but the rows of its steps were never recorded: to resume from it would lose them."""
     orphan = write_checkpoint(run_folder, 6, block(6))
     assert prepare_checkpoints(run_folder) == checkpoint(run_folder, 4)
     assert not orphan.exists()
@@ -159,7 +159,7 @@ def test_a_damaged_checkpoint_is_refused_without_a_list_as_with_one(
     else:
         path.write_bytes({"truncate": good[:-9], "flip": good[:-1] + bytes([good[-1] ^ 1]), "empty": b""}[damage])
     before = content(run_folder)
-    with pytest.raises(ResumeError, match=rf"{path} .*remove the folder {path.parent}, and --resume goes on from the"):
+    with pytest.raises(ResumeError, match=rf"{path} .*remove the folder {path.parent}; --resume then uses the"):
         prepare_checkpoints(run_folder)
     assert content(run_folder) == before and unrecorded.exists()
     if damage == "flip":
@@ -190,7 +190,7 @@ def test_without_list_and_rows_decisions_tell_what_was_recorded(run_folder: Path
 
 def test_a_refused_checkpoint_leaves_its_list_and_everything_else_alone(run_folder: Path) -> None:
     """With the list, as without: first the check, then the changes."""
-    shutil.rmtree(checkpoint(run_folder, 2))  # struck off only once the run goes on
+    shutil.rmtree(checkpoint(run_folder, 2))  # dropped from the list only once the run resumes
     write_checkpoint(run_folder, 6, block(6))
     (checkpoint(run_folder, 4) / STATE).write_bytes(b"")
     before = content(run_folder)

@@ -16,7 +16,7 @@ from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.objectives import Sensitivity, TruncatedBackprop, Unroll
 from maxent_ray.errors import ConfigError
 from maxent_ray.train.unroll.memory import activation_bytes, free_bytes, is_out_of_memory
-from maxent_ray.train.unroll.policy_unroll import unroll_sensitivity
+from maxent_ray.train.unroll.sensitivity import unroll_sensitivity
 from tests.train.tiny import start, tiny_config, trained
 from tests.train.unroll_problem import CONTROLLER, GRPO, TooLarge, UnrollProblem, copied, unroll, unroll_problem
 
@@ -34,7 +34,7 @@ def problem() -> UnrollProblem:
 
 
 def sensitivity(problem: UnrollProblem, **settings: Any) -> Sensitivity:
-    gradients = problem.form(problem.hypergradients(**settings))
+    gradients = problem.compute(problem.hypergradients(**settings))
     assert gradients is not None
     assert gradients.sensitivity is not None
     return gradients.sensitivity
@@ -128,9 +128,9 @@ def test_first_order_runs_in_the_workers_own_precision_and_attention() -> None:
 
 def test_auto_says_once_what_it_chose_and_why(problem: UnrollProblem, caplog: pytest.LogCaptureFixture) -> None:
     hypergradients = problem.hypergradients(mode="auto")
-    with caplog.at_level(logging.INFO, "maxent_ray.train.unroll.policy_unroll"):
+    with caplog.at_level(logging.INFO, "maxent_ray.train.unroll.hypergradients"):
         for _ in range(3):
-            assert problem.form(hypergradients) is not None
+            assert problem.compute(hypergradients) is not None
     (record,) = caplog.records
     assert "step 7: hypergradient mode reverse: reverse with K=2 needs about" in record.getMessage()
 
@@ -140,7 +140,7 @@ def test_auto_takes_the_smaller_mode_after_running_out(
 ) -> None:
     tight = copied(problem)
     hypergradients, hook = tight.hypergradients(mode="auto"), TooLarge(tight.model)
-    failed = [tight.form(hypergradients) is None for _ in range(4)]
+    failed = [tight.compute(hypergradients) is None for _ in range(4)]
     hook.remove()
     assert failed == [True] * 4
     assert hypergradients.failures == 4
@@ -148,7 +148,7 @@ def test_auto_takes_the_smaller_mode_after_running_out(
     assert "mode reverse, K=2" in advice[0]
     assert "From here on: reverse with checkpoints" in advice[0]
     assert "From here on: first_order" in advice[1]
-    assert astuple(tight.form(hypergradients).sensitivity) == pytest.approx(
+    assert astuple(tight.compute(hypergradients).sensitivity) == pytest.approx(
         astuple(sensitivity(problem, mode="first_order")), rel=1e-9
     )
 
@@ -171,15 +171,15 @@ def tight(problem: UnrollProblem) -> Iterator[UnrollProblem]:
         ({}, "mode reverse, K=2", "controller.objective.unroll.checkpoint=true with K=2"),
         ({"checkpoint": True}, "mode reverse with checkpoints, K=2", "mode=first_order"),
         ({"mode": "forward"}, "mode forward, K=2", "controller.objective.unroll.mode=first_order with K=2"),
-        ({"mode": "first_order"}, "mode first_order, K=2", "No mode needs less, whatever K is; set"),
+        ({"mode": "first_order"}, "mode first_order, K=2", "No mode needs less memory, whatever K is;"),
     ],
 )
 def test_running_out_of_memory_is_reported_with_what_to_choose(
     tight: UnrollProblem, settings: dict[str, Any], ran: str, instead: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     hypergradients = tight.hypergradients(**settings)
-    assert tight.form(hypergradients) is None
-    assert tight.form(hypergradients) is None
+    assert tight.compute(hypergradients) is None
+    assert tight.compute(hypergradients) is None
     assert hypergradients.failures == 2
     (record,) = caplog.records  # once for each kind
     message = record.getMessage()
@@ -192,7 +192,7 @@ def test_other_errors_are_not_taken_for_it(problem: UnrollProblem) -> None:
     own = copied(problem)
     own.model.register_forward_pre_hook(lambda model, args: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="inconsistent tensor size"):
-        own.form(own.hypergradients())
+        own.compute(own.hypergradients())
 
 
 def test_training_goes_on_without_the_gradients_of_that_step() -> None:

@@ -19,7 +19,9 @@ from maxent_ray.core.weighting import group_weights, weight_entropy, weight_kl
 from maxent_ray.policy import Policy
 from maxent_ray.train.batch import PreparedBatch
 from maxent_ray.train.loss import policy_loss
-from maxent_ray.train.unroll.policy_unroll import gradient_share, preconditioner, split_groups, unroll_sensitivity
+from maxent_ray.train.unroll.policy_unroll import split_groups
+from maxent_ray.train.unroll.preconditioner import gradient_share, preconditioner
+from maxent_ray.train.unroll.sensitivity import unroll_sensitivity
 
 TAU, BETA = 0.3, 0.4
 GRPO = GRPOConfig(group_size=4)

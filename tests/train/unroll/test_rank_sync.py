@@ -38,7 +38,7 @@ def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def whole(**meta: Any) -> tuple[float, ...]:
     problem = unroll_problem()
-    gradients = problem.form(problem.hypergradients(**meta))
+    gradients = problem.compute(problem.hypergradients(**meta))
     return astuple(gradients.sensitivity)
 
 

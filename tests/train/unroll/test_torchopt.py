@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from maxent_ray.config import GRPOConfig
-from maxent_ray.core.hypergradient import Coefficients, Params, unrolled_gradients
+from maxent_ray.core.hypergradient import CoefficientTensors, Params, unrolled_gradients
 from maxent_ray.policy import Policy
 from maxent_ray.train.batch import PreparedBatch
 from maxent_ray.train.loss import policy_loss
@@ -27,11 +27,11 @@ class Unroll:
         self.model = policy.model
         self.seen, self.unseen = batch.take(slice(0, 2)), batch.take(slice(2, 4))
 
-    def inner(self, params: Params, coefficients: Coefficients, k: int) -> Tensor:
+    def inner(self, params: Params, coefficients: CoefficientTensors, k: int) -> Tensor:
         terms = policy_loss(self.model, self.seen, *coefficients, grpo=GRPO, params=params)
         return terms.loss
 
-    def outer(self, params: Params, coefficients: Coefficients) -> Tensor:
+    def outer(self, params: Params, coefficients: CoefficientTensors) -> Tensor:
         terms = policy_loss(self.model, self.unseen, *coefficients, grpo=GRPO, params=params)
         tokens = self.unseen.rollout.completion_mask.sum()
         return torch.stack([terms.token_entropy.sum() / tokens, terms.mean_kl(tokens)])

@@ -1,7 +1,7 @@
-"""Decide a round: the request that rank 0 makes of it, and the function that answers, in the actor or in rank 0.
+"""Decision of one round: rank 0's request, and the function that decides it, in the actor or in rank 0.
 
-A request carries all that the decision depends on, settings and state included. Requests and answers are lines of JSON,
-in which every float keeps every bit.
+A request carries everything the decision depends on, settings and state included. Requests and answers are lines of
+JSON, in which every float keeps every bit.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ class Round:
     """Measurements of one step, merged over all ranks."""
 
     statistics: BatchStatistics | None
-    """None: some rank's are not usable."""
+    """None: some rank's are unusable."""
     gradients: ControllerGradients | None = None
     events: tuple[str, ...] = ()
     """Notes on the measurement, for the decision's events."""
 
 
 def config_text(config: ControllerConfig) -> str:
-    """A controller's settings as one line."""
+    """A controller's settings as one line of JSON."""
     return json.dumps(config.to_dict())
 
 
 def state_text(state: ControllerState) -> str:
-    """A controller's state as one line."""
+    """A controller's state as one line of JSON."""
     return json.dumps(state.to_dict())
 
 
 def request_text(config: str, state: str, measured: Round, telemetry: Mapping[str, Any]) -> str:
-    """A request.
+    """Request for the decision on a round.
 
     Args:
         config: :func:`config_text`.
         state: :func:`state_text`.
         measured: The round.
-        telemetry: What the actor is to export besides the decision; says at least the ``run_id``.
+        telemetry: Values that the actor exports besides the decision; at least ``run_id``.
     """
     return "\n".join((json.dumps(telemetry), config, state, json.dumps(to_plain(measured))))
 
 
 def decide(request: str) -> str:
-    r"""Answer a request by ``Controller.step``; depends on nothing else.
+    r"""Decide a request by ``Controller.step``; depends on nothing else.
 
     Returns:
         Two lines: the new state, and ``Decision.to_dict()``.

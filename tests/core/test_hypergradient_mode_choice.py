@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from maxent_ray.core.hypergradient import choose_mode, smaller_choice
+from maxent_ray.core.hypergradient import choose_mode, smaller_mode
 from maxent_ray.errors import HypergradientError
 
 MB, GB = 10**6, 10**9
@@ -60,7 +60,7 @@ def test_the_reason_says_what_did_not_fit(steps: int, accuracy: str) -> None:
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ((0, 1, 1, 1), "steps must be >= 1, got 0"),
+        ((0, 1, 1, 1), "steps is 0; it must be >= 1"),
         ((1, -1, 1, 1), "parameter_bytes is -1"),
         ((1, 1, -2, 1), "activation_bytes is -2"),
         ((1, 1, 1, -3), "free_bytes is -3"),
@@ -77,7 +77,7 @@ def test_each_smaller_choice_is_another_one_until_none_is_left(steps: int) -> No
     while current is not None:
         assert current[:2] not in seen
         seen.append(current[:2])
-        current = smaller_choice(steps, current.mode, current.checkpoint)
+        current = smaller_mode(steps, current.mode, current.checkpoint)
     assert seen[0] == ("reverse", False)
     assert seen[-1] == ("first_order", False)
     assert len(seen) == {1: 2, 2: 3, 16: 4}[steps]

@@ -1,4 +1,4 @@
-"""Which mode fits into memory: a pure rule, so that it can be tested and explained."""
+"""Choice of a mode by memory: a pure rule, so that it can be tested and explained."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from maxent_ray.core.hypergradient.interface import Mode
 from maxent_ray.errors import HypergradientError
 
 USABLE_SHARE = 0.5
-"""Share of the free memory that the unroll may plan with; estimates are rough, and others use the machine too."""
+"""Share of the free memory that the unroll may use; estimates are rough, and other processes need memory too."""
 _TANGENT_SETS = 4
 """Sets of parameters that forward mode carries: two tangents and their changes."""
 SECOND_ORDER_GRAPH = 3.0
 """Size of the graph of a gradient, in activations of one loss (measured on the embedded policy: 2.6)."""
 _WORKING_ACTIVATIONS = 1.5
-"""What a backward pass through such a graph holds beside it."""
+"""Memory of a backward pass through such a graph, beside it, in activations of one loss."""
 
 
-class Choice(NamedTuple):
-    """How to differentiate an unroll."""
+class ModeChoice(NamedTuple):
+    """A mode, with or without checkpointing, and the reason for it."""
 
     mode: Mode
     checkpoint: bool
     reason: str
 
 
-def choose_mode(steps: int, parameter_bytes: int, activation_bytes: int, free_bytes: int) -> Choice:
+def choose_mode(steps: int, parameter_bytes: int, activation_bytes: int, free_bytes: int) -> ModeChoice:
     """Take the fastest exact mode that fits in half of the free memory, else first order.
 
     With P bytes of parameters and A of activations of one loss, the graph of one gradient takes about S = 3 A. Beside
@@ -51,7 +51,7 @@ def choose_mode(steps: int, parameter_bytes: int, activation_bytes: int, free_by
         ('reverse', False)
     """
     if steps < 1:
-        raise HypergradientError(f"steps must be >= 1, got {steps}")
+        raise HypergradientError(f"steps is {steps}; it must be >= 1")
     for name, size in (("parameter", parameter_bytes), ("activation", activation_bytes), ("free", free_bytes)):
         if size < 0:
             raise HypergradientError(f"{name}_bytes is {size}; it must be >= 0")
@@ -70,28 +70,28 @@ def choose_mode(steps: int, parameter_bytes: int, activation_bytes: int, free_by
         if need <= usable:
             why = f"{name} with K={steps} needs about {_gigabytes(need)} GB; it may use {room}"
             mode: Mode = "forward" if name == "forward" else "reverse"
-            return Choice(mode, name == "reverse with checkpoints", "; ".join([*refused, why]))
+            return ModeChoice(mode, name == "reverse with checkpoints", "; ".join([*refused, why]))
         refused.append(f"{name} would need about {_gigabytes(need)} GB")
     accuracy = "exact for K=1" if steps == 1 else f"approximate for K={steps}"
-    return Choice("first_order", False, f"{'; '.join(refused)}; it may use {room}; first_order is {accuracy}")
+    return ModeChoice("first_order", False, f"{'; '.join(refused)}; it may use {room}; first_order is {accuracy}")
 
 
-def smaller_choice(steps: int, mode: Mode, checkpoint: bool) -> Choice | None:
-    """What needs less memory than a choice that ran out of it; None when nothing does.
+def smaller_mode(steps: int, mode: Mode, checkpoint: bool) -> ModeChoice | None:
+    """Next mode with less memory after one that ran out of it; None when there is none.
 
     Example:
-        >>> smaller_choice(4, "reverse", checkpoint=False).reason
+        >>> smaller_mode(4, "reverse", checkpoint=False).reason
         'keep only the parameters of each step'
     """
     if mode == "first_order":
         return None
     if steps == 1:
-        return Choice("first_order", False, "no second-order graph, and exact for K=1")
+        return ModeChoice("first_order", False, "no second-order graph, and exact for K=1")
     if mode == "reverse" and not checkpoint:
-        return Choice("reverse", True, "keep only the parameters of each step")
+        return ModeChoice("reverse", True, "keep only the parameters of each step")
     if mode == "reverse" and steps > _TANGENT_SETS:
-        return Choice("forward", False, "memory does not grow with K")
-    return Choice("first_order", False, "no second-order graph")
+        return ModeChoice("forward", False, "memory does not grow with K")
+    return ModeChoice("first_order", False, "no second-order graph")
 
 
 def _gigabytes(size: float) -> str:

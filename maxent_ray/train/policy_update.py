@@ -1,0 +1,50 @@
+"""Optimiser step of the policy: backward pass, gradient clipping, AdamW."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from maxent_ray.errors import MaxentRayError
+from maxent_ray.train.loss import LossTerms
+
+
+class PolicyUpdate(NamedTuple):
+    """Result of an optimiser step."""
+
+    terms: LossTerms
+    """Detached."""
+    gradient_norm: float
+    """Global norm before clipping."""
+    clip_scale: float
+    """Factor of the gradient clipping, 0 … 1."""
+
+
+def step_optimizer(
+    optimizer: torch.optim.Optimizer, terms: LossTerms, gradient_clip: float, where: str
+) -> PolicyUpdate:
+    """Make one optimiser step on a policy loss.
+
+    Args:
+        optimizer: Holds the parameters.
+        terms: The loss, and what was measured with it.
+        gradient_clip: Largest global norm of the gradient.
+        where: Step and coefficients, for the message.
+
+    Raises:
+        MaxentRayError: the gradient is not finite; the parameters are unchanged.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    terms.loss.backward()
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    norm = float(nn.utils.clip_grad_norm_(parameters, gradient_clip))
+    if not norm < float("inf"):
+        raise MaxentRayError(
+            f"{where}: the norm of the policy gradient is {norm}; the parameters are unchanged. Start a new run with a "
+            "lower grpo.learning_rate"
+        )
+    optimizer.step()
+    detached = LossTerms(*(term.detach() for term in terms))
+    return PolicyUpdate(detached, norm, min(1.0, gradient_clip / (norm + 1e-6)))
