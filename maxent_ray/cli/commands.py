@@ -17,18 +17,26 @@ from rich.text import Text
 from maxent_ray.cli.cluster import ClusterOptions, ray_cluster
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import load_config
-from maxent_ray.report.command_tables import held_out_table, points_table
-from maxent_ray.report.plots import plot_all, plot_coefficients, plot_diversity, plot_held_out, plot_tracking
+from maxent_ray.report.labels import FIXED, GRPO
+from maxent_ray.report.plots import (
+    plot_all,
+    plot_coefficients,
+    plot_diversity,
+    plot_held_out,
+    plot_signals,
+    plot_tracking,
+)
 from maxent_ray.report.progress import Progress
 from maxent_ray.report.summary import Summary, summarise
-from maxent_ray.report.tables import print_comparison
+from maxent_ray.report.tables import held_out_table, points_table, print_comparison
+from maxent_ray.storage.run_files import CONFIG
 from maxent_ray.tasks import build_task
-from maxent_ray.train.run_folder import CONFIG, check_has_run, check_is_new, own_folder
+from maxent_ray.train.run_folder import check_has_run, check_is_new, own_folder
 from maxent_ray.tune.comparison import run_comparison
 from maxent_ray.tune.execution import RunResult
 from maxent_ray.tune.search_space import build_search_space
 from maxent_ray.tune.sweep import TARGETS, run_sweep, sweep_points
-from maxent_ray.tune.trial_spec import REFERENCES, TrialSpec, population, references, variants
+from maxent_ray.tune.trial_spec import REFERENCE_SETTINGS, TrialSpec, population, references, variants
 
 LOG_WIDTH = 110
 """Columns of tables that go to a file or a pipe."""
@@ -43,7 +51,7 @@ OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
         }
         for method in ("analytic", "truncated_backprop")
     },
-    **{reference: REFERENCES[reference] for reference in ("fixed", "grpo")},
+    **{reference: REFERENCE_SETTINGS[reference] for reference in (FIXED, GRPO)},
 }
 """What ``train --objective`` stands for."""
 
@@ -229,8 +237,8 @@ def _run_trials(
 
 
 def _plot_run(folder: Path) -> list[Path]:
-    """The plots that a single run has something to show in."""
-    return [plot(folder) for plot in (plot_tracking, plot_coefficients, plot_held_out, plot_diversity)]
+    """Draw the plots that a single run has data for."""
+    return [plot(folder) for plot in (plot_tracking, plot_coefficients, plot_held_out, plot_diversity, plot_signals)]
 
 
 def _where(place: Place) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from maxent_ray.report.summary import Summary, TrialSummary
+from maxent_ray.report.summary import Summary
+from maxent_ray.report.trial_summary import TrialSummary
 
 
 def health_lines(summary: Summary) -> list[str]:
@@ -19,8 +20,9 @@ def health_lines(summary: Summary) -> list[str]:
 
 def _lines(trial: TrialSummary) -> Sequence[str]:
     lines = [f"warning at step {warned.step}: {warned.message}" for warned in trial.warnings]
-    if trial.decided_locally:
-        rounds = f"{trial.decided_locally} of {trial.steps} rounds"
+    locally = trial.signals["decided_locally"]
+    if locally:
+        rounds = f"{locally:.0f} of {trial.steps} rounds"
         lines.append(f"{rounds} were decided without the controller's actor (with the same outcome)")
     decisions = sum(trial.reasons.values())
     refused = trial.reasons.get("non_finite", 0)

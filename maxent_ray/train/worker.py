@@ -14,18 +14,21 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from maxent_ray.config import ExperimentConfig
+from maxent_ray.core.answer_metrics import TRAINING_SIGNALS
 from maxent_ray.core.measurement import GroupMeasures, batch_statistics, measure_groups
 from maxent_ray.core.objectives import ControllerGradients
+from maxent_ray.core.signals import Value
 from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import MaxentRayError
 from maxent_ray.evaluation.held_out import HeldOutMetrics, grade_completions
 from maxent_ray.policy import frozen_copy, load_policy, sample_groups
+from maxent_ray.report.labels import FIXED, GRPO
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.tasks import Prompt, build_task, draw, rank_share
 from maxent_ray.train.batch import PreparedBatch, grouped, prepare_batch, stream_seed
 from maxent_ray.train.loss import LossTerms, policy_loss
-from maxent_ray.train.step_record import StepRow
+from maxent_ray.train.step_record import StepRecord, signal_values
 from maxent_ray.train.unroll.hypergradients import WorkerHypergradients
 from maxent_ray.train.unroll.policy_unroll import gradient_share, preconditioner
 
@@ -91,11 +94,11 @@ class TrainingWorker:
             precision=self._precision,
         )
 
-    def step(self) -> StepRow:
+    def step(self) -> StepRecord:
         """Do one policy step and report it.
 
         Returns:
-            This rank's row.
+            This rank's record.
 
         Raises:
             MaxentRayError: the policy gradient is not finite; the parameters are unchanged.
@@ -115,7 +118,7 @@ class TrainingWorker:
         self.client.report(step, statistics, gradients)
         self.next_step += 1
         ended = time.perf_counter()
-        return self._row(
+        return self._record(
             batch,
             update,
             statistics,
@@ -236,50 +239,46 @@ class TrainingWorker:
         share = gradient_share(self.optimizer)
         return self._hypergradients.form(batch, statistics, coefficients, rates, share)
 
-    def _row(
+    def _record(
         self,
         batch: PreparedBatch,
         update: _PolicyUpdate,
         statistics: BatchStatistics,
         coefficients: Coefficients,
         **seconds: float,
-    ) -> StepRow:
-        weighting, decision, counters = self.config.weighting, self.client.last_decision, self.client.counters()
+    ) -> StepRecord:
+        """Values of all logged signals; those that are not computed here are fields of the newest decision."""
+        weighting, decision, step = self.config.weighting, self.client.last_decision, self.next_step - 1
         controls = self._controller.objective is not None
-        step = self.next_step - 1
-        return StepRow(
-            step=step,
-            rank=self.placement.rank,
-            objective=objective_label(self.config),
-            tau=coefficients.tau,
-            beta=coefficients.beta,
-            version=coefficients.version,
-            reward=batch.graded.mean,
-            pass_rate=batch.graded.pass_rate,
-            distinct=batch.graded.distinct,
-            coverage=batch.graded.coverage,
-            entropy=_number(statistics.mean(weighting.entropy_signal)),
-            target_entropy=self._controller.target_entropy_at(step) if controls else None,
-            kl=_number(statistics.mean(weighting.kl_signal)),
-            target_kl=self._controller.target_kl or None if controls else None,
-            policy_entropy=_number(statistics.mean("policy_entropy")),
-            tied_share=statistics.tied_share,
-            loss=float(update.terms.loss),
-            gradient_norm=update.gradient_norm,
-            reason=decision["reason"] if decision is not None else "",
-            failed_unrolls=self._hypergradients.failures,
-            decided_locally=counters["decided_locally"],
+        measured: dict[str, Value] = {
+            "tau": coefficients.tau,
+            "beta": coefficients.beta,
+            "version": coefficients.version,
+            **{signal: batch.graded[metric] for metric, signal in TRAINING_SIGNALS.items()},
+            "entropy": _number(statistics.mean(weighting.entropy_signal)),
+            "target_entropy": self._controller.target_entropy_at(step) if controls else None,
+            "kl": _number(statistics.mean(weighting.kl_signal)),
+            "target_kl": self._controller.target_kl or None if controls else None,
+            "policy_entropy": _number(statistics.mean("policy_entropy")),
+            "tied_share": statistics.tied_share,
+            "loss": float(update.terms.loss),
+            "gradient_norm": update.gradient_norm,
+            "reason": decision["reason"] if decision is not None else "",
+            "failed_unrolls": self._hypergradients.failures,
+            "decided_locally": self.client.counters()["decided_locally"],
             **seconds,
-        )
+        }
+        values = signal_values(measured, decision)
+        return StepRecord(step, self.placement.rank, objective_name(self.config), values)
 
 
-def objective_label(config: ExperimentConfig) -> str:
-    """What a run is called in rows and tables: analytic, truncated_backprop, fixed or grpo."""
+def objective_name(config: ExperimentConfig) -> str:
+    """Name of what a run follows, in its records: analytic, truncated_backprop, fixed or grpo."""
     if config.weighting.train_grpo_objective:
-        return "grpo"
+        return GRPO
     controller = config.controller_config()
     if controller.objective is None:
-        return "fixed"
+        return FIXED
     return "truncated_backprop" if controller.uses_hypergradients else "analytic"
 
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maxent_ray.config import ExperimentConfig
+from maxent_ray.storage.row_listener import RowListener
 from maxent_ray.train.run_folder import own_folder
 from maxent_ray.tune.execution import RunResult, ensure_resources, open_folder, run_trials
-from maxent_ray.tune.recording import Listener, Recorder
+from maxent_ray.tune.recording import Recorder
 from maxent_ray.tune.schedulers import StratifiedPBT
 from maxent_ray.tune.search_space import build_search_space
 from maxent_ray.tune.trainable import PopulationTrial
@@ -23,7 +24,7 @@ def run_comparison(
     name: str,
     results: Path,
     resume: bool = False,
-    listeners: Sequence[Listener] = (),
+    listeners: Sequence[RowListener] = (),
     trainable: type[PopulationTrial] = PopulationTrial,
 ) -> ComparisonResult:
     """Train ``tune.trials_per_objective`` trials of every objective, and the references, on equal budgets.

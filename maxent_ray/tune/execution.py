@@ -20,15 +20,14 @@ from ray.tune.tune_config import ResumeConfig
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import apply_overrides, dump_config, load_config
 from maxent_ray.errors import MaxentRayError, ResumeError
+from maxent_ray.storage.run_files import CONFIG, ROWS, TUNE_FOLDER, read_rows
 from maxent_ray.train.ray_train.checkpoints import remove_leftovers
 from maxent_ray.train.resources import ask_for_gpus, check_resources
-from maxent_ray.train.run_folder import CONFIG, RunInterrupted
-from maxent_ray.tune.recording import ROWS, Recorder, read_rows
+from maxent_ray.train.run_folder import RunInterrupted
+from maxent_ray.tune.recording import Recorder
 from maxent_ray.tune.saved_state import KeepState, mend_state
 from maxent_ray.tune.trainable import PopulationTrial
 from maxent_ray.tune.trial_spec import TrialSpec
-
-TUNE_FOLDER = "tune"
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from ray.tune.schedulers import FIFOScheduler
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.errors import ConfigError
+from maxent_ray.storage.row_listener import RowListener
 from maxent_ray.train.run_folder import own_folder
 from maxent_ray.tune.execution import RunResult, ensure_resources, open_folder, run_trials
-from maxent_ray.tune.recording import Listener, Recorder
+from maxent_ray.tune.recording import Recorder
 from maxent_ray.tune.search_space import SearchSpace, build_search_space
 from maxent_ray.tune.trainable import PopulationTrial
 from maxent_ray.tune.trial_spec import references, variants
@@ -32,7 +33,7 @@ def run_sweep(
     keys: Sequence[str] | None = None,
     points: int = 3,
     resume: bool = False,
-    listeners: Sequence[Listener] = (),
+    listeners: Sequence[RowListener] = (),
     trainable: type[PopulationTrial] = PopulationTrial,
 ) -> RunResult:
     """Train every objective at every point (``tune.search``: grid, or random with ``tune.samples`` points).

@@ -15,20 +15,20 @@ import numpy as np
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import apply_overrides, build_config
 from maxent_ray.errors import ConfigError
+from maxent_ray.report.labels import FIXED, GRPO, REFERENCES, WARM_START
 from maxent_ray.tune.search_space import SearchSpace
 
-WARM_START = "warm_start"
 _FIELDS = ("trial", "objective", "segment", "round", "settings")
-REFERENCES: Mapping[str, Mapping[str, Any]] = {
-    "warm_start": {"weighting.controller_meta.enabled": False},
-    "grpo": {
+REFERENCE_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    WARM_START: {"weighting.controller_meta.enabled": False},
+    GRPO: {
         "weighting.controller_meta.enabled": False,
         "weighting.train_grpo_objective": True,
         "weighting.beta": 0.0,
     },
-    "fixed": {"weighting.controller_meta.enabled": False, "weighting.train_grpo_objective": False},
+    FIXED: {"weighting.controller_meta.enabled": False, "weighting.train_grpo_objective": False},
 }
-"""What is compared with, not compared, and what sets it apart."""
+"""Reference → the settings that set it apart."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class TrialSpec:
             ConfigError: the values do not make a valid configuration.
         """
         if self.is_reference:
-            own: Mapping[str, Any] = REFERENCES[self.objective]
+            own: Mapping[str, Any] = REFERENCE_SETTINGS[self.objective]
         else:
             own = {
                 "weighting.controller_meta.enabled": True,
@@ -93,7 +93,7 @@ class TrialSpec:
     @property
     def reported_settings(self) -> dict[str, Any]:
         """What sets this trial apart: its searched values, or what makes it a reference."""
-        return dict(REFERENCES[self.objective] if self.is_reference else self.values)
+        return dict(REFERENCE_SETTINGS[self.objective] if self.is_reference else self.values)
 
     def cloned_from(self, donor: TrialSpec, values: Mapping[str, Any]) -> TrialSpec:
         """This trial after it took over a donor's objective, with perturbed values."""

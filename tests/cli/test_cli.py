@@ -19,7 +19,7 @@ from maxent_ray.cli.cluster import ClusterOptions
 from maxent_ray.cli.commands import OBJECTIVES, Place, settings
 from maxent_ray.config.loading import load_config
 from maxent_ray.errors import MaxentRayError
-from maxent_ray.train.worker import objective_label
+from maxent_ray.train.worker import objective_name
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "experiments" / "configs").glob("*.yaml"))
@@ -81,7 +81,7 @@ def test_the_main_job_is_what_the_readme_says() -> None:
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_objective_means_what_the_rows_are_labelled_with(objective: str) -> None:
-    assert objective_label(settings(NEW, None, OBJECTIVES[objective], None)) == objective
+    assert objective_name(settings(NEW, None, OBJECTIVES[objective], None)) == objective
 
 
 def test_overrides_win_over_options_and_options_over_the_file(tmp_path: Path) -> None:

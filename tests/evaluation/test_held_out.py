@@ -7,16 +7,8 @@ import numpy as np
 import pytest
 
 from maxent_ray.errors import ConfigError, TaskError
-from maxent_ray.evaluation.held_out import (
-    HeldOutMetrics,
-    Interval,
-    bootstrap_interval,
-    grade_completions,
-    grade_groups,
-    metrics_of_grades,
-    paired_interval,
-    seed_paired_interval,
-)
+from maxent_ray.evaluation.bootstrap import Interval, bootstrap_interval, paired_interval, seed_paired_interval
+from maxent_ray.evaluation.held_out import HeldOutMetrics, grade_completions, grade_groups, metrics_of_grades
 from maxent_ray.tasks import Countdown, Grade, Prompt
 
 NINE = Prompt("2,3,4=9:", frozenset({"2+3+4", "2+4+3", "3+4+2"}))

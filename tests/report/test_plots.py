@@ -8,7 +8,8 @@ from PIL import Image
 
 from maxent_ray.report import plots
 from maxent_ray.report.plots.lineage import ancestry
-from maxent_ray.report.plots.style import smooth, spread
+from maxent_ray.report.plots.lines import smooth
+from maxent_ray.report.plots.style import spread
 from maxent_ray.report.run_records import read_run
 from tests.report.results_folder import row, write_lines, write_results
 
@@ -18,6 +19,7 @@ PLOTS = (
     plots.plot_held_out,
     plots.plot_lineage,
     plots.plot_diversity,
+    plots.plot_signals,
 )
 ANALYTIC, PLAIN_GRPO = (0x00, 0x72, 0xB2), (0xAA, 0x33, 0x77)
 
@@ -43,7 +45,7 @@ def count(picture: np.ndarray, colour: tuple[int, int, int]) -> int:
     return int((picture == np.asarray(colour)).all(axis=-1).sum())
 
 
-NAMES = ("tracking", "coefficients", "held_out", "lineage", "diversity")
+NAMES = ("tracking", "coefficients", "held_out", "lineage", "diversity", "signals")
 
 
 @pytest.mark.parametrize("name", NAMES)

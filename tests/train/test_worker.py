@@ -15,7 +15,7 @@ from maxent_ray.errors import MaxentRayError
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.tasks import Grade, Prompt, Task
 from maxent_ray.train.rank import RankProcess, RankSpec, client_options
-from maxent_ray.train.worker import objective_label
+from maxent_ray.train.worker import objective_name
 from maxent_ray.train.worker_state import decode_state
 from tests.train.tiny import start, tiny_config, trained
 
@@ -234,7 +234,7 @@ def test_plain_grpo_keeps_its_coefficients() -> None:
     ],
 )
 def test_a_run_is_called_what_it_is(overrides: dict[str, Any], label: str) -> None:
-    assert objective_label(tiny_config(overrides)) == label
+    assert objective_name(tiny_config(overrides)) == label
 
 
 # --- a policy gradient that is not finite ---

@@ -22,11 +22,11 @@ from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import load_config
 from maxent_ray.errors import ConfigError, MaxentRayError, RecordingError, ResourceError, ResumeError
 from maxent_ray.storage.driver_lock import driver_lock
+from maxent_ray.storage.run_files import read_rows
 from maxent_ray.train.run_folder import RunInterrupted
 from maxent_ray.tune import execution
 from maxent_ray.tune.comparison import run_comparison
 from maxent_ray.tune.execution import RunResult
-from maxent_ray.tune.recording import read_rows
 from maxent_ray.tune.sweep import run_sweep
 from maxent_ray.tune.trainable import PROGRESS, STATE, PopulationTrial
 from tests.conftest import ROOT

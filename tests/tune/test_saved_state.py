@@ -10,7 +10,8 @@ import pytest
 
 from maxent_ray.config.loading import load_config
 from maxent_ray.errors import ResumeError
-from maxent_ray.tune.execution import TUNE_FOLDER, open_folder
+from maxent_ray.storage.run_files import TUNE_FOLDER
+from maxent_ray.tune.execution import open_folder
 from maxent_ray.tune.saved_state import KEPT, KeepState, mend_state
 
 TRIALS, SEARCH = "experiment_state-2026-01-0{}.json", "basic-variant-state-2026-01-0{}.json"

@@ -1,4 +1,4 @@
-"""The lineage of a population: who took over whose policy, and when."""
+"""Lineage of a population: a lane for each trial, an arrow for each clone."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def draw(scene: Scene) -> Path:
 
 
 def ancestry(records: RunRecords, trial: str) -> list[Stretch]:
-    """The stretches of lanes along which the final policy of `trial` was trained, first to last."""
+    """Find the stretches of lanes along which the final policy of `trial` was trained, first to last."""
     stretches: list[Stretch] = []
     name, end = trial, records.points[trial][-1].step
     earlier = list(records.clones)
@@ -60,7 +60,7 @@ def ancestry(records: RunRecords, trial: str) -> list[Stretch]:
 
 
 def _lane(axes: Axes, records: RunRecords, trial: str, place: int) -> None:
-    """Thin, in the colour of the objective it followed at the time."""
+    """Draw a thin lane, in the colour of the objective that the trial followed at the time."""
     start = 0
     for objective, points in groupby(records.points[trial], key=lambda point: point.objective):
         end = list(points)[-1].step

@@ -1,4 +1,4 @@
-"""What a run on Ray Train is told.
+"""Description of a run on Ray Train for its ranks.
 
 In a module of its own, without models: Ray Train's controller, a process that trains nothing, unpickles it too, and
 would otherwise load transformers at every start of a run.
@@ -14,7 +14,7 @@ from maxent_ray.config import ExperimentConfig
 
 @dataclass(frozen=True)
 class TrainJob:
-    """One run, as its ranks get it."""
+    """One run on Ray Train."""
 
     config: ExperimentConfig
     run_id: str
