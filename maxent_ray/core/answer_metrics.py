@@ -19,9 +19,9 @@ class ByMetric(Generic[T]):
         (0.4, 0.4)
     """
 
-    mean: T = field(metadata={"label": "mean", "signal": "reward", "text": "Mean reward, 0 … 1"})
+    mean: T = field(metadata={"label": "mean", "signal": "reward", "text": "Mean reward, 0 to 1"})
     pass_rate: T = field(metadata={"label": "pass", "text": "Share of prompts with a correct answer"})
-    distinct: T = field(metadata={"text": "Distinct correct modes of a prompt, 0 … k"})
+    distinct: T = field(metadata={"text": "Distinct correct modes of a prompt, 0 to k"})
     coverage: T = field(metadata={"text": "Distinct correct modes over all modes; nan where a task lists none"})
 
     def __getitem__(self, metric: str) -> T:

@@ -24,6 +24,7 @@ class Signal:
     unit: str
     """Unit; empty for pure numbers, counts and text."""
     description: str
+    """In ASCII if it is exported: Ray's metrics take nothing else."""
     over_ranks: Literal["mean", "sum", "max", "first"] | None = "mean"
     """Reduction of the ranks' values of one step; None for text, which is kept in rows only."""
     exporter: Literal["decision", "rank"] | None = None
@@ -69,8 +70,8 @@ def target_of(signal: str) -> str:
 _TIED = "Share of the groups whose rewards all tie"
 
 SIGNALS: tuple[Signal, ...] = (
-    Signal("tau", "", "Entropy temperature τ", exporter="decision", summary="last", symbol="τ"),
-    Signal("beta", "", "KL coefficient β", exporter="decision", summary="last", symbol="β"),
+    Signal("tau", "", "Entropy temperature tau", exporter="decision", summary="last", symbol="τ"),
+    Signal("beta", "", "KL coefficient beta", exporter="decision", summary="last", symbol="β"),
     Signal("version", "", "Rounds decided before these coefficients", exporter="decision"),
     *(
         Signal(TRAINING_SIGNALS[metric], "", f"{DESCRIPTIONS[metric]}, of the training groups", exporter="rank")

@@ -118,16 +118,15 @@ class TrainingWorker:
         self.client.report(step, statistics, gradients)
         self.next_step += 1
         ended = time.perf_counter()
-        return self._record(
-            batch,
-            update,
-            statistics,
-            coefficients,
-            seconds=ended - started,
-            seconds_rollout=rolled_out - started,
-            seconds_hypergradient=differentiated - updated,
-            seconds_controller=(received - rolled_out) + (ended - differentiated),
-        )
+        seconds = {
+            "seconds": ended - started,
+            "seconds_rollout": rolled_out - started,
+            "seconds_hypergradient": differentiated - updated,
+            "seconds_controller": (received - rolled_out) + (ended - differentiated),
+        }
+        measured = {**self._measured(step, batch, update, statistics, coefficients), **seconds}
+        values = signal_values(measured, self.client.last_decision)
+        return StepRecord(step, self.placement.rank, objective_name(self.config), values)
 
     def evaluate(self) -> HeldOutMetrics:
         """Sample the held-out prompts and grade them; the same prompts and seed for every run that is compared."""
@@ -239,18 +238,18 @@ class TrainingWorker:
         share = gradient_share(self.optimizer)
         return self._hypergradients.form(batch, statistics, coefficients, rates, share)
 
-    def _record(
+    def _measured(
         self,
+        step: int,
         batch: PreparedBatch,
         update: _PolicyUpdate,
         statistics: BatchStatistics,
         coefficients: Coefficients,
-        **seconds: float,
-    ) -> StepRecord:
-        """Values of all logged signals; those that are not computed here are fields of the newest decision."""
-        weighting, decision, step = self.config.weighting, self.client.last_decision, self.next_step - 1
+    ) -> dict[str, Value]:
+        """Values of the logged signals, but for times, and for those that are fields of the controller's decision."""
+        weighting, decision = self.config.weighting, self.client.last_decision
         controls = self._controller.objective is not None
-        measured: dict[str, Value] = {
+        return {
             "tau": coefficients.tau,
             "beta": coefficients.beta,
             "version": coefficients.version,
@@ -266,10 +265,7 @@ class TrainingWorker:
             "reason": decision["reason"] if decision is not None else "",
             "failed_unrolls": self._hypergradients.failures,
             "decided_locally": self.client.counters()["decided_locally"],
-            **seconds,
         }
-        values = signal_values(measured, decision)
-        return StepRecord(step, self.placement.rank, objective_name(self.config), values)
 
 
 def objective_name(config: ExperimentConfig) -> str:
