@@ -1,4 +1,4 @@
-"""Health of a run's control, in words: one line for each fault, and none when nothing went wrong."""
+"""Faults of a run's control in words: one line for each alarm and for each kind of degraded step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from maxent_ray.report.trial_summary import TrialSummary
 
 
 def health_lines(summary: Summary) -> list[str]:
-    """Alarms and degraded steps of every trial.
+    """List alarms and degraded steps of every trial.
 
     Returns:
         Lines such as ``analytic-2: warning at step 37: τ has been at its upper bound …`` and ``analytic-2: 12 of 120

@@ -29,7 +29,7 @@ _OWN_COLOUR = "#56B4E9"
 
 
 def objective_label(objective: str) -> str:
-    """Name of an objective in words.
+    """Name an objective in words.
 
     Example:
         >>> objective_label("grpo"), objective_label("my_own")
@@ -55,7 +55,7 @@ def objective_order(objective: str) -> tuple[bool, int, str]:
 
 
 def metric_label(metric: str, samples: int) -> str:
-    """Name of a metric with its k.
+    """Name a metric with its k.
 
     Example:
         >>> metric_label("pass_rate", 8)

@@ -79,7 +79,7 @@ def summarise_trial(records: RunRecords, trial: str) -> TrialSummary:
 
 
 def tracking_error(deviations: Sequence[float | None]) -> float | None:
-    """|mean| of the relative deviations over the last third of the steps.
+    """Compute |mean| of the relative deviations over the last third of the steps.
 
     Args:
         deviations: (H − H*)/H* or (KL − KL*)/KL* of every step, None where there is no target.

@@ -1,4 +1,4 @@
-"""The main job: population-based training that compares objectives, with reference runs beside it."""
+"""Comparison of objectives by population-based training, with reference runs beside it: the main job."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run_comparison(
         config: The experiment. With ``resume``, the one in the folder's ``config.yaml``.
         name: The folder under ``results``.
         results: Where result folders are.
-        resume: Go on with an interrupted run; finished trials are not run again.
+        resume: Resume an interrupted run; finished trials are not run again.
         listeners: Follow the run as it happens; after a resume they are first told what there was.
         trainable: Hosts a trial.
 
@@ -46,7 +46,7 @@ def run_comparison(
         ResourceError: one trial does not fit into the cluster.
         ResumeError: the folder exists (without ``resume``) or cannot be gone on with (with it), as when another driver
             is at work in it.
-        RunInterrupted: Ctrl-C; the message says how to go on.
+        RunInterrupted: Ctrl-C; the message says how to resume.
     """
     space = build_search_space(config)
     population(config, space)  # every trial's settings are checked before anything starts

@@ -1,4 +1,4 @@
-"""A grid or a random search over the controller's targets: trials and files as in a comparison, no clones."""
+"""Grid or random search over the controller's targets: trials and files as in a comparison, without clones."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run_sweep(
         results: Where result folders are.
         keys: Keys of ``tune.search_space`` to search over; None for the controller's targets among them.
         points: Values of each interval in a grid.
-        resume: Go on with an interrupted sweep.
+        resume: Resume an interrupted sweep.
         listeners: Follow the run as it happens.
         trainable: Hosts a trial.
 
@@ -76,7 +76,7 @@ def run_sweep(
 
 
 def sweep_points(config: ExperimentConfig, space: SearchSpace, points: int) -> list[dict[str, object]]:
-    """The points of a sweep; random ones are drawn from ``train.seed``.
+    """List the points of a sweep; random ones are drawn from ``train.seed``.
 
     Raises:
         ConfigError: the space is empty.

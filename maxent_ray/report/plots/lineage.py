@@ -120,9 +120,9 @@ def _labels(axes: Axes, summary: Summary, lanes: list[str], best: list[str]) -> 
     for place, lane in enumerate(lanes):
         trial = summary.trial(lane)
         score = "" if trial.score is None else f"{trial.score:.3f}"
-        said = f"{score}  best of {objective_label(trial.objective)}" if lane in best else score
+        text = f"{score}  best of {objective_label(trial.objective)}" if lane in best else score
         axes.annotate(
-            said,
+            text,
             (1.01, place),
             xycoords=("axes fraction", "data"),
             va="center",

@@ -1,4 +1,4 @@
-"""Tables of single commands."""
+"""Tables of settings, and of single policies."""
 
 from __future__ import annotations
 
