@@ -16,7 +16,7 @@ from rich.console import Console
 
 from maxent_ray.core import signals
 from maxent_ray.core.signals import Signal
-from maxent_ray.report.plots import plot_signals
+from maxent_ray.report.plots import draw_plots
 from maxent_ray.report.summary import Summary, summarise
 from maxent_ray.report.tables import comparison_markdown, print_comparison
 from maxent_ray.runtime import metrics
@@ -123,8 +123,8 @@ def test_it_is_a_metric(
 def test_it_is_a_panel_of_the_plot(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(signals, "SIGNALS", tuple(each for each in signals.SIGNALS if each != LENGTH))
-        without = height_of(plot_signals(folder))
-    assert height_of(plot_signals(folder)) > without  # a seventh panel, on a row of its own
+        without = height_of(folder)
+    assert height_of(folder) > without  # a seventh panel, on a row of its own
     with Image.open(folder / "signals.png") as image:
         picture = np.asarray(image.convert("RGB"))[without:]
     assert (picture == (0x00, 0x72, 0xB2)).all(axis=-1).sum() > 100  # with a line in it
@@ -147,6 +147,7 @@ def test_it_is_a_figure_of_the_summary_and_a_line_of_the_tables(
     assert name in text and "tau grad at the end" in text and f"{STEPS - 1} answer(s) were cut short." in text
 
 
-def height_of(path: Path) -> int:
+def height_of(folder: Path) -> int:
+    (path,) = draw_plots(folder, ["signals"])
     with Image.open(path) as image:
         return image.height

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,14 +18,7 @@ from maxent_ray.cli.cluster import ClusterOptions, ray_cluster
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import load_config
 from maxent_ray.report.labels import FIXED, GRPO
-from maxent_ray.report.plots import (
-    plot_all,
-    plot_coefficients,
-    plot_diversity,
-    plot_held_out,
-    plot_signals,
-    plot_tracking,
-)
+from maxent_ray.report.plots import PLOTS, draw_plots
 from maxent_ray.report.progress import Progress
 from maxent_ray.report.summary import Summary, summarise
 from maxent_ray.report.tables import held_out_table, points_table, print_comparison
@@ -140,7 +133,7 @@ def train(place: Place, config: ExperimentConfig, options: ClusterOptions) -> No
         with Progress(config.train.steps, config.train.steps, console=console) as progress:
             progress.phase("training")
             run_training(config, name=place.name, results=place.results, resume=place.resume, listeners=[progress])
-    show_results(place.folder, console, time.monotonic() - started, plot=_plot_run)
+    show_results(place.folder, console, time.monotonic() - started, plots=[name for name in PLOTS if name != "lineage"])
 
 
 def compare(place: Place, config: ExperimentConfig, options: ClusterOptions) -> None:
@@ -198,14 +191,14 @@ def show_results(
     console: Console,
     wall_seconds: float,
     *,
-    plot: Callable[[Path], Sequence[Path]] = plot_all,
+    plots: Iterable[str] = tuple(PLOTS),
     show: Callable[[Summary, Console], None] = print_comparison,
 ) -> None:
     """Write ``summary.json`` and the plots of a results folder, and print its tables."""
     summary = summarise(folder, wall_seconds)
-    plots = ", ".join(path.name for path in plot(folder))
+    drawn = ", ".join(path.name for path in draw_plots(folder, plots))
     show(summary, console)
-    _say(console, ["", f"Written to {folder}: summary.json, {plots} and the records."])
+    _say(console, ["", f"Written to {folder}: summary.json, {drawn} and the records."])
 
 
 def make_console() -> Console:
@@ -234,11 +227,6 @@ def _run_trials(
     for trial, error in result.failed.items():
         console.print(Text(f"{trial} failed: {error}", style="red"))
     show_results(place.folder, console, time.monotonic() - started, show=show)
-
-
-def _plot_run(folder: Path) -> list[Path]:
-    """Draw the plots that a single run has data for."""
-    return [plot(folder) for plot in (plot_tracking, plot_coefficients, plot_held_out, plot_diversity, plot_signals)]
 
 
 def _where(place: Place) -> list[str]:
