@@ -30,7 +30,7 @@ class Signal:
     exporter: Literal["decision", "rank"] | None = None
     """Process that sets the gauge: the controller's actor at each decision, or each rank at each step."""
     plotted: bool = False
-    """Whether ``signals.png`` has a panel of it."""
+    """Show it in a panel of ``signals.png``."""
     summary: Literal["last", "mean", "median", "total"] | None = None
     """Figure of a trial in ``summary.json``: at the last step, over the last perturbation window, over all steps, or
     (counts since the start of a worker's process) summed over all attempts."""

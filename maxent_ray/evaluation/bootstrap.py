@@ -20,7 +20,7 @@ class Interval(NamedTuple):
     high: float
 
     def excludes(self, value: float) -> bool:
-        """Whether `value` lies outside."""
+        """Tell whether `value` lies outside."""
         return not self.low <= value <= self.high
 
 

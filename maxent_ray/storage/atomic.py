@@ -11,7 +11,7 @@ from pathlib import Path
 from maxent_ray.storage.write_errors import writing
 
 PARTIAL = ".partial"
-"""How the names of files and folders end that are still being written."""
+"""Suffix of files and folders that are still being written."""
 
 
 def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What a run is continued from: blocks of tensors and JSON that carry a schema version and a checksum.
+"""Checkpoints: blocks of tensors and JSON that carry a schema version and a checksum.
 
 A checkpoint is one block in the safetensors format. Its header's metadata hold ``format``, ``schema``, ``state`` (JSON)
 and ``sha256``, the checksum of the whole block with zeros in the checksum's own place; whatever the schema, that much
@@ -23,7 +23,7 @@ from maxent_ray.storage.atomic import write_atomic
 
 FORMAT, SCHEMA = "maxent_ray.checkpoint", 3
 ADVICE = "put a good copy in its place, or start anew"
-"""What to do about a file that cannot be read, where nothing better is known."""
+"""Default advice on a file that cannot be read."""
 _UNSEALED = "0" * 64
 _SEAL = re.compile(rb'"sha256": ?"([0-9a-f]{64})"')
 _LENGTH = 8
@@ -31,7 +31,7 @@ _LENGTH = 8
 
 
 class Content(NamedTuple):
-    """What a block holds."""
+    """Contents of a block."""
 
     tensors: dict[str, Tensor]
     state: dict[str, Any]

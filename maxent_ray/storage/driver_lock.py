@@ -74,7 +74,7 @@ def _take(descriptor: int, path: Path) -> None:
 
 
 def _holder(descriptor: int) -> str:
-    """Who has the lock, as far as the file says it: on the way in, for a moment, it does not."""
+    """Holder of the lock, as the file names it; while a driver is taking the lock, the file may name nobody."""
     said = _HOLDER.fullmatch(os.pread(descriptor, _LONGEST_HOLDER, 0).decode(errors="replace"))
     return f" (process {said[1]} on {said[2]})" if said else ""
 

@@ -1,4 +1,4 @@
-"""What to do about a file that cannot be written: the advice fits what the storage said."""
+"""Errors of files that cannot be written, with advice that fits the storage's error."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def writing(path: Path, kept: str) -> Iterator[None]:
     """Turn an error of the storage into one that names the file and says what to do.
 
     Args:
-        path: What is written inside the block.
-        kept: What is whole even so, as a sentence without its full stop.
+        path: File that is written inside the block.
+        kept: Data that is whole even so, as a sentence without its full stop.
 
     Raises:
         RecordingError: the storage refused.

@@ -60,7 +60,7 @@ class TrialSpec:
 
     @property
     def is_reference(self) -> bool:
-        """Whether it is a reference, which objectives are compared with."""
+        """True for a reference, which objectives are compared with."""
         return self.objective in REFERENCES
 
     @property

@@ -1,4 +1,4 @@
-"""The checkpoints of a run on Ray Train as they lie on disk: written whole, checked before a run goes on from one.
+"""Checkpoint folders of a run on Ray Train: written atomically, validated before a run resumes from one.
 
 ``results/<name>/train`` has a folder for each, and Ray's own list of them. Ray takes the newest that the list names
 and starts nothing if one of them is gone, so the list is brought in line with the folders first.
@@ -50,7 +50,7 @@ def read_checkpoint(folder: Path) -> bytes:
 
 
 def advice(folder: Path) -> str:
-    """What to do about a checkpoint that cannot be read."""
+    """Give advice on a checkpoint that cannot be read."""
     return f"remove the folder {folder}, and --resume goes on from the checkpoint before it, or else from the beginning"
 
 
@@ -102,7 +102,7 @@ def _recorded(run_folder: Path, found: list[str]) -> list[str]:
 
 
 def _is_ours(name: str) -> bool:
-    """Whether :func:`write_checkpoint` made the folder; others stay."""
+    """Tell whether :func:`write_checkpoint` made the folder; others stay."""
     return name.removeprefix(_PREFIX).isdecimal()
 
 
@@ -118,7 +118,7 @@ def _recorded_steps(run_folder: Path) -> int:
 
 
 def _is_empty(folder: Path) -> bool:
-    """Whether nothing is in a folder that was ever finished."""
+    """Tell whether a folder holds no finished file."""
     return all(path.name.endswith(PARTIAL) for path in folder.iterdir())
 
 

@@ -27,12 +27,12 @@ from maxent_ray.train.run_folder import RunInterrupted, open_run_folder, own_fol
 
 CHECKPOINTS_TO_KEEP = 2
 _POLL_INTERVAL = ("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
-"""How often Ray Train looks at its workers; a report waits for the next look, by default 2 s."""
+"""Interval at which Ray Train polls its workers; a report waits for the next poll, by default 2 s."""
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run left."""
+    """Outcome of a run."""
 
     folder: Path
     name: str
@@ -62,7 +62,7 @@ def run_training(
             section: a run may go on for longer, or with other workers.
         name: The folder under ``results``.
         results: Where result folders are; with several machines, on storage that all of them see.
-        resume: Go on from the newest checkpoint of an interrupted run.
+        resume: Resume from the newest checkpoint of an interrupted run.
         listeners: Follow the run as it happens; after a resume they are first told what there was.
 
     Raises:
@@ -91,13 +91,13 @@ def run_training(
 
 
 def _run(job: TrainJob, listeners: Sequence[RowListener]) -> None:
-    """The training, and listeners beside it."""
+    """Train, with listeners beside it."""
     with Follower(job.folder / ROWS, listeners), _train_environment():
         _fit(job)
 
 
 def _fit(job: TrainJob) -> None:
-    """Run Ray Train to the end of the job, and say what went wrong in our own words."""
+    """Run Ray Train to the end of the job; its errors become ours."""
     try:
         _trainer(job).fit()
     except ray.train.WorkerGroupError as error:
@@ -127,7 +127,7 @@ def _trainer(job: TrainJob) -> TorchTrainer:
 
 
 def failure_line(failure: Exception) -> str:
-    r"""The error itself, of one that crossed processes and so prints as a traceback.
+    r"""Extract the message of an error that crossed processes and so prints as a traceback.
 
     Example:
         >>> failure_line(RuntimeError("Traceback (most recent call last):\n  ...\nTaskError: the task is empty"))
@@ -148,7 +148,7 @@ def _failed(job: TrainJob, where: str, failure: Exception) -> MaxentRayError:
 
 @contextmanager
 def _train_environment() -> Iterator[None]:
-    """What Ray Train reads from the environment, and the answer to Ctrl-C, which it replaces and leaves so."""
+    """Set Ray Train's environment variable, and restore the handler of Ctrl-C, which Ray Train replaces."""
     name, value = _POLL_INTERVAL
     before, handler = os.environ.get(name), signal.getsignal(signal.SIGINT)
     os.environ[name] = value

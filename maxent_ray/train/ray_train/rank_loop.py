@@ -42,7 +42,7 @@ def train_rank(settings: dict[str, TrainJob]) -> None:
 
 
 def report_steps(start: int, steps: int, checkpoint_every: int) -> Iterator[int]:
-    """The steps after which ranks report: every few, at every checkpoint, and at the end.
+    """List the steps after which ranks report: every few, at every checkpoint, and at the end.
 
     Example:
         >>> list(report_steps(0, 14, 8))
@@ -57,7 +57,7 @@ def report_steps(start: int, steps: int, checkpoint_every: int) -> Iterator[int]
 
 
 def _begin(process: RankProcess) -> None:
-    """Go on from the newest checkpoint of this run, or from nothing; each rank for itself."""
+    """Load the newest checkpoint of this run, if there is one; each rank for itself."""
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
         return
