@@ -19,9 +19,9 @@ from typing import Any
 
 from side_by_side import run_all
 
-from maxent_ray.evaluation.held_out import seed_paired_interval
+from maxent_ray.core.answer_metrics import METRICS
+from maxent_ray.evaluation.bootstrap import seed_paired_interval
 
-METRICS = ("mean", "pass_rate", "distinct", "coverage")
 COVERAGE_BAR = 0.08
 METHODS = {
     "analytic": ["controller.objective.type=analytic"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,18 +20,26 @@ from maxent_ray.cli.cluster_options import ClusterOptions
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import load_config
 from maxent_ray.core.controller import Controller
-from maxent_ray.report.command_tables import held_out_table, points_table
-from maxent_ray.report.plots import plot_all, plot_coefficients, plot_diversity, plot_held_out, plot_tracking
+from maxent_ray.report.labels import FIXED, GRPO
+from maxent_ray.report.plots import PLOTS, draw_plots
 from maxent_ray.report.progress import Progress
 from maxent_ray.report.summary import Summary, summarise
-from maxent_ray.report.tables import print_comparison
+from maxent_ray.report.tables import held_out_table, points_table, print_comparison
+from maxent_ray.storage.run_files import CONFIG
 from maxent_ray.tasks import build_task
-from maxent_ray.train.run_folder import CONFIG, acquire_folder, check_has_run, check_is_new
+from maxent_ray.train.run_folder import acquire_folder, check_has_run, check_is_new
 from maxent_ray.tune.comparison import run_comparison
 from maxent_ray.tune.execution import RunResult
 from maxent_ray.tune.search_space import build_search_space
 from maxent_ray.tune.sweep import SWEPT_KEYS, run_sweep, sweep_points
-from maxent_ray.tune.trial_spec import REFERENCES, TrialSpec, objective_settings, population, references, variants
+from maxent_ray.tune.trial_spec import (
+    REFERENCE_SETTINGS,
+    TrialSpec,
+    objective_settings,
+    population,
+    references,
+    variants,
+)
 
 LOG_WIDTH = 110
 """Columns of tables that go to a file or a pipe."""
@@ -41,7 +49,7 @@ OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
     name: {key: "null" if value is None else value for key, value in settings.items()}
     for name, settings in (
         *((objective, objective_settings(objective)) for objective in ("analytic", "truncated_backprop")),
-        *((reference, REFERENCES[reference]) for reference in ("fixed", "grpo")),
+        *((reference, REFERENCE_SETTINGS[reference]) for reference in (FIXED, GRPO)),
     )
 }
 """Value of ``train --objective`` → settings, as overrides."""
@@ -135,7 +143,8 @@ def train(location: RunLocation, config: ExperimentConfig, options: ClusterOptio
     console, started = make_console(), time.monotonic()
     with _live_progress(location, options, console, config.train.steps, config.train.steps, "training") as progress:
         run_training(config, **location.arguments, listeners=[progress])
-    show_results(location.folder, console, time.monotonic() - started, plot=_plot_run)
+    plots = [name for name in PLOTS if name != "lineage"]
+    show_results(location.folder, console, time.monotonic() - started, plots=plots)
 
 
 def compare(location: RunLocation, config: ExperimentConfig, options: ClusterOptions) -> None:
@@ -193,14 +202,14 @@ def show_results(
     console: Console,
     wall_seconds: float,
     *,
-    plot: Callable[[Path], Sequence[Path]] = plot_all,
+    plots: Iterable[str] = tuple(PLOTS),
     show: Callable[[Summary, Console], None] = print_comparison,
 ) -> None:
     """Write ``summary.json`` and the plots of a results folder, and print its tables."""
     summary = summarise(folder, wall_seconds)
-    plots = ", ".join(path.name for path in plot(folder))
+    drawn = ", ".join(path.name for path in draw_plots(folder, plots))
     show(summary, console)
-    _print_lines(console, ["", f"Written to {folder}: summary.json, {plots} and the records."])
+    _print_lines(console, ["", f"Written to {folder}: summary.json, {drawn} and the records."])
 
 
 def make_console() -> Console:
@@ -238,11 +247,6 @@ def _live_progress(
         with Progress(total, steps, console=console) as progress:
             progress.phase(phase)
             yield progress
-
-
-def _plot_run(folder: Path) -> list[Path]:
-    """Plots of a single run."""
-    return [plot(folder) for plot in (plot_tracking, plot_coefficients, plot_held_out, plot_diversity)]
 
 
 def _location_lines(location: RunLocation) -> list[str]:

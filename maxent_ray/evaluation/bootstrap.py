@@ -20,14 +20,14 @@ class Interval(NamedTuple):
     high: float
 
     def excludes(self, value: float) -> bool:
-        """Whether `value` lies outside."""
+        """Tell whether `value` lies outside."""
         return not self.low <= value <= self.high
 
 
 def bootstrap_interval(
     values: Sequence[float], *, confidence: float = 0.95, seed: int = 0, resamples: int = 2000
 ) -> Interval:
-    """The bias-corrected and accelerated bootstrap interval of the mean.
+    """Compute the bias-corrected and accelerated bootstrap interval of the mean.
 
     Values that are all equal, where the correction is 0/0, have an interval of width zero.
 
@@ -47,7 +47,7 @@ def bootstrap_interval(
         >>> bootstrap_interval([0.5, 0.5, 0.5])
         Interval(low=0.5, high=0.5)
 
-    Source: Efron, "Better bootstrap confidence intervals", JASA 82 (1987), as `scipy.stats.bootstrap` has it.
+    Source: Efron, "Better bootstrap confidence intervals", JASA 82 (1987), as implemented by `scipy.stats.bootstrap`.
     """
     if not 0.0 < confidence < 1.0:
         raise ConfigError(f"confidence is {confidence}; it must lie between 0 and 1, both excluded")
@@ -79,7 +79,7 @@ def paired_interval(
     seed: int = 0,
     resamples: int = 2000,
 ) -> Interval:
-    """The interval of mean(a − b) where `a[i]` and `b[i]` belong to the same prompt.
+    """Compute the interval of mean(a − b) where `a[i]` and `b[i]` belong to the same prompt.
 
     Args:
         a: per-prompt values of one run.
@@ -106,7 +106,7 @@ def seed_paired_interval(
     seed: int = 0,
     resamples: int = 2000,
 ) -> Interval:
-    """The interval of mean(a − b) over seeds × prompts, with prompts resampled as clusters.
+    """Compute the interval of mean(a − b) over seeds × prompts, with prompts resampled as clusters.
 
     All seeds of a prompt are drawn together, since what makes a prompt hard makes it hard for every seed.
     Every cluster has the same size, so the mean of a resample is the mean of its prompts' means over seeds,

@@ -1,4 +1,4 @@
-"""Held-out metrics: how often the policy is right, and in how many different ways.
+"""Held-out metrics: correctness and diversity of a policy's answers.
 
 For a prompt with k sampled completions:
 
@@ -17,45 +17,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeAlias
 
+from maxent_ray.core.answer_metrics import METRICS, ByMetric, by_metric
 from maxent_ray.errors import TaskError
-from maxent_ray.evaluation.bootstrap import Interval, bootstrap_interval, paired_interval, seed_paired_interval
 from maxent_ray.tasks.base import Grade, Prompt, Task
 
-__all__ = [
-    "HeldOutMetrics",
-    "Interval",
-    "PerPrompt",
-    "bootstrap_interval",
-    "grade_completions",
-    "grade_groups",
-    "metrics_of_grades",
-    "paired_interval",
-    "seed_paired_interval",
-]
+PerPrompt: TypeAlias = ByMetric[tuple[float, ...]]
+"""Values of every prompt, in the order of the prompts, so that two runs can be paired."""
 
 
 @dataclass(frozen=True)
-class PerPrompt:
-    """The four metrics of every prompt, in the order of the prompts, so that two runs can be paired.
-
-    Args:
-        mean: mean reward, 0 … 1.
-        pass_rate: 1 with a correct completion, else 0.
-        distinct: distinct correct modes, 0 … k.
-        coverage: distinct correct modes over all modes, 0 … 1; nan for a prompt that lists no modes.
-    """
-
-    mean: tuple[float, ...]
-    pass_rate: tuple[float, ...]
-    distinct: tuple[float, ...]
-    coverage: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class HeldOutMetrics:
-    """The four metrics averaged over prompts, with the values they are averages of.
+class HeldOutMetrics(ByMetric[float]):
+    """The metrics averaged over prompts, with the values they are averages of.
 
     Args:
         mean: mean@k.
@@ -64,13 +38,9 @@ class HeldOutMetrics:
         coverage: coverage@k; nan when the task cannot list the modes of every prompt.
         prompts: number of prompts.
         samples: k, completions per prompt.
-        per_prompt: the same four, prompt by prompt.
+        per_prompt: the same metrics, prompt by prompt.
     """
 
-    mean: float
-    pass_rate: float
-    distinct: float
-    coverage: float
     prompts: int
     samples: int
     per_prompt: PerPrompt
@@ -78,42 +48,24 @@ class HeldOutMetrics:
     @classmethod
     def of(cls, per_prompt: PerPrompt, samples: int) -> HeldOutMetrics:
         """Average `per_prompt` over its prompts."""
-        return cls(
-            mean=fmean(per_prompt.mean),
-            pass_rate=fmean(per_prompt.pass_rate),
-            distinct=fmean(per_prompt.distinct),
-            coverage=fmean(per_prompt.coverage),
-            prompts=len(per_prompt.mean),
-            samples=samples,
-            per_prompt=per_prompt,
-        )
+        averages = {metric: fmean(per_prompt[metric]) for metric in METRICS}
+        return cls(**averages, prompts=len(per_prompt.mean), samples=samples, per_prompt=per_prompt)
 
     def to_dict(self) -> dict[str, Any]:
         """As strict JSON holds it: tuples as lists, a coverage that does not exist as None."""
         return {
-            "mean": self.mean,
-            "pass_rate": self.pass_rate,
-            "distinct": self.distinct,
-            "coverage": _to_json(self.coverage),
+            **{metric: _to_json(self[metric]) for metric in METRICS},
             "prompts": self.prompts,
             "samples": self.samples,
-            "per_prompt": {
-                "mean": list(self.per_prompt.mean),
-                "pass_rate": list(self.per_prompt.pass_rate),
-                "distinct": list(self.per_prompt.distinct),
-                "coverage": [_to_json(value) for value in self.per_prompt.coverage],
-            },
+            "per_prompt": {metric: [_to_json(value) for value in self.per_prompt[metric]] for metric in METRICS},
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> HeldOutMetrics:
-        """What `to_dict` wrote. The averages are taken anew from the values of the prompts."""
+        """Inverse of `to_dict`; the averages are taken anew from the values of the prompts."""
         values = data["per_prompt"]
-        per_prompt = PerPrompt(
-            mean=tuple(values["mean"]),
-            pass_rate=tuple(values["pass_rate"]),
-            distinct=tuple(values["distinct"]),
-            coverage=tuple(math.nan if value is None else value for value in values["coverage"]),
+        per_prompt = by_metric(
+            lambda metric: tuple(math.nan if value is None else value for value in values[metric])
         )
         return cls.of(per_prompt, data["samples"])
 
@@ -146,7 +98,7 @@ def grade_completions(
 def grade_groups(
     task: Task, prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]
 ) -> list[list[Grade]]:
-    """The verdict on every completion, one list a prompt.
+    """Grade every completion, one list a prompt.
 
     Raises:
         TaskError: as :func:`grade_completions`.
@@ -170,7 +122,7 @@ def grade_groups(
 
 
 def metrics_of_grades(prompts: Sequence[Prompt], grades: Sequence[Sequence[Grade]]) -> HeldOutMetrics:
-    """The four metrics of graded groups, k = the size of a group.
+    """Compute the metrics of graded groups, k = the size of a group.
 
     Raises:
         TaskError: the grader named a mode that its prompt does not have.

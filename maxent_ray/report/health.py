@@ -1,14 +1,15 @@
-"""Health of a run's control, in words: one line for each fault, and none when nothing went wrong."""
+"""Faults of a run's control in words: one line for each alarm and for each kind of degraded step."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from maxent_ray.report.summary import Summary, TrialSummary
+from maxent_ray.report.summary import Summary
+from maxent_ray.report.trial_summary import TrialSummary
 
 
 def health_lines(summary: Summary) -> list[str]:
-    """Alarms and degraded steps of every trial.
+    """List alarms and degraded steps of every trial.
 
     Returns:
         Lines such as ``analytic-2: warning at step 37: τ has been at its upper bound …`` and ``analytic-2: 12 of 120
@@ -19,8 +20,9 @@ def health_lines(summary: Summary) -> list[str]:
 
 def _lines(trial: TrialSummary) -> Sequence[str]:
     lines = [f"warning at step {warned.step}: {warned.message}" for warned in trial.warnings]
-    if trial.decided_locally:
-        rounds = f"{trial.decided_locally} of {trial.steps} rounds"
+    locally = trial.signals["decided_locally"]
+    if locally:
+        rounds = f"{locally:.0f} of {trial.steps} rounds"
         lines.append(f"{rounds} were decided without the controller's actor (with the same outcome)")
     decisions = sum(trial.reasons.values())
     refused = trial.reasons.get("non_finite", 0)

@@ -1,48 +1,64 @@
-"""What objectives and metrics are called, and coloured, wherever they are shown."""
+"""Names and colours of objectives and metrics, wherever they are shown."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import NamedTuple
 
-_OBJECTIVES: Mapping[str, str] = {
-    "analytic": "analytic",
-    "truncated_backprop": "truncated backprop",
-    "warm_start": "warm start",
-    "grpo": "plain GRPO (β = 0)",
-    "fixed": "fixed τ, β",
+from maxent_ray.core.answer_metrics import LABELS
+
+WARM_START, GRPO, FIXED = REFERENCES = ("warm_start", "grpo", "fixed")
+"""Runs that objectives are compared with: the untrained policy, plain GRPO (β = 0), fixed τ and β."""
+BASELINE = GRPO
+"""Reference that all others are paired with."""
+
+
+class _Look(NamedTuple):
+    label: str
+    colour: str
+
+
+_LOOKS = {
+    "analytic": _Look("analytic", "#0072B2"),
+    "truncated_backprop": _Look("truncated backprop", "#D55E00"),
+    WARM_START: _Look("warm start", "#6E6E6E"),
+    GRPO: _Look("plain GRPO (β = 0)", "#AA3377"),
+    FIXED: _Look("fixed τ, β", "#009E73"),
 }
-_COLOURS: Mapping[str, str] = {
-    "analytic": "#0072B2",
-    "truncated_backprop": "#D55E00",
-    "fixed": "#009E73",
-    "grpo": "#AA3377",
-    "warm_start": "#6E6E6E",
-}
-"""Distinguishable with any of the common colour vision deficiencies (after Okabe & Ito, and Tol)."""
-_UNKNOWN = "#56B4E9"
+"""In the order of the tables; colours, after Okabe & Ito and Tol, differ with the common colour vision deficiencies."""
+_OWN_COLOUR = "#56B4E9"
 
 
 def objective_label(objective: str) -> str:
-    """An objective in words.
+    """Name an objective in words.
 
     Example:
         >>> objective_label("grpo"), objective_label("my_own")
         ('plain GRPO (β = 0)', 'my own')
     """
-    return _OBJECTIVES.get(objective, objective.replace("_", " "))
+    return _LOOKS[objective].label if objective in _LOOKS else objective.replace("_", " ")
 
 
 def objective_colour(objective: str) -> str:
-    """The one colour of an objective."""
-    return _COLOURS.get(objective, _UNKNOWN)
+    """Colour of an objective, the same in all plots."""
+    return _LOOKS[objective].colour if objective in _LOOKS else _OWN_COLOUR
+
+
+def objective_order(objective: str) -> tuple[bool, int, str]:
+    """Sort key: our objectives, those of users, references.
+
+    Example:
+        >>> sorted(["grpo", "my_own", "warm_start", "analytic"], key=objective_order)
+        ['analytic', 'my_own', 'warm_start', 'grpo']
+    """
+    place = list(_LOOKS).index(objective) if objective in _LOOKS else len(_LOOKS)
+    return objective in REFERENCES, place, objective
 
 
 def metric_label(metric: str, samples: int) -> str:
-    """A metric with its k.
+    """Name a metric with its k.
 
     Example:
         >>> metric_label("pass_rate", 8)
         'pass@8'
     """
-    stem = {"pass_rate": "pass", "reward": "mean"}.get(metric, metric)
-    return f"{stem}@{samples}"
+    return f"{LABELS[metric]}@{samples}"

@@ -1,4 +1,4 @@
-"""Lets log lines pass above a live display instead of through it.
+"""Redirection of log lines above a live display, instead of through it.
 
 A live display replaces `sys.stdout` and `sys.stderr`, but a log handler keeps the stream it was made with,
 and its lines would land in the middle of the table.
@@ -22,7 +22,7 @@ def follow(before: tuple[TextIO, TextIO]) -> Moved:
     """Point every handler that writes to one of the streams `before` to the one that has taken its place.
 
     Returns:
-        What `restore` needs.
+        The handlers and their old streams, for `restore`.
     """
     moved: Moved = []
     for handler in _handlers():

@@ -1,61 +1,28 @@
-"""Reads a results folder, finished or interrupted, into plain values.
+"""Records of a results folder, of a finished or an interrupted run, as plain values.
 
-A run that was killed may end in half a line, and one that was continued holds the steps after its last
-checkpoint twice. Half lines are skipped and counted; of a step that was trained twice the later row counts,
-because the policy descends from it.
+A run that was killed may end in a partial line, and one that was resumed has the steps after its last checkpoint
+twice. Partial lines are skipped and counted; of a step that was trained twice the later row counts, because the policy
+descends from it.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import load_config
+from maxent_ray.core import signals
 from maxent_ray.errors import ConfigError
 from maxent_ray.evaluation.held_out import HeldOutMetrics
+from maxent_ray.report.numbers import natural_key
+from maxent_ray.report.points import Point, read_points
 from maxent_ray.report.running_counts import running_totals
 from maxent_ray.storage.json_lines import Record, read_lines
-
-REFERENCES = ("warm_start", "grpo", "fixed")
-"""Objectives that are not compared but compared with."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """One policy step of one trial, averaged over its ranks. A value that no rank knows is None."""
-
-    step: int
-    """Policy steps done, this one included."""
-    segment: int
-    """Clones that the trial had received before."""
-    objective: str
-    tau: float | None
-    beta: float | None
-    reward: float | None
-    pass_rate: float | None
-    distinct: float | None
-    coverage: float | None
-    entropy: float | None
-    target_entropy: float | None
-    kl: float | None
-    target_kl: float | None
-    seconds: float | None
-
-    @property
-    def entropy_deviation(self) -> float | None:
-        """(H − H*)/H*."""
-        return _deviation(self.entropy, self.target_entropy)
-
-    @property
-    def kl_deviation(self) -> float | None:
-        """(KL − KL*)/KL*."""
-        return _deviation(self.kl, self.target_kl)
+from maxent_ray.storage.run_files import CONFIG, DECISIONS, EVALUATIONS, LINEAGE, ROWS
 
 
 @dataclass(frozen=True)
@@ -72,7 +39,7 @@ class Clone:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The held-out metrics of one finished trial or reference."""
+    """Held-out metrics of one finished trial or reference."""
 
     trial: str
     objective: str
@@ -82,10 +49,10 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Warned:
-    """An alarm that a decision gave: a coefficient does nothing."""
+    """Alarm of a decision: a coefficient has no effect."""
 
     step: int
-    """Of the decision, as it stands in ``decisions.jsonl``."""
+    """Step of the decision."""
     kind: str
     coefficient: str
     message: str
@@ -93,7 +60,7 @@ class Warned:
 
 @dataclass(frozen=True)
 class RunRecords:
-    """Everything that a results folder says."""
+    """Contents of a results folder."""
 
     folder: Path
     config: ExperimentConfig
@@ -102,20 +69,18 @@ class RunRecords:
     clones: tuple[Clone, ...]
     evaluations: Mapping[str, Evaluation]
     reasons: Mapping[str, Mapping[str, int]]
-    """Trial → reason → decisions that gave it."""
+    """Trial → reason → number of decisions."""
     warnings: Mapping[str, tuple[Warned, ...]]
     """Trial → alarms of its decisions, in order."""
-    decided_locally: Mapping[str, int]
-    """Trial → rounds that rank 0 decided itself, over all attempts, repeated steps included."""
-    failed_unrolls: Mapping[str, int]
-    """Trial → unrolls that ran out of memory, counted likewise."""
+    totals: Mapping[str, Mapping[str, int]]
+    """Signal that is a running count → trial → its total over all attempts, repeated steps included."""
     rows: int
     """Rows on record, those that were superseded included."""
     torn_lines: int
     """Lines that were no complete JSON object."""
 
     def objective(self, trial: str) -> str:
-        """The objective that a trial ended with."""
+        """Objective that a trial ended with."""
         evaluation = self.evaluations.get(trial)
         return evaluation.objective if evaluation is not None else self.points[trial][-1].objective
 
@@ -130,98 +95,29 @@ def read_run(folder: Path) -> RunRecords:
     Raises:
         ConfigError: the folder has no ``config.yaml``, or one that cannot be read.
     """
-    if not (folder / "config.yaml").is_file():
-        raise ConfigError(f"{folder} has no config.yaml; a results folder of a comparison or a sweep has one")
-    rows, torn_rows = read_lines(folder / "rows.jsonl")
-    decisions, torn_decisions = read_lines(folder / "decisions.jsonl")
-    lineage, torn_lineage = read_lines(folder / "lineage.jsonl")
-    evaluations, torn_evaluations = read_lines(folder / "evaluations.jsonl")
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(f"{folder} has no {CONFIG}; a results folder of a comparison or a sweep has one")
+    rows, torn_rows = read_lines(folder / ROWS)
+    decisions, torn_decisions = read_lines(folder / DECISIONS)
+    lineage, torn_lineage = read_lines(folder / LINEAGE)
+    evaluations, torn_evaluations = read_lines(folder / EVALUATIONS)
     latest = list({(d["trial"], d.get("segment"), d.get("version")): d for d in decisions}.values())
     return RunRecords(
         folder=folder,
-        config=load_config(folder / "config.yaml"),
-        points=_points(rows),
+        config=load_config(folder / CONFIG),
+        points=read_points(rows),
         clones=_clones(lineage),
         evaluations={record["trial"]: _evaluation(record) for record in evaluations},
         reasons=_reasons(latest),
         warnings=_warnings(latest),
-        decided_locally=running_totals(rows, "decided_locally"),
-        failed_unrolls=running_totals(rows, "failed_unrolls"),
+        totals={each.name: running_totals(rows, each.name) for each in signals.SIGNALS if each.summary == "total"},
         rows=len(rows),
         torn_lines=torn_rows + torn_decisions + torn_lineage + torn_evaluations,
     )
 
 
-def number(value: object) -> float | None:
-    """The value as a float when it is a finite number, else None.
-
-    Example:
-        >>> number(2), number(float("nan")), number(None), number("2")
-        (2.0, None, None, None)
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
-def mean(values: Iterable[float | None]) -> float | None:
-    """Mean of the values that are known; None when none is."""
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
-
-
-def natural_key(trial: str) -> tuple[str, int, str]:
-    """Sorts ``analytic-2`` before ``analytic-10``."""
-    stem, _, tail = trial.rpartition("-")
-    return (stem, int(tail), "") if stem and tail.isdecimal() else (trial, -1, "")
-
-
-def _deviation(value: float | None, target: float | None) -> float | None:
-    if value is None or target is None or target <= 0:
-        return None
-    return (value - target) / target
-
-
-def _points(rows: Iterable[Record]) -> dict[str, tuple[Point, ...]]:
-    """Group rows by trial and step, following each trial back whenever it returned to an earlier step."""
-    trials: dict[str, dict[int, dict[int, Record]]] = {}
-    for row in rows:
-        steps = trials.setdefault(row["trial"], {})
-        step, rank = row["step"], row["rank"]
-        if rank in steps.get(step, {}):
-            for superseded in [other for other in steps if other >= step]:
-                del steps[superseded]
-        steps.setdefault(step, {})[rank] = row
-    return {
-        trial: tuple(_point(step, list(steps[step].values())) for step in sorted(steps))
-        for trial, steps in trials.items()
-    }
-
-
-def _point(step: int, ranks: list[Record]) -> Point:
-    def over_ranks(key: str) -> float | None:
-        return mean(number(row.get(key)) for row in ranks)
-
-    return Point(
-        step=step + 1,
-        segment=int(number(ranks[0].get("segment")) or 0),
-        objective=ranks[0]["objective"],
-        tau=over_ranks("tau"),
-        beta=over_ranks("beta"),
-        reward=over_ranks("reward"),
-        pass_rate=over_ranks("pass_rate"),
-        distinct=over_ranks("distinct"),
-        coverage=over_ranks("coverage"),
-        entropy=over_ranks("entropy"),
-        target_entropy=over_ranks("target_entropy"),
-        kl=over_ranks("kl"),
-        target_kl=over_ranks("target_kl"),
-        seconds=over_ranks("seconds"),
-    )
-
-
 def _clones(lineage: Iterable[Record]) -> tuple[Clone, ...]:
-    """In order of steps; of two for one recipient at one step (before and after a resume) the later."""
+    """Sort clones by step; of two for one recipient at one step (before and after a resume) the later counts."""
     latest = {(record["step"], record["recipient"]): record for record in lineage}
     clones = (
         Clone(step, recipient, record["donor"], record.get("new") or {})

@@ -1,4 +1,4 @@
-"""Totals of what rows count from the start of a worker's process, which after a restart counts from 0 again."""
+"""Totals of running counts, which start from 0 again with every new process of a worker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from maxent_ray.storage.json_lines import Record
 
 
 def running_totals(rows: Iterable[Record], name: str) -> dict[str, int]:
-    """Trial → how far a count of its rows got, summed over all attempts: clones, restarts, pauses and resumes.
+    """Sum a running count over all attempts of each trial: clones, restarts, pauses and resumes.
 
     A new attempt shows in a rank that goes back to an earlier step, or counts less than before; ranks start together.
     Ranks count the same events each for itself, so that the largest count of an attempt is the attempt's.

@@ -1,10 +1,10 @@
-"""How long a job that is counted in policy steps still takes."""
+"""Estimate of the time left of a job that is counted in policy steps."""
 
 from __future__ import annotations
 
 
 class TimeLeft:
-    """Time left from the average speed since the first step began, start-up not counted.
+    """Estimator of the time left, from the average speed since the first step began, start-up not counted.
 
     With n of N steps done by time t and work begun at time s, the rest takes (N − n)(t − s)/n. Several trials
     report a few steps each at almost the same moment, so the first report alone must not set the speed to "no
@@ -52,11 +52,11 @@ class TimeLeft:
         self._advanced = now
 
     def start(self, now: float) -> None:
-        """Where counting begins if the first steps do not tell how long they took."""
+        """Set the time that counts as the beginning if the first steps do not tell how long they took."""
         self._began = now
 
     def at(self, now: float) -> float | None:
-        """Seconds left, 0 when all is done; None before the first step.
+        """Estimate the seconds left: 0 when all is done, None before the first step.
 
         Between two reports the time runs down, but to no less than half of what the last report said, so that
         a stalled job does not claim to be finished.
@@ -71,7 +71,7 @@ class TimeLeft:
 
 
 def clock(seconds: float | None) -> str:
-    """Minutes and seconds, or hours, minutes and seconds.
+    """Write minutes and seconds, or hours, minutes and seconds.
 
     Example:
         >>> clock(75.2), clock(3671), clock(None)

@@ -1,25 +1,20 @@
-"""The controller's decisions as Ray metrics (``ray_maxent_*`` in Prometheus), tagged by run and objective."""
+"""Logged signals and the controller's decisions as Ray metrics (``ray_maxent_*`` in Prometheus)."""
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from ray.util.metrics import Counter, Gauge
 
+from maxent_ray.core import signals
+from maxent_ray.core.signals import Signal
 from maxent_ray.runtime.reduction import PARTIAL, UNUSABLE
 
-GAUGES = {
-    "tau": "Entropy temperature after the last decision",
-    "beta": "KL coefficient after the last decision",
-    "entropy": "Measured entropy in nats, of the declared signal",
-    "kl": "Measured KL in nats, of the declared signal",
-    "target_entropy": "Target entropy in nats",
-    "target_kl": "Target KL in nats",
-    "version": "Rounds decided",
-    "tied_share": "Share of the groups whose rewards all tie",
-}
-"""Field of a decision → help text; the metric is ``maxent_<field>``."""
+logger = logging.getLogger(__name__)
+
 EVENTS = {
     "fallback": ("fallbacks", "Updates of truncated backprop that were made with analytic gradients"),
     UNUSABLE: ("unusable", "Rounds that moved nothing because a rank's measurements could not be used"),
@@ -28,30 +23,69 @@ EVENTS = {
 """Beginning of an event → counter ``maxent_<counter>`` and its help text."""
 
 
+class SignalGauges:
+    """Gauges ``maxent_<name>`` of the signals that one kind of process exports.
+
+    Args:
+        exporter: The kind of process, as :attr:`~maxent_ray.core.signals.Signal.exporter` names it.
+        tags: Of all values.
+    """
+
+    def __init__(self, exporter: str, tags: Mapping[str, str]) -> None:
+        self._tags = dict(tags)
+        self._gauges = {
+            signal.name: Gauge(f"maxent_{signal.name}", _help(signal), tuple(tags))
+            for signal in signals.SIGNALS
+            if signal.exporter == exporter
+        }
+
+    def publish(self, values: Mapping[str, Any]) -> None:
+        """Set all gauges; a value that is None or not finite leaves its gauge as it is."""
+        for name, gauge in self._gauges.items():
+            value = values[name]
+            if value is not None and math.isfinite(value):
+                gauge.set(value, self._tags)
+
+
+class RankMetrics:
+    """Metrics of one rank's steps: gauges with the tags ``run_id``, ``objective`` and ``rank``."""
+
+    def __init__(self, run_id: str, objective: str, rank: int) -> None:
+        self._gauges = SignalGauges("rank", {"run_id": run_id, "objective": objective, "rank": str(rank)})
+        self._failed = False
+
+    def publish(self, values: Mapping[str, Any]) -> None:
+        """Publish the signals of a step; a failure is logged once, and stops nothing."""
+        try:
+            self._gauges.publish(values)
+        except Exception:
+            if not self._failed:
+                logger.warning("a step's metrics cannot be exported; training goes on", exc_info=True)
+            self._failed = True
+
+
 class ControllerMetrics:
-    """Publishes the decisions of one run: ``run_id`` and ``objective`` are the values of their tags."""
+    """Metrics of one run's decisions, with the tags ``run_id`` and ``objective``."""
 
     def __init__(self, run_id: str, objective: str) -> None:
         self._tags = {"run_id": run_id, "objective": objective}
         keys = tuple(self._tags)
-        self._gauges = {name: Gauge(f"maxent_{name}", text, keys) for name, text in GAUGES.items()}
+        self._gauges = SignalGauges("decision", self._tags)
         self._events = {event: Counter(f"maxent_{name}", text, keys) for event, (name, text) in EVENTS.items()}
         self._decisions = Counter("maxent_decisions", "Decisions by reason", (*keys, "reason"))
-        self._locally = Counter("maxent_decided_locally", "Rounds decided by rank 0, for want of the actor", keys)
-        self._alarms = Counter("maxent_alarms", "Coefficients found to do nothing", (*keys, "kind", "coefficient"))
+        self._locally = Counter("maxent_decided_locally", "Rounds decided by rank 0, without the actor", keys)
+        self._alarms = Counter("maxent_alarms", "Coefficients that had no effect", (*keys, "kind", "coefficient"))
         self._locally_before = 0
 
     def publish(self, decision: Mapping[str, Any], told: Mapping[str, Any]) -> None:
-        """Publish one decision; fields that are None leave their gauge as it is.
+        """Publish one decision.
 
         Args:
             decision: ``Decision.to_dict()``.
             told: By rank 0 with its request: ``decided_locally`` from the start of the run, and ``alarms`` since the
                 request before, each a kind and a coefficient.
         """
-        for name, gauge in self._gauges.items():
-            if decision[name] is not None:
-                gauge.set(decision[name], self._tags)
+        self._gauges.publish(decision)
         self._decisions.inc(tags={**self._tags, "reason": decision["reason"]})
         for event, counter in self._events.items():
             if any(each.startswith(event) for each in decision["events"]):
@@ -62,3 +96,7 @@ class ControllerMetrics:
         if locally > self._locally_before:
             self._locally.inc(locally - self._locally_before, self._tags)
             self._locally_before = locally
+
+
+def _help(signal: Signal) -> str:
+    return f"{signal.description} ({signal.unit})" if signal.unit else signal.description

@@ -1,4 +1,4 @@
-"""Files of one JSON object a line that only grow: what a run records as it happens."""
+"""Append-only files of one JSON object a line: the records of a run."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def append(path: Path, records: Iterable[Record]) -> None:
         file.write(text)
 
 
-def mend(path: Path) -> None:
-    r"""Cut off half a line that a killed run left at the end of a file; a missing file is left missing.
+def truncate_partial_line(path: Path) -> None:
+    r"""Cut off the partial line that a killed run left at the end of a file; a missing file is left missing.
 
-    Nothing before the cut is written again, so that being killed here costs nothing.
+    Nothing before the cut is written again, so a kill in here loses nothing.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = Path(folder) / "rows.jsonl"
         ...     _ = file.write_text('{"step": 0}\n{"st')
-        ...     mend(file)
+        ...     truncate_partial_line(file)
         ...     file.read_text()
         '{"step": 0}\n'
     """
@@ -57,7 +57,7 @@ def mend(path: Path) -> None:
 
 
 def read_lines(path: Path) -> tuple[list[Record], int]:
-    """The JSON objects of a file, one a line, and how many lines were none. A missing file has no lines."""
+    """Read the JSON objects of a file, one a line, and count the lines that are none. A missing file has no lines."""
     if not path.is_file():
         return [], 0
     records: list[Record] = []
@@ -77,7 +77,7 @@ def read_lines(path: Path) -> tuple[list[Record], int]:
 
 
 def strict(value: Any) -> Any:
-    """The value with None for every number that is not finite: JSON has no word for it."""
+    """Replace every number that is not finite by None: JSON cannot express it."""
     if isinstance(value, Mapping):
         return {key: strict(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -8,8 +8,9 @@ import torch
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import apply_overrides
+from maxent_ray.core.answer_metrics import METRICS
 from maxent_ray.evaluation.held_out import HeldOutMetrics
-from maxent_ray.evaluation.metric_intervals import measured
+from maxent_ray.evaluation.metric_intervals import Estimate, estimate_metrics
 from maxent_ray.storage.checkpoint import save_json_atomic
 from maxent_ray.train.rank import RankProcess, RankSpec
 
@@ -45,11 +46,16 @@ def write_metrics(path: Path, config: ExperimentConfig, metrics: HeldOutMetrics)
         RecordingError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    estimates = estimate_metrics([metrics])
     report = {
         "model": config.policy.model,
         "task": config.task.model_dump(),
         "evaluation": config.evaluation.model_dump(),
         "metrics": metrics.to_dict(),
-        "intervals": {name: each.interval and list(each.interval) for name, each in measured(metrics).items()},
+        "intervals": {metric: _interval(estimates[metric]) for metric in METRICS},
     }
     save_json_atomic(path, report)
+
+
+def _interval(estimate: Estimate) -> list[float | None] | None:
+    return None if estimate.value is None else [estimate.low, estimate.high]

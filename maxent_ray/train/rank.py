@@ -12,9 +12,10 @@ import torch.distributed as dist
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.evaluation.held_out import HeldOutMetrics
 from maxent_ray.runtime.connect import connect
+from maxent_ray.runtime.metrics import RankMetrics
 from maxent_ray.storage.checkpoint import ADVICE
-from maxent_ray.train.step_record import StepRow
-from maxent_ray.train.worker import Placement, TrainingWorker
+from maxent_ray.train.step_record import StepRecord
+from maxent_ray.train.worker import Placement, TrainingWorker, objective_name
 from maxent_ray.train.worker_state import decode_state, encode_state
 
 
@@ -42,6 +43,7 @@ class RankProcess:
 
     def __init__(self) -> None:
         self._worker: TrainingWorker | None = None
+        self._metrics: RankMetrics | None = None
         self._owns_group = False
 
     def setup(self, config: ExperimentConfig, spec: RankSpec) -> None:
@@ -69,6 +71,7 @@ class RankProcess:
             actor=spec.controller,
         )
         self._worker = TrainingWorker(config, client, Placement(spec.rank, spec.world_size, device))
+        self._metrics = None if spec.local else RankMetrics(client.run_id, objective_name(config), spec.rank)
 
     @property
     def worker(self) -> TrainingWorker:
@@ -77,9 +80,14 @@ class RankProcess:
             raise RuntimeError("setup() was not called, or close() was")
         return self._worker
 
-    def run(self, steps: int) -> list[StepRow]:
-        """Make ``steps`` policy steps."""
-        return [self.worker.step() for _ in range(steps)]
+    def run(self, steps: int) -> list[StepRecord]:
+        """Do some policy steps, and export their signals."""
+        records = []
+        for _ in range(steps):
+            records.append(self.worker.step())
+            if self._metrics is not None:
+                self._metrics.publish(records[-1].signals)
+        return records
 
     def evaluate(self) -> HeldOutMetrics:
         """Held-out metrics of the current parameters."""

@@ -10,9 +10,8 @@ from maxent_ray.config import ExperimentConfig, Section
 from maxent_ray.config.loading import dump_config, load_config
 from maxent_ray.errors import ResumeError
 from maxent_ray.storage.driver_lock import driver_lock
+from maxent_ray.storage.run_files import CONFIG, TUNE_FOLDER
 from maxent_ray.storage.write_errors import writing
-
-CONFIG, CHECKPOINTS, POLICY = "config.yaml", "train", "policy"
 
 
 class RunInterrupted(KeyboardInterrupt):
@@ -78,7 +77,7 @@ def open_run_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> 
         ResumeError: the folder holds no run of this kind, or its settings differ.
     """
     if resume:
-        if (folder / "tune").exists():
+        if (folder / TUNE_FOLDER).exists():
             raise ResumeError(f"cannot resume {folder} with train: it holds a comparison or a sweep")
         changed = differences(load_config(folder / CONFIG), config)
         fixed = [line for line in changed if not line.startswith("train.") or line.startswith("train.seed ")]

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.evaluation.held_out import HeldOutMetrics
 from maxent_ray.train.rank import RankProcess, RankSpec
-from maxent_ray.train.step_record import StepRow
+from maxent_ray.train.step_record import StepRecord
 
 
 @dataclass(frozen=True)
 class LocalRun:
     """Records of a run."""
 
-    rows: tuple[StepRow, ...]
+    rows: tuple[StepRecord, ...]
     warm_start: HeldOutMetrics
     """Held-out metrics before the first step."""
     held_out: HeldOutMetrics
@@ -24,7 +24,7 @@ class LocalRun:
 
 def run_local(
     config: ExperimentConfig,
-    on_row: Callable[[StepRow], None] = lambda row: None,
+    on_row: Callable[[StepRecord], None] = lambda row: None,
     *,
     then: Sequence[ExperimentConfig] = (),
 ) -> LocalRun:
@@ -55,7 +55,7 @@ def run_local(
         process.close()
 
 
-def _train(process: RankProcess, steps: int, on_row: Callable[[StepRow], None]) -> list[StepRow]:
+def _train(process: RankProcess, steps: int, on_row: Callable[[StepRecord], None]) -> list[StepRecord]:
     rows = []
     for _ in range(steps):
         rows += process.run(1)

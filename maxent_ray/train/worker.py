@@ -14,19 +14,22 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from maxent_ray.config import ExperimentConfig
+from maxent_ray.core.answer_metrics import TRAINING_SIGNALS
 from maxent_ray.core.measurement import GroupMeasures, batch_statistics, measure_groups
 from maxent_ray.core.objectives import ControllerGradients
+from maxent_ray.core.signals import Value
 from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.evaluation.held_out import HeldOutMetrics
 from maxent_ray.policy import frozen_copy, load_policy
+from maxent_ray.report.labels import FIXED, GRPO
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.tasks import Prompt, build_task, draw, rank_share
 from maxent_ray.train.batch import PreparedBatch, prepare_batch, stream_seed
 from maxent_ray.train.held_out_sampling import measure_held_out
 from maxent_ray.train.loss import LossTerms, policy_loss
 from maxent_ray.train.policy_update import PolicyUpdate, step_optimizer
-from maxent_ray.train.step_record import StepRow
+from maxent_ray.train.step_record import StepRecord, signal_values
 from maxent_ray.train.unroll.hypergradients import WorkerHypergradients
 from maxent_ray.train.unroll.preconditioner import gradient_share, preconditioner
 
@@ -87,11 +90,11 @@ class TrainingWorker:
                 precision=self._precision,
             )
 
-    def step(self) -> StepRow:
+    def step(self) -> StepRecord:
         """Make one policy step and report it to the controller.
 
         Returns:
-            This rank's row.
+            This rank's record.
 
         Raises:
             MaxentRayError: the policy gradient is not finite; the parameters are unchanged.
@@ -111,16 +114,15 @@ class TrainingWorker:
         self.client.report(step, statistics, gradients)
         self.next_step += 1
         ended = time.perf_counter()
-        return self._row(
-            batch,
-            update,
-            statistics,
-            coefficients,
-            seconds=ended - started,
-            seconds_rollout=rolled_out - started,
-            seconds_hypergradient=differentiated - updated,
-            seconds_controller=(received - rolled_out) + (ended - differentiated),
-        )
+        seconds = {
+            "seconds": ended - started,
+            "seconds_rollout": rolled_out - started,
+            "seconds_hypergradient": differentiated - updated,
+            "seconds_controller": (received - rolled_out) + (ended - differentiated),
+        }
+        measured = {**self._measured(step, batch, update, statistics, coefficients), **seconds}
+        values = signal_values(measured, self.client.last_decision)
+        return StepRecord(step, self.placement.rank, objective_name(self.config), values)
 
     def evaluate(self) -> HeldOutMetrics:
         """Held-out metrics of the present policy; the same prompts and seed in every run that is compared."""
@@ -207,48 +209,41 @@ class TrainingWorker:
         share = gradient_share(self.optimizer)
         return self._hypergradients.compute(batch, statistics, coefficients, rates, share)
 
-    def _row(
+    def _measured(
         self,
+        step: int,
         batch: PreparedBatch,
         update: PolicyUpdate,
         statistics: BatchStatistics,
         coefficients: Coefficients,
-        **seconds: float,
-    ) -> StepRow:
-        controller, decision, counters = self._controller, self.client.last_decision, self.client.counters()
+    ) -> dict[str, Value]:
+        """Values of the logged signals, but for times, and for those that are fields of the controller's decision."""
+        controller, decision = self._controller, self.client.last_decision
         controls = controller.objective is not None
-        step = self.next_step - 1
-        return StepRow(
-            step=step,
-            rank=self.placement.rank,
-            objective=objective_name(self.config),
-            tau=coefficients.tau,
-            beta=coefficients.beta,
-            version=coefficients.version,
-            reward=batch.graded.mean,
-            pass_rate=batch.graded.pass_rate,
-            distinct=batch.graded.distinct,
-            coverage=batch.graded.coverage,
-            entropy=_number(statistics.mean(controller.entropy_signal)),
-            target_entropy=controller.target_entropy_at(step) if controls else None,
-            kl=_number(statistics.mean(controller.kl_signal)),
-            target_kl=controller.target_kl or None if controls else None,
-            policy_entropy=_number(statistics.mean("policy_entropy")),
-            tied_share=statistics.tied_share,
-            loss=float(update.terms.loss),
-            gradient_norm=update.gradient_norm,
-            reason=decision["reason"] if decision is not None else "",
-            failed_unrolls=0 if self._hypergradients is None else self._hypergradients.failures,
-            decided_locally=counters["decided_locally"],
-            **seconds,
-        )
+        return {
+            "tau": coefficients.tau,
+            "beta": coefficients.beta,
+            "version": coefficients.version,
+            **{signal: batch.graded[metric] for metric, signal in TRAINING_SIGNALS.items()},
+            "entropy": _number(statistics.mean(controller.entropy_signal)),
+            "target_entropy": controller.target_entropy_at(step) if controls else None,
+            "kl": _number(statistics.mean(controller.kl_signal)),
+            "target_kl": controller.target_kl or None if controls else None,
+            "policy_entropy": _number(statistics.mean("policy_entropy")),
+            "tied_share": statistics.tied_share,
+            "loss": float(update.terms.loss),
+            "gradient_norm": update.gradient_norm,
+            "reason": decision["reason"] if decision is not None else "",
+            "failed_unrolls": 0 if self._hypergradients is None else self._hypergradients.failures,
+            "decided_locally": self.client.counters()["decided_locally"],
+        }
 
 
 def objective_name(config: ExperimentConfig) -> str:
     """Name of a run in records and tables: that of its objective, or fixed, or grpo."""
     if config.grpo.train_grpo_objective:
-        return "grpo"
-    return "fixed" if config.controller.objective is None else config.controller.objective.label
+        return GRPO
+    return FIXED if config.controller.objective is None else config.controller.objective.label
 
 
 def _number(value: float | None) -> float:

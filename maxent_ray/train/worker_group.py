@@ -14,7 +14,7 @@ from maxent_ray.runtime.actor import create_controller
 from maxent_ray.runtime.connect import NAMESPACE
 from maxent_ray.train.rank import RankProcess, RankSpec
 from maxent_ray.train.resources import uses_gpus
-from maxent_ray.train.step_record import StepRow
+from maxent_ray.train.step_record import StepRecord
 
 
 class RankActor(RankProcess):
@@ -66,7 +66,7 @@ class WorkerGroup:
         ]
         ray.get([rank.setup.remote(config, spec) for rank, spec in zip(self._ranks, specs, strict=True)])
 
-    def run(self, steps: int) -> list[StepRow]:
+    def run(self, steps: int) -> list[StepRecord]:
         """Make ``steps`` policy steps on all ranks; returns the rows of all ranks, ordered by step, then rank."""
         rows = [row for rank in ray.get([rank.run.remote(steps) for rank in self._ranks]) for row in rank]
         return sorted(rows, key=lambda row: (row.step, row.rank))

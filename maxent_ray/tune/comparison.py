@@ -1,4 +1,4 @@
-"""The main job: population-based training that compares objectives, with reference runs beside it."""
+"""Comparison of objectives by population-based training, with reference runs beside it: the main job."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maxent_ray.config import ExperimentConfig
+from maxent_ray.storage.row_listener import RowListener
 from maxent_ray.train.run_folder import acquire_folder
 from maxent_ray.tune.execution import RunResult, ensure_resources, open_folder, run_trials
-from maxent_ray.tune.recording import Listener, Recorder
+from maxent_ray.tune.recording import Recorder
 from maxent_ray.tune.schedulers import StratifiedPBT
 from maxent_ray.tune.search_space import build_search_space
 from maxent_ray.tune.trainable import PopulationTrial
@@ -23,7 +24,7 @@ def run_comparison(
     name: str,
     results: Path,
     resume: bool = False,
-    listeners: Sequence[Listener] = (),
+    listeners: Sequence[RowListener] = (),
     trainable: type[PopulationTrial] = PopulationTrial,
 ) -> ComparisonResult:
     """Train ``tune.trials_per_objective`` trials of every objective, and the references, on equal budgets.
@@ -36,7 +37,7 @@ def run_comparison(
         config: The experiment. With ``resume``, the one in the folder's ``config.yaml``.
         name: The folder under ``results``.
         results: Where result folders are.
-        resume: Go on with an interrupted run; finished trials are not run again.
+        resume: Resume an interrupted run; finished trials are not run again.
         listeners: Follow the run as it happens; after a resume they are first told what there was.
         trainable: Hosts a trial.
 
@@ -45,7 +46,7 @@ def run_comparison(
         ResourceError: one trial does not fit into the cluster.
         ResumeError: the folder exists (without ``resume``) or cannot be gone on with (with it), as when another driver
             is at work in it.
-        RunInterrupted: Ctrl-C; the message says how to go on.
+        RunInterrupted: Ctrl-C; the message says how to resume.
     """
     space = build_search_space(config)
     population(config, space)  # every trial's settings are checked before anything starts

@@ -1,11 +1,8 @@
-"""Runs a list of trials on Ray Tune: resources checked first, all recorded, interruptions resumable."""
+"""Execution of trials on Ray Tune: resources are checked first, all is recorded, interruptions can be resumed."""
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,20 +17,20 @@ from ray.tune.tune_config import ResumeConfig
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import apply_overrides, dump_config, load_config
 from maxent_ray.errors import MaxentRayError, ResumeError
+from maxent_ray.storage.run_files import CONFIG, ROWS, TUNE_FOLDER, read_rows
 from maxent_ray.train.ray_train.checkpoints import remove_leftovers
 from maxent_ray.train.resources import check_resources, uses_gpus
-from maxent_ray.train.run_folder import CONFIG, RunInterrupted
-from maxent_ray.tune.recording import ROWS, Recorder, read_rows
-from maxent_ray.tune.saved_state import KeepState, mend_state
+from maxent_ray.train.run_folder import RunInterrupted
+from maxent_ray.tune.environment import tune_environment
+from maxent_ray.tune.recording import Recorder
+from maxent_ray.tune.saved_state import KeepState, restore_state
 from maxent_ray.tune.trainable import PopulationTrial
 from maxent_ray.tune.trial_spec import TrialSpec
-
-TUNE_FOLDER = "tune"
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run left in its folder."""
+    """Outcome of a run."""
 
     folder: Path
     finished: tuple[str, ...]
@@ -43,7 +40,7 @@ class RunResult:
 
 
 def ensure_resources(config: ExperimentConfig) -> ExperimentConfig:
-    """The experiment with ``train.use_gpu`` decided, after a check that one trial fits into the cluster.
+    """Check that one trial fits into the cluster, and decide ``train.use_gpu``.
 
     Raises:
         ResourceError: the cluster has fewer CPUs or GPUs than one trial needs; the message has both numbers.
@@ -55,10 +52,10 @@ def ensure_resources(config: ExperimentConfig) -> ExperimentConfig:
 
 
 def open_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> bool:
-    """Write the ``config.yaml`` of a new run, or check that a run can be gone on with.
+    """Write the ``config.yaml`` of a new run, or check that a run can be resumed.
 
     Returns:
-        Whether there is a run to go on with; one that was interrupted before anything was recorded starts anew.
+        Whether there is a run to resume; one that was interrupted before anything was recorded starts again.
 
     Raises:
         ResumeError: it was made with another configuration, or it has rows and no whole state of Tune.
@@ -69,7 +66,7 @@ def open_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> bool
     if load_config(folder / CONFIG) != config:
         raise ResumeError(f"cannot resume {folder} with another configuration than its {CONFIG}")
     remove_leftovers(folder)
-    return mend_state(folder / TUNE_FOLDER, recorded=bool(read_rows(folder / ROWS)))
+    return restore_state(folder / TUNE_FOLDER, recorded=bool(read_rows(folder / ROWS)))
 
 
 def run_trials(
@@ -82,7 +79,7 @@ def run_trials(
     resume: bool,
     trainable: type[PopulationTrial],
 ) -> RunResult:
-    """Run trials to their end, more of them than fit at a time if need be.
+    """Run trials to their end; those that do not fit into the cluster wait.
 
     Raises:
         RunInterrupted: Ctrl-C.
@@ -93,7 +90,7 @@ def run_trials(
         recorder.replay(read_rows(folder / ROWS), {spec.trial: spec for spec in specs})
     configs = [spec.to_config() for spec in specs]
     try:
-        with _tune_environment():
+        with tune_environment():
             analysis = tune.run(
                 trainable,
                 config=_param_space(configs),
@@ -122,21 +119,21 @@ def run_trials(
 
 
 _RESUME = ResumeConfig(errored=ResumeConfig.ResumeType.RESUME)  # type: ignore[arg-type]  # declared str by Ray
-"""Finished trials are skipped, all others go on from their checkpoints."""
+"""Finished trials are skipped, all others resume from their checkpoints."""
 
 
 def _checkpoints_to_keep(config: ExperimentConfig) -> int:
-    """Enough for a donor to train a whole interval before its recipient loads the donor's checkpoint."""
+    """Number of checkpoints that lets a donor train a whole interval before its recipient loads its checkpoint."""
     reports = -(-config.tune.perturbation_interval // config.tune.steps_per_report)
     intervals = 1 if config.tune.synchronous else 2
     return max(4, intervals * reports + 2)
 
 
 def _param_space(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Every key with all its values, from which ``points_to_evaluate`` picks each trial's.
+    """List every key with all its values, of which ``points_to_evaluate`` picks each trial's.
 
-    Functions (``tune.sample_from``) would do too, were it not that Tune, when it restores a trial, then takes
-    its configuration from them again and so undoes all perturbations.
+    Functions (``tune.sample_from``) do not work: when Tune restores a trial, it takes the configuration from them
+    again, which undoes all perturbations.
     """
     return {key: tune.choice(list(dict.fromkeys(c[key] for c in configs))) for key in configs[0]}
 
@@ -164,49 +161,6 @@ def _is_done(trial: Trial) -> bool:
 
 
 def _error(trial: Trial) -> str:
-    """The last line of a trace says what went wrong; the file has all of it."""
+    """Last line of a trace, and the file that has all of it."""
     lines = str(trial.get_error()).strip().splitlines()
     return f"{lines[-1]} (its trace is in {trial.error_file})"
-
-
-@contextmanager
-def _tune_environment() -> Iterator[None]:
-    """Relative paths of the configuration stay valid in trials, and Tune leaves the talking to us."""
-    loggers = [logging.getLogger(f"ray.tune.{name}") for name in _CHATTY]
-    before = {name: os.environ.get(name) for name in _ENVIRONMENT}
-    os.environ.update(_ENVIRONMENT)
-    for logger in loggers:
-        logger.addFilter(_is_for_users)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(_is_for_users)
-        for name, value in before.items():
-            del os.environ[name]
-            if value is not None:
-                os.environ[name] = value
-
-
-_ENVIRONMENT = {
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_GLOBAL_CHECKPOINT_S": "2",  # of training that is done again after a kill; by default 10 or more
-}
-_CHATTY = (
-    "analysis.experiment_analysis",
-    "execution.experiment_state",
-    "execution.tune_controller",
-    "schedulers.pbt",
-    "tune",
-)
-_NOT_FOR_USERS = (
-    "Trials did not complete",  # after an interruption that we report ourselves
-    "Experiment has been interrupted",  # advises a way to resume that would leave out our scheduler
-    "Experiment state snapshotting has been triggered multiple times",
-    "Failed to fetch metrics",  # of trials that had not begun
-)
-
-
-def _is_for_users(record: logging.LogRecord) -> bool:
-    return record.levelno > logging.INFO and not record.getMessage().startswith(_NOT_FOR_USERS)

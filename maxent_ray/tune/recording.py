@@ -1,4 +1,4 @@
-"""Writes what a comparison finds, line by line as it happens, and reads rows back.
+"""Records of a comparison or a sweep, written line by line as results come in.
 
 Ray Tune's own result files lose rows under population-based training, so every row goes through a callback of
 ours into ``results/<name>/*.jsonl``. A result is recorded before its checkpoint is taken: what could not be
@@ -10,30 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ray import tune
 
 from maxent_ray.errors import RecordingError
-from maxent_ray.storage.json_lines import append, mend, read_lines
+from maxent_ray.storage.json_lines import append
+from maxent_ray.storage.row_listener import RowListener
+from maxent_ray.storage.run_files import (
+    DECISIONS,
+    EVALUATIONS,
+    LINEAGE,
+    ROWS,
+    evaluation_record,
+    truncate_partial_lines,
+)
 from maxent_ray.tune.trial_spec import TrialSpec
-
-ROWS, DECISIONS, LINEAGE, EVALUATIONS = "rows.jsonl", "decisions.jsonl", "lineage.jsonl", "evaluations.jsonl"
-FILES = (ROWS, DECISIONS, LINEAGE, EVALUATIONS)
-
-
-class Listener(Protocol):
-    """Something that follows a run as it happens; :class:`~maxent_ray.report.progress.Progress` is one."""
-
-    def update(self, trial: str, objective: str, row: Mapping[str, Any], clones: int) -> None:
-        """The newest row of a trial, and the clones it has received."""
-
-    def state(self, trial: str, state: str) -> None:
-        """What a trial is doing: running, paused, done or failed."""
-
-    def advance(self, steps: int) -> None:
-        """Policy steps of the whole job that were done since the last call."""
-
 
 _STATES = {
     "RUNNING": "running",
@@ -46,7 +38,7 @@ _STATES = {
 
 @dataclass(frozen=True)
 class Exploit:
-    """One clone: what a recipient took over, from whom, and why."""
+    """One clone: recipient, donor, their scores and settings."""
 
     step: int
     recipient: str
@@ -61,27 +53,27 @@ class Exploit:
     new: dict[str, Any]
     """Its values from now on: the donor's, perturbed."""
     operations: dict[str, str]
-    """What was done to each of the donor's values."""
+    """Perturbation of each of the donor's values."""
 
 
 class Recorder(tune.Callback):
-    """Records every result of every trial, and passes the rows on.
+    """Callback that records every result of every trial, and passes the rows on.
 
     Args:
         folder: ``results/<name>``.
-        listeners: Told about every row.
+        listeners: Receivers of every row.
 
     ``failure`` holds the error that stopped the recording: Tune hides it in one of its own.
     """
 
-    def __init__(self, folder: Path, listeners: Sequence[Listener] = ()) -> None:
+    def __init__(self, folder: Path, listeners: Sequence[RowListener] = ()) -> None:
         self.failure: RecordingError | None = None
         self._listeners = listeners
         self._steps: dict[str, int] = {}
         self._states: dict[str, str] = {}
         self._folder = folder
-        for name in FILES:
-            mend(folder / name)
+        truncate_partial_lines(folder)
+        for name in (ROWS, DECISIONS, LINEAGE, EVALUATIONS):
             (folder / name).touch()
 
     def on_exploit(self, exploit: Exploit) -> None:
@@ -91,7 +83,7 @@ class Recorder(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Record a result, and leave Tune a small one."""
+        """Record a result, and take the records out of the one that Tune keeps."""
         spec = TrialSpec.from_config(result["config"])
         rows, decisions = result.pop("rows"), result.pop("decisions")
         evaluation = result.pop("evaluation", None)
@@ -99,11 +91,12 @@ class Recorder(tune.Callback):
         self._write(ROWS, rows)
         self._write(DECISIONS, decisions)
         if evaluation is not None:
-            self._write(EVALUATIONS, [_evaluation(spec, evaluation)])
-        self._tell(spec, rows)
+            record = evaluation_record(spec.trial, spec.objective, spec.reported_settings, evaluation)
+            self._write(EVALUATIONS, [record])
+        self._pass_on(spec, rows)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Tell listeners what the trials are doing."""
+        """Pass on the trials' new states."""
         for trial in trials:
             name, state = trial.config["trial"], _STATES[trial.status]
             if name in self._steps and self._states.get(name) != state:
@@ -112,15 +105,15 @@ class Recorder(tune.Callback):
                     listener.state(name, state)
 
     def replay(self, rows: Iterable[Mapping[str, Any]], specs: Mapping[str, TrialSpec]) -> None:
-        """Tell listeners about rows that an interrupted run left."""
+        """Pass on the rows that an interrupted run left."""
         by_trial: dict[str, list[Mapping[str, Any]]] = {}
         for row in rows:
             by_trial.setdefault(row["trial"], []).append(row)
         for trial, own in by_trial.items():
             own.sort(key=lambda row: (row["step"], row["rank"]))
-            self._tell(replace(specs[trial], segment=own[-1]["segment"]), own)
+            self._pass_on(replace(specs[trial], segment=own[-1]["segment"]), own)
 
-    def _tell(self, spec: TrialSpec, rows: Sequence[Mapping[str, Any]]) -> None:
+    def _pass_on(self, spec: TrialSpec, rows: Sequence[Mapping[str, Any]]) -> None:
         done = max((row["step"] + 1 for row in rows), default=0)
         new = max(0, done - self._steps.get(spec.trial, 0))
         self._steps[spec.trial] = self._steps.get(spec.trial, 0) + new
@@ -134,18 +127,3 @@ class Recorder(tune.Callback):
         except RecordingError as error:
             self.failure = error
             raise
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a ``rows.jsonl``, each (trial, step, rank) once: the later row wins, half lines are skipped."""
-    rows, _ = read_lines(path)
-    return [dict(row) for row in {(row["trial"], row["step"], row["rank"]): row for row in rows}.values()]
-
-
-def _evaluation(spec: TrialSpec, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "trial": spec.trial,
-        "objective": spec.objective,
-        "settings": spec.reported_settings,
-        "metrics": metrics,
-    }

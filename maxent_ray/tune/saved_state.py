@@ -1,4 +1,4 @@
-"""Ray Tune's own state of a comparison, kept whole: Tune copies it into the results in place, and a kill may cut it.
+"""Backup of Ray Tune's own state of a comparison: Tune writes it in place, and a kill may cut it off.
 
 ``tune/`` has two files a session: what the trials have done (JSON), and how far the search is (Ray's own pickle, which
 is never opened here). A second copy of each is kept whenever both are whole: the trials' file an object with what Tune
@@ -24,7 +24,7 @@ _PICKLE_BEGINS, _PICKLE_ENDS = b"\x80", b"."
 
 
 class KeepState(tune.Callback):
-    """Copies Tune's state into ``tune/kept`` each time that Tune has written it.
+    """Callback that copies Tune's state into ``tune/kept`` each time that Tune has written it.
 
     Args:
         folder: Tune's, ``results/<name>/tune``.
@@ -35,7 +35,7 @@ class KeepState(tune.Callback):
         self._seen: list[tuple[str, int]] = []
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Look whether there is something new."""
+        """Copy the state if it has changed."""
         newest = _newest(self._folder)
         stamps = [(path.name, path.stat().st_mtime_ns) for path in newest]
         state = None if stamps == self._seen else _read_whole(newest)
@@ -47,15 +47,15 @@ class KeepState(tune.Callback):
         _put(state, kept, list(kept.iterdir()))
 
 
-def mend_state(folder: Path, *, recorded: bool) -> bool:
-    """Put the copy in the place of a state that was cut off.
+def restore_state(folder: Path, *, recorded: bool) -> bool:
+    """Replace a state that was cut off by its copy.
 
     Args:
         folder: Tune's.
         recorded: Whether the run has recorded rows, which a run that began anew would write over.
 
     Returns:
-        Whether there is a state to go on from.
+        Whether there is a state to resume from.
 
     Raises:
         ResumeError: neither state nor copy is whole, and rows are recorded; nothing was changed.

@@ -34,7 +34,7 @@ Quantiles = tuple[list[Trial], list[Trial]]
 
 
 class StratifiedPBT(PopulationBasedTraining):
-    """Exploits and explores inside strata.
+    """Scheduler that exploits and explores inside strata.
 
     Args:
         settings: ``config.tune``.
@@ -68,7 +68,7 @@ class StratifiedPBT(PopulationBasedTraining):
         self._operations: dict[str, str] = {}
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Take up a trial where its checkpoint stands: none yet, an interruption's, or a failure's."""
+        """Add a trial, with the progress of its checkpoint if it has one after an interruption or a failure."""
         is_new = trial not in self._trial_state
         super().on_trial_add(tune_controller, trial)
         checkpoint = trial.latest_checkpoint_result
@@ -81,7 +81,7 @@ class StratifiedPBT(PopulationBasedTraining):
             trial.set_status(Trial.PAUSED)  # it waits for its stratum; Tune restores it as pending
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Train on, or (synchronous mode) pause at the boundary."""
+        """Continue, or (synchronous mode) pause at the boundary."""
         if _spec(trial).is_reference:
             return str(TrialScheduler.CONTINUE)
         if not self._synch:
@@ -112,7 +112,7 @@ class StratifiedPBT(PopulationBasedTraining):
             self._checkpoint_or_exploit(trial, tune_controller, upper, lower)
         for trial in stratum:
             trial.set_config({**trial.config, "round": first + 1})
-            _save_as_it_is(tune_controller, trial)
+            _mark_for_saving(tune_controller, trial)
 
     def _quantiles(self) -> Quantiles:
         """Recipients and donors of all strata."""
@@ -123,7 +123,7 @@ class StratifiedPBT(PopulationBasedTraining):
     def _checkpoint_or_exploit(
         self, trial: Trial, tune_controller: Any, upper_quantile: list[Trial], lower_quantile: list[Trial]
     ) -> None:
-        """As upstream, with a donor of the trial's own stratum that scores higher."""
+        """Override: the donor is of the trial's own stratum, and scores higher."""
         if trial in lower_quantile:
             donors = [t for t in upper_quantile if self._stratum(t) == self._stratum(trial)]
             donors = sorted((t for t in donors if self._rank(t)[0] > self._rank(trial)[0]), key=self._rank)
@@ -148,7 +148,7 @@ class StratifiedPBT(PopulationBasedTraining):
         state, donor_state = self._trial_state[trial], self._trial_state[trial_to_clone]
         step, score = int(state.last_train_time), state.last_score
         super()._exploit(tune_controller, trial, trial_to_clone)
-        _save_as_it_is(tune_controller, trial)
+        _mark_for_saving(tune_controller, trial)
         clone = _spec(trial)
         self._on_exploit(
             Exploit(
@@ -188,7 +188,7 @@ class StratifiedPBT(PopulationBasedTraining):
         return (score if score is not None and math.isfinite(score) else -math.inf), _spec(trial).trial
 
     def _waits(self, trial: Trial) -> bool:
-        """Whether the trial has stopped at the boundary, its checkpoint written."""
+        """Tell whether the trial has stopped at the boundary, its checkpoint written."""
         if not self._synch or _spec(trial).is_reference or trial.status != Trial.PAUSED:
             return False
         return bool(self._trial_state[trial].last_train_time >= self._boundary(trial))
@@ -197,7 +197,7 @@ class StratifiedPBT(PopulationBasedTraining):
         return int(self._perturbation_interval * (_spec(trial).round + 1))
 
     def _priority(self, trial: Trial) -> tuple[bool, int, str]:
-        """References fill the gaps; the rest in order of progress."""
+        """Sort key: the population in order of progress, then references."""
         spec = _spec(trial)
         return spec.is_reference, int(self._trial_state[trial].last_train_time), spec.trial
 
@@ -210,8 +210,8 @@ def _spec(trial: Trial) -> TrialSpec:
     return TrialSpec.from_config(trial.config)
 
 
-def _save_as_it_is(tune_controller: Any, trial: Trial) -> None:
-    """Have Tune write all of the trial into its state the next time that it saves.
+def _mark_for_saving(tune_controller: Any, trial: Trial) -> None:
+    """Mark the whole trial for Tune's next save of its state.
 
     Left to itself it writes a paused trial again only once that runs, and an exploited one from what it cached before:
     the donor's settings with the recipient's own checkpoint. An interruption would undo the exploit, or half of it.

@@ -1,4 +1,4 @@
-"""What a population searches over: dotted keys of the configuration with their domains, checked at the door.
+"""Search space of a population: dotted keys of the configuration with their domains, validated when it is built.
 
 Drawing and perturbing take a numpy ``Generator``, so that the same seed gives the same values; Ray Tune's own
 sampling reads global generators and is not used.
@@ -42,7 +42,7 @@ class SearchKey:
     """The setting is an integer: drawn and perturbed values are rounded."""
 
     def draw(self, rng: np.random.Generator) -> Any:
-        """One value of the domain."""
+        """Draw a value of the domain."""
         if isinstance(self.domain, Choice):
             return self.domain.values[int(rng.integers(len(self.domain.values)))]
         low, high = self.domain.low, self.domain.high
@@ -51,7 +51,7 @@ class SearchKey:
         return self.clamp(float(rng.uniform(low, high)))
 
     def clamp(self, value: Any) -> Any:
-        """The nearest value that the domain holds.
+        """Find the nearest value of the domain.
 
         Raises:
             ConfigError: the domain is one of numbers and the value is none, or it is a choice without numbers and
@@ -66,7 +66,7 @@ class SearchKey:
         return round(nearest) if self.integer else nearest
 
     def grid(self, points: int) -> list[Any]:
-        """All values of a choice; ``points`` of an interval, evenly spaced (in log space for log-uniform)."""
+        """List all values of a choice; ``points`` of an interval, evenly spaced (in log space for log-uniform)."""
         if isinstance(self.domain, Choice):
             return list(self.domain.values)
         low, high = self.domain.low, self.domain.high
@@ -82,7 +82,7 @@ class SearchKey:
 
 
 class Exploration(NamedTuple):
-    """Perturbed values, and what was done to each."""
+    """Perturbed values, and the operation on each."""
 
     values: dict[str, Any]
     operations: dict[str, str]
@@ -100,7 +100,7 @@ class SearchSpace:
         return tuple(key.name for key in self.keys)
 
     def only(self, names: Sequence[str]) -> SearchSpace:
-        """The part of the space with these keys.
+        """Select the part of the space with these keys.
 
         Raises:
             ConfigError: a name is not in the space.
@@ -111,7 +111,7 @@ class SearchSpace:
         return SearchSpace(tuple(key for key in self.keys if key.name in names))
 
     def draw(self, rng: np.random.Generator) -> dict[str, Any]:
-        """One value for each key."""
+        """Draw a value for each key."""
         return {key.name: key.draw(rng) for key in self.keys}
 
     def clamp(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,8 +123,8 @@ class SearchSpace:
 
         Args:
             values: One value for each key of the space.
-            rng: Where chance comes from.
-            resample_probability: How often a key is drawn anew.
+            rng: Source of randomness.
+            resample_probability: Probability that a key is drawn anew.
 
         Returns:
             Values inside their domains.
@@ -148,7 +148,7 @@ class SearchSpace:
 
 
 def build_search_space(config: ExperimentConfig) -> SearchSpace:
-    """The search space of an experiment, each key tried at both ends of its domain (choices: every value).
+    """Build the search space of an experiment, each key tried at both ends of its domain (choices: every value).
 
     Raises:
         ConfigError: a key is no setting, is one that must not differ inside a population, or a value of its
@@ -164,7 +164,7 @@ def build_search_space(config: ExperimentConfig) -> SearchSpace:
 
 
 def ray_domains(space: SearchSpace) -> dict[str, Any]:
-    """The space in Ray Tune's terms."""
+    """Convert the space to Ray Tune's domains."""
     return {key.name: _ray_domain(key.domain) for key in space.keys}
 
 

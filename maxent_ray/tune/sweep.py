@@ -1,4 +1,4 @@
-"""A grid or a random search over the controller's targets and rules: trials and files as in a comparison, no clones."""
+"""Grid or random search over targets and update rules: trials and files as in a comparison, without clones."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from ray.tune.schedulers import FIFOScheduler
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.errors import ConfigError
+from maxent_ray.storage.row_listener import RowListener
 from maxent_ray.train.run_folder import acquire_folder
 from maxent_ray.tune.execution import RunResult, ensure_resources, open_folder, run_trials
-from maxent_ray.tune.recording import Listener, Recorder
+from maxent_ray.tune.recording import Recorder
 from maxent_ray.tune.search_space import SearchSpace, build_search_space
 from maxent_ray.tune.trainable import PopulationTrial
 from maxent_ray.tune.trial_spec import references, variants
@@ -35,7 +36,7 @@ def run_sweep(
     keys: Sequence[str] | None = None,
     points: int = 3,
     resume: bool = False,
-    listeners: Sequence[Listener] = (),
+    listeners: Sequence[RowListener] = (),
     trainable: type[PopulationTrial] = PopulationTrial,
 ) -> RunResult:
     """Train every objective at every point (``tune.search``: grid, or random with ``tune.samples`` points).
@@ -46,7 +47,7 @@ def run_sweep(
         results: Where result folders are.
         keys: Keys of ``tune.search_space`` to search over; None for the targets and update rules among them.
         points: Values of each interval in a grid.
-        resume: Go on with an interrupted sweep.
+        resume: Resume an interrupted sweep.
         listeners: Follow the run as it happens.
         trainable: Hosts a trial.
 
@@ -78,7 +79,7 @@ def run_sweep(
 
 
 def sweep_points(config: ExperimentConfig, space: SearchSpace, points: int) -> list[dict[str, object]]:
-    """The points of a sweep; random ones are drawn from ``train.seed``.
+    """List the points of a sweep; random ones are drawn from ``train.seed``.
 
     Raises:
         ConfigError: the space is empty.

@@ -1,4 +1,4 @@
-"""One trial: hosts the workers of a run, trains a few steps a call, and can be saved, loaded and made anew.
+"""Ray Tune's trainable: hosts the workers of a trial, trains a few steps a call, can be saved, loaded and reset.
 
 With ``reuse_actors`` the same actor is trial after trial: :meth:`PopulationTrial.reset_config` reinitialises
 everything, and a paused trial goes on from its checkpoint.
@@ -11,57 +11,20 @@ import math
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
-from typing import Any, Protocol
+from typing import Any
 
 from ray import tune
 
 from maxent_ray.config import ExperimentConfig
+from maxent_ray.core.answer_metrics import METRICS, TRAINING_SIGNALS
+from maxent_ray.report.numbers import mean, number
 from maxent_ray.storage.atomic import write_atomic
 from maxent_ray.storage.checkpoint import load_json, read_block, save_json_atomic
 from maxent_ray.storage.json_lines import strict
+from maxent_ray.tune.trial_group import Serialisable, TrialGroup
 from maxent_ray.tune.trial_spec import TrialSpec
 
 STATE, PROGRESS = "state.safetensors", "progress.json"
-METRICS: Mapping[str, str] = {
-    "mean": "reward",
-    "pass_rate": "pass_rate",
-    "distinct": "distinct",
-    "coverage": "coverage",
-}
-"""Metric → field of a row."""
-
-
-class Serialisable(Protocol):
-    """A row, or held-out metrics."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
-
-
-class TrialGroup(Protocol):
-    """The workers of one run; :class:`~maxent_ray.train.worker_group.WorkerGroup` is one."""
-
-    def run(self, steps: int) -> Sequence[Serialisable]:
-        """Train; the rows of all ranks in order."""
-
-    def state_dict(self) -> bytes:
-        """State without settings."""
-
-    def load_state_dict(self, state: bytes) -> None:
-        """Continue from a state."""
-
-    def reset(self, config: ExperimentConfig, run_id: str) -> None:
-        """Start anew with other settings."""
-
-    def evaluate(self) -> Serialisable:
-        """Held-out metrics."""
-
-    def decisions(self, since_version: int) -> list[dict[str, Any]]:
-        """The controller's decisions after a version."""
-
-    def close(self) -> None:
-        """Let go of everything."""
 
 
 class PopulationTrial(tune.Trainable):
@@ -71,11 +34,11 @@ class PopulationTrial(tune.Trainable):
     _version: int
     """Newest controller decision that was reported."""
     _window: list[dict[str, float | None]]
-    """What the score is the mean of: the metrics of every row since the last boundary."""
+    """Metrics of every row since the last boundary; the score is their mean."""
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """Nothing for the trial itself, and one bundle for each worker."""
+        """Ask for one bundle for each worker, and nothing for the trial itself."""
         return tune.PlacementGroupFactory([{}, *worker_bundles(TrialSpec.from_config(config).experiment())])
 
     def make_group(self, config: ExperimentConfig, run_id: str) -> TrialGroup:
@@ -85,14 +48,14 @@ class PopulationTrial(tune.Trainable):
         return WorkerGroup(config, run_id)
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Start."""
+        """Start the workers of the first trial."""
         for chatty in ("ray.train._internal.storage", "ray.tune.trainable.trainable"):
             logging.getLogger(chatty).setLevel(logging.WARNING)  # a line for every checkpoint
         self._adopt(config)
         self._group = self.make_group(self._experiment, self._run_id())
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Become another trial; nothing of the former one stays."""
+        """Start another trial in the same actor; nothing of the former one stays."""
         self._adopt(new_config)
         self._group.reset(self._experiment, self._run_id())
         return True
@@ -101,7 +64,7 @@ class PopulationTrial(tune.Trainable):
         """Train to the next report, the next boundary or the end, whichever comes first."""
         target = next_report(self._steps, self._total, self._experiment.tune)
         rows = [row.to_dict() for row in self._train_until(target)]
-        self._window = self._kept_window() + [{name: row[key] for name, key in METRICS.items()} for row in rows]
+        self._window = self._kept_window() + [_metrics(row) for row in rows]
         self._steps = target
         means = {metric: finite_mean(row[metric] for row in self._window) for metric in METRICS}
         result: dict[str, Any] = {
@@ -117,13 +80,13 @@ class PopulationTrial(tune.Trainable):
         return result
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """State and progress; settings stay in ``trial.config``."""
+        """Write state and progress; settings stay in ``trial.config``."""
         progress = {"steps": self._steps, "version": self._version, "window": strict(self._window)}
         write_atomic(Path(checkpoint_dir) / STATE, self._group.state_dict())
         save_json_atomic(Path(checkpoint_dir) / PROGRESS, progress)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]  # a folder was saved
-        """Go on from a checkpoint, this trial's or its donor's, with this trial's settings.
+        """Resume from a checkpoint, this trial's or its donor's, with this trial's settings.
 
         Raises:
             ResumeError: it is damaged or of a newer schema; nothing was loaded, and the message says what to do.
@@ -148,7 +111,7 @@ class PopulationTrial(tune.Trainable):
         return self._group.run(target - self._steps) if target > self._steps else []
 
     def _kept_window(self) -> list[dict[str, float | None]]:
-        """Rows that count for the score: those since the last boundary."""
+        """Metrics that count for the score: those since the last boundary."""
         return [] if self._steps % self._experiment.tune.perturbation_interval == 0 else self._window
 
     def _new_decisions(self) -> list[dict[str, Any]]:
@@ -160,12 +123,12 @@ class PopulationTrial(tune.Trainable):
         return {**record, "trial": self._spec.trial, "segment": self._spec.segment}
 
     def _run_id(self) -> str:
-        """Never the same twice: an actor that still serves this trial's past must not be met again."""
+        """A name that is never used twice: an actor that still serves this trial's past must not be found again."""
         return f"{self._spec.trial}-{uuid.uuid4().hex[:12]}"
 
 
 def next_report(steps: int, total: int, tune_settings: Any) -> int:
-    """The step of the next report after ``steps``; boundaries and the end are always reported.
+    """Find the step of the next report after ``steps``; boundaries and the end are always reported.
 
     Example:
         >>> from maxent_ray.config import TuneSettings
@@ -178,8 +141,12 @@ def next_report(steps: int, total: int, tune_settings: Any) -> int:
     return int(min(steps + tune_settings.steps_per_report, boundary, total))
 
 
+def _metrics(row: Mapping[str, Any]) -> dict[str, float | None]:
+    return {metric: row[signal] for metric, signal in TRAINING_SIGNALS.items()}
+
+
 def worker_bundles(config: ExperimentConfig) -> list[dict[str, float]]:
-    """What each worker of one trial needs."""
+    """Resources of each worker of one trial."""
     bundle = {"CPU": config.train.cpus_per_worker}
     if config.train.use_gpu:
         bundle["GPU"] = config.train.gpus_per_worker
@@ -193,12 +160,12 @@ def finite_mean(values: Any) -> float:
         >>> finite_mean([1.0, None, math.nan, 2.0]), finite_mean([])
         (1.5, nan)
     """
-    finite = [value for value in values if value is not None and math.isfinite(value)]
-    return fmean(finite) if finite else math.nan
+    average = mean(map(number, values))
+    return math.nan if average is None else average
 
 
 def _advice(folder: Path) -> str:
-    """What to do about a checkpoint that cannot be read; Tune knows of this one only."""
+    """Advice on a checkpoint that cannot be read; Tune knows of this one only."""
     return (
         f"copy the files of an earlier checkpoint in {folder.parent} into {folder}, and --resume goes on from there"
     )

@@ -1,4 +1,4 @@
-"""What one trial is: its name, its objective and its values, and the experiment that they make.
+"""Specification of one trial: its name, its objective, its values, and the experiment that they make.
 
 A trial's settings travel in Ray Tune's ``trial.config`` and nowhere else; checkpoints hold state only.
 """
@@ -15,16 +15,16 @@ import numpy as np
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import apply_overrides, build_config
 from maxent_ray.errors import ConfigError
+from maxent_ray.report.labels import FIXED, GRPO, REFERENCES, WARM_START
 from maxent_ray.tune.search_space import SearchSpace
 
-WARM_START = "warm_start"
 _FIELDS = ("trial", "objective", "segment", "round", "settings")
-REFERENCES: Mapping[str, Mapping[str, Any]] = {
-    "warm_start": {"controller.objective": None},
-    "grpo": {"controller.objective": None, "grpo.train_grpo_objective": True, "controller.beta": 0.0},
-    "fixed": {"controller.objective": None, "grpo.train_grpo_objective": False},
+REFERENCE_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    WARM_START: {"controller.objective": None},
+    GRPO: {"controller.objective": None, "grpo.train_grpo_objective": True, "controller.beta": 0.0},
+    FIXED: {"controller.objective": None, "grpo.train_grpo_objective": False},
 }
-"""What is compared with, not compared, and what sets it apart."""
+"""Reference → the settings that set it apart."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class TrialSpec:
         return cls(values=values, **{key: config[key] for key in _FIELDS})
 
     def to_config(self) -> dict[str, Any]:
-        """As ``trial.config`` holds it: flat."""
+        """Convert to a flat ``trial.config``."""
         return {**{key: self.__dict__[key] for key in _FIELDS}, **self.values}
 
     @property
     def is_reference(self) -> bool:
-        """Whether it is compared with, not compared."""
+        """True for a reference, which objectives are compared with."""
         return self.objective in REFERENCES
 
     @property
@@ -65,15 +65,15 @@ class TrialSpec:
         return 0 if self.objective == WARM_START else self.experiment().train.steps
 
     def experiment(self) -> ExperimentConfig:
-        """The configuration of this trial.
+        """Build the configuration of this trial.
 
-        Truncated backprop never falls back on analytic gradients here: a run is what its label says.
+        Truncated backprop never falls back on analytic gradients here, so that the label is true.
 
         Raises:
             ConfigError: the values do not make a valid configuration.
         """
         if self.is_reference:
-            own: Mapping[str, Any] = REFERENCES[self.objective]
+            own: Mapping[str, Any] = REFERENCE_SETTINGS[self.objective]
         else:
             own = objective_settings(self.objective)
         try:
@@ -83,11 +83,11 @@ class TrialSpec:
 
     @property
     def reported_settings(self) -> dict[str, Any]:
-        """What sets this trial apart: its searched values, or what makes it a reference."""
-        return dict(REFERENCES[self.objective] if self.is_reference else self.values)
+        """Settings that set this trial apart: its searched values, or those of a reference."""
+        return dict(REFERENCE_SETTINGS[self.objective] if self.is_reference else self.values)
 
     def cloned_from(self, donor: TrialSpec, values: Mapping[str, Any]) -> TrialSpec:
-        """This trial after it took over a donor's objective, with perturbed values."""
+        """Take over a donor's objective, with perturbed values."""
         return replace(self, objective=donor.objective, values=dict(values), segment=self.segment + 1)
 
 
@@ -101,12 +101,12 @@ def objective_settings(objective: str) -> dict[str, Any]:
 
 
 def settings_json(config: ExperimentConfig) -> str:
-    """The shared settings as a trial carries them."""
+    """Serialise the settings that all trials share."""
     return config.model_dump_json()
 
 
 def population(config: ExperimentConfig, space: SearchSpace) -> list[TrialSpec]:
-    """The trials of a comparison, ``trials_per_objective`` of each objective.
+    """Make the trials of a comparison, ``trials_per_objective`` of each objective.
 
     The i-th trials of all objectives start from the same values, drawn from ``train.seed`` and i.
 
@@ -121,7 +121,7 @@ def population(config: ExperimentConfig, space: SearchSpace) -> list[TrialSpec]:
 
 
 def variants(config: ExperimentConfig, points: list[dict[str, Any]]) -> list[TrialSpec]:
-    """Every objective at every point of a search space.
+    """Make a trial of every objective at every point of a search space.
 
     Raises:
         ConfigError: as :func:`population`.
@@ -141,7 +141,7 @@ def variants(config: ExperimentConfig, points: list[dict[str, Any]]) -> list[Tri
 
 
 def references(config: ExperimentConfig, space: SearchSpace) -> list[TrialSpec]:
-    """The warm start, plain GRPO (β = 0) and fixed τ and β, with the settings of ``config`` itself."""
+    """Make the warm start, plain GRPO (β = 0) and fixed τ and β, with the settings of ``config`` itself."""
     values = {name: _lookup(config.model_dump(), name) for name in space.names}
     settings = settings_json(config)
     return [TrialSpec(objective, objective, settings, values) for objective in REFERENCES]

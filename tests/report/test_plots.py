@@ -6,19 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maxent_ray.report import plots
+from maxent_ray.report.plots import PLOTS, draw_plots
 from maxent_ray.report.plots.lineage import ancestry
-from maxent_ray.report.plots.style import smooth, spread
+from maxent_ray.report.plots.lines import smooth
+from maxent_ray.report.plots.style import spread
 from maxent_ray.report.run_records import read_run
 from tests.report.results_folder import row, write_lines, write_results
 
-PLOTS = (
-    plots.plot_tracking,
-    plots.plot_coefficients,
-    plots.plot_held_out,
-    plots.plot_lineage,
-    plots.plot_diversity,
-)
 ANALYTIC, PLAIN_GRPO = (0x00, 0x72, 0xB2), (0xAA, 0x33, 0x77)
 
 
@@ -29,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def drawn(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in (plot(folder) for plot in PLOTS)}
+    return {path.stem: path for path in draw_plots(folder)}
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -43,7 +37,11 @@ def count(picture: np.ndarray, colour: tuple[int, int, int]) -> int:
     return int((picture == np.asarray(colour)).all(axis=-1).sum())
 
 
-NAMES = ("tracking", "coefficients", "held_out", "lineage", "diversity")
+NAMES = ("tracking", "coefficients", "held_out", "lineage", "diversity", "signals")
+
+
+def test_every_plot_is_drawn_under_its_name(drawn: dict[str, Path]) -> None:
+    assert tuple(drawn) == tuple(PLOTS) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -60,9 +58,10 @@ def test_a_plot_is_a_png_of_readable_size_in_the_objective_s_colour(
 
 def test_references_are_drawn_when_there_are_any(drawn: dict[str, Path], tmp_path: Path) -> None:
     alone = write_results(tmp_path / "alone", references=False)
-    for name, plot in (("held_out", plots.plot_held_out), ("diversity", plots.plot_diversity)):
+    names = ("held_out", "diversity")
+    for name, without in zip(names, draw_plots(alone, names), strict=True):
         assert count(pixels(drawn[name]), PLAIN_GRPO) > 100
-        assert count(pixels(plot(alone)), PLAIN_GRPO) == 0
+        assert count(pixels(without), PLAIN_GRPO) == 0
 
 
 def test_missing_parts_leave_a_plot_that_can_be_read(tmp_path: Path) -> None:
@@ -72,7 +71,7 @@ def test_missing_parts_leave_a_plot_that_can_be_read(tmp_path: Path) -> None:
     empty = write_results(tmp_path / "empty", lineage=False, references=False, evaluations=False)
     (empty / "rows.jsonl").unlink()
     for folder in (early, empty):
-        paths = plots.plot_all(folder)
+        paths = draw_plots(folder)
         assert tuple(path.stem for path in paths) == NAMES
         for path in paths:
             assert pixels(path).shape[1] >= 1200

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from maxent_ray.errors import ConfigError
-from maxent_ray.evaluation.held_out import bootstrap_interval, paired_interval
-from maxent_ray.report.run_records import natural_key, read_run
-from maxent_ray.report.summary import Summary, summarise, tracking_error
-from maxent_ray.report.tables import footnotes
+from maxent_ray.evaluation.bootstrap import bootstrap_interval, paired_interval
+from maxent_ray.report.numbers import natural_key
+from maxent_ray.report.run_records import read_run
+from maxent_ray.report.summary import Summary, summarise
+from maxent_ray.report.tables.sentences import footnotes
+from maxent_ray.report.trial_summary import tracking_error
 from tests.report.results_folder import STEPS, held_out, row, write_lines, write_results
 
 
@@ -88,7 +90,7 @@ class TestReading:
         again = [row("analytic-0", "analytic", s, tau=2.0) for s in range(4, 5)]
         records = read_run(small(tmp_path, first + again))
         points = records.points["analytic-0"]
-        assert [(p.step, p.tau) for p in points] == [(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0), (5, 2.0)]
+        assert [(p.step, p["tau"]) for p in points] == [(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0), (5, 2.0)]
         assert records.rows == 7
 
     def test_ranks_are_averaged(self, tmp_path: Path) -> None:
@@ -98,12 +100,12 @@ class TestReading:
             for r in range(2)
         ]
         points = read_run(small(tmp_path, rows)).points["analytic-0"]
-        assert [p.coverage for p in points] == pytest.approx([0.3, 0.3])
+        assert [p["coverage"] for p in points] == pytest.approx([0.3, 0.3])
 
     def test_nan_infinity_and_none_are_unknown(self, tmp_path: Path) -> None:
         rows = [row("analytic-0", "analytic", s, coverage=math.nan, tau=math.inf, kl=None) for s in range(3)]
         trial = summarise(small(tmp_path, rows)).trial("analytic-0")
-        assert (trial.score, trial.tau, trial.kl_error) == (None, None, None)
+        assert (trial.score, trial.signals["tau"], trial.kl_error) == (None, None, None)
 
     def test_a_folder_without_configuration_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"has no config\.yaml"):
@@ -124,7 +126,7 @@ class TestTrials:
         assert summary.trial("truncated_backprop-2").clones_donated == 2
         assert sum(trial.reasons.values()) == STEPS and set(trial.reasons) == {"clipped", "updated"}
         assert trial.settings["controller.target_kl"] == pytest.approx(0.11)
-        assert trial.seconds_per_step == pytest.approx(0.4)
+        assert trial.signals["seconds_per_step"] == pytest.approx(0.4)
         assert (summary.clones, summary.wall_seconds) == (4, 100.0)
 
     def test_a_trial_without_evaluation_is_unfinished(self, tmp_path: Path) -> None:
@@ -148,7 +150,7 @@ class TestTrials:
             row("analytic-0", "analytic", s, segment=g, decided_locally=n)
             for s, (g, n) in enumerate(counts)
         ]
-        assert summarise(small(tmp_path, rows)).trial("analytic-0").decided_locally == 5
+        assert summarise(small(tmp_path, rows)).trial("analytic-0").signals["decided_locally"] == 5
 
     def test_decided_locally_of_attempts_before_a_restart_are_counted_too(self, tmp_path: Path) -> None:
         """Step, rank and count of rows as they were recorded: three attempts, each from 0, of two ranks."""
@@ -156,18 +158,18 @@ class TestTrials:
         recorded += [(2, 0, 0), (2, 1, 0), (3, 0, 0), (3, 1, 3)]  # went back to step 2
         recorded += [(4, 0, 1), (4, 1, 0), (5, 0, 1), (5, 1, 1)]  # went on where it was
         rows = [row("analytic-0", "analytic", s, rank=r, decided_locally=n) for s, r, n in recorded]
-        assert summarise(small(tmp_path, rows)).trial("analytic-0").decided_locally == 2 + 3 + 1
+        assert summarise(small(tmp_path, rows)).trial("analytic-0").signals["decided_locally"] == 2 + 3 + 1
 
     def test_a_resumed_run_without_outages_counts_none(self, tmp_path: Path) -> None:
         rows = [row("analytic-0", "analytic", step) for step in (0, 1, 2, 1, 2, 3, 0, 1)]
-        assert summarise(small(tmp_path, rows)).trial("analytic-0").decided_locally == 0
+        assert summarise(small(tmp_path, rows)).trial("analytic-0").signals["decided_locally"] == 0
 
     def test_failed_unrolls_are_counted_and_noted(self, tmp_path: Path) -> None:
         rows = [row("analytic-0", "analytic", step, failed_unrolls=n) for step, n in enumerate((0, 1, 3))]
         found = summarise(small(tmp_path, rows))
-        assert found.trial("analytic-0").failed_unrolls == 3
+        assert found.trial("analytic-0").signals["failed_unrolls"] == 3
         again = [row("analytic-0", "analytic", step, failed_unrolls=n) for step, n in ((2, 0), (3, 1))]
-        assert summarise(small(tmp_path, rows + again)).trial("analytic-0").failed_unrolls == 4
+        assert summarise(small(tmp_path, rows + again)).trial("analytic-0").signals["failed_unrolls"] == 4
         assert any("3 unroll(s) of truncated backprop ran out of memory" in note for note in footnotes(found))
 
 

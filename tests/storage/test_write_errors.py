@@ -45,10 +45,10 @@ except RecordingError as refused:
 WITHOUT_ROOM = """
 import resource, sys
 from pathlib import Path
-from maxent_ray.storage.json_lines import mend
+from maxent_ray.storage.json_lines import truncate_partial_line
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
-mend(Path(sys.argv[1]))
+truncate_partial_line(Path(sys.argv[1]))
 """
 
 

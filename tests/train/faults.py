@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from maxent_ray.config import ExperimentConfig
+from maxent_ray.storage.run_files import CHECKPOINTS, read_rows
 from maxent_ray.train.ray_train.checkpoints import STATE
-from maxent_ray.train.run_folder import CHECKPOINTS
-from maxent_ray.tune.recording import read_rows
 from tests.train.tiny import tiny_config
 
 RANKS, STEPS, CHECKPOINT_EVERY = 2, 20, 4

@@ -24,13 +24,13 @@ from maxent_ray.config.loading import dump_config
 from maxent_ray.errors import ResumeError
 from maxent_ray.runtime.connect import NAMESPACE
 from maxent_ray.storage.driver_lock import driver_lock
+from maxent_ray.storage.run_files import CHECKPOINTS, POLICY
 from maxent_ray.train.rank import RankProcess
 from maxent_ray.train.ray_train import loop
 from maxent_ray.train.ray_train.checkpoints import STATE, prepare_checkpoints
 from maxent_ray.train.ray_train.loop import run_training
 from maxent_ray.train.ray_train.rank_loop import train_rank
 from maxent_ray.train.ray_train.train_job import TrainJob
-from maxent_ray.train.run_folder import CHECKPOINTS, POLICY
 from tests.conftest import ROOT
 from tests.train.faults import (
     CHECKPOINT_EVERY,

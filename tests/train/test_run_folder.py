@@ -9,7 +9,8 @@ import pytest
 
 from maxent_ray.errors import ResumeError
 from maxent_ray.storage.driver_lock import LOCK
-from maxent_ray.train.run_folder import CONFIG, acquire_folder
+from maxent_ray.storage.run_files import CONFIG
+from maxent_ray.train.run_folder import acquire_folder
 
 
 @pytest.fixture(params=[True, False], ids=["after the lock", "before the lock"])

@@ -12,7 +12,7 @@ import pytest
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import load_config
-from maxent_ray.train.step_record import StepRow
+from maxent_ray.train.step_record import StepRecord
 from maxent_ray.train.worker_group import WorkerGroup
 
 pytestmark = pytest.mark.ray
@@ -30,12 +30,12 @@ def tiny(*overrides: str) -> ExperimentConfig:
     return load_config(overrides=[*TINY, *overrides])
 
 
-def learned(row: StepRow) -> tuple[float, ...]:
+def learned(row: StepRecord) -> tuple[float, ...]:
     """What does not depend on the clock."""
     return row.step, row.rank, row.tau, row.beta, row.version, row.reward, row.entropy, row.kl, row.loss
 
 
-def without_times(rows: list[StepRow]) -> list[dict[str, Any]]:
+def without_times(rows: list[StepRecord]) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.to_dict().items() if not k.startswith("seconds")} for row in rows]
 
 

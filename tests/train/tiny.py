@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import build_config, with_overrides
 from maxent_ray.train.rank import RankProcess, RankSpec
-from maxent_ray.train.step_record import StepRow
+from maxent_ray.train.step_record import StepRecord
 
 SETTINGS: dict[str, Any] = {
     "task": {"held_out_prompts": 8},
@@ -29,6 +28,7 @@ def start(config: ExperimentConfig) -> RankProcess:
     return process
 
 
-def trained(rows: Sequence[StepRow]) -> list[dict[str, Any]]:
+def trained(rows: Sequence[StepRecord]) -> list[dict[str, Any]]:
     """Rows without what a clock says, and without the newest reason, which a fresh process has not heard yet."""
-    return [{k: v for k, v in asdict(row).items() if not k.startswith("seconds") and k != "reason"} for row in rows]
+    records = ({"step": row.step, "rank": row.rank, "objective": row.objective, **row.signals} for row in rows)
+    return [{k: v for k, v in each.items() if not k.startswith("seconds") and k != "reason"} for each in records]

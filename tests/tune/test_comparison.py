@@ -22,11 +22,11 @@ from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import load_config
 from maxent_ray.errors import ConfigError, MaxentRayError, RecordingError, ResourceError, ResumeError
 from maxent_ray.storage.driver_lock import driver_lock
+from maxent_ray.storage.run_files import read_rows
 from maxent_ray.train.run_folder import RunInterrupted
-from maxent_ray.tune import execution
+from maxent_ray.tune import environment
 from maxent_ray.tune.comparison import run_comparison
 from maxent_ray.tune.execution import RunResult
-from maxent_ray.tune.recording import read_rows
 from maxent_ray.tune.sweep import run_sweep
 from maxent_ray.tune.trainable import PROGRESS, STATE, PopulationTrial
 from tests.conftest import ROOT
@@ -192,7 +192,7 @@ def test_a_clone_that_waited_over_an_interruption_goes_on_from_its_donors_state(
 ) -> None:
     """Tune caches what it saves of a trial: here it has saved each trial as it paused, before it became a clone."""
     folder = tmp_path / "toy"
-    monkeypatch.setitem(execution._ENVIRONMENT, "TUNE_GLOBAL_CHECKPOINT_S", "0")
+    monkeypatch.setitem(environment._ENVIRONMENT, "TUNE_GLOBAL_CHECKPOINT_S", "0")
     with half_of_the_cluster(), pytest.raises(RunInterrupted):
         compare(small(), tmp_path, listeners=[InterruptAfterClones(folder, count)])
     assert count <= len(clones(folder)) < len(clones(undisturbed))

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from maxent_ray.errors import RecordingError
-from maxent_ray.tune.recording import Recorder, read_rows
+from maxent_ray.storage.run_files import read_rows
+from maxent_ray.tune.recording import Recorder
 from maxent_ray.tune.trial_spec import TrialSpec
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from maxent_ray.config.loading import load_config
 from maxent_ray.errors import ResumeError
-from maxent_ray.tune.execution import TUNE_FOLDER, open_folder
-from maxent_ray.tune.saved_state import KEPT, KeepState, mend_state
+from maxent_ray.storage.run_files import TUNE_FOLDER
+from maxent_ray.tune.execution import open_folder
+from maxent_ray.tune.saved_state import KEPT, KeepState, restore_state
 
 TRIALS, SEARCH = "experiment_state-2026-01-0{}.json", "basic-variant-state-2026-01-0{}.json"
 
@@ -47,7 +48,7 @@ def test_what_was_cut_off_is_replaced_by_the_last_whole_copy(
     path = tmp_path / half.format(session)
     path.write_bytes(path.read_bytes()[: int(len(path.read_bytes()) * share)])
     keeper.on_step_end(2, [])  # sees half a file: what it kept stays
-    assert mend_state(tmp_path, recorded=True)
+    assert restore_state(tmp_path, recorded=True)
     assert read(tmp_path) == [1, 1]
 
 
@@ -58,7 +59,7 @@ def test_a_whole_state_is_left_alone_and_only_the_newest_is_kept(tmp_path: Path)
         keeper.on_step_end(session, [])
     assert sorted(path.name for path in (tmp_path / KEPT).iterdir()) == [SEARCH.format(2), TRIALS.format(2)]
     write(tmp_path, 2, progress=3)
-    assert mend_state(tmp_path, recorded=True)
+    assert restore_state(tmp_path, recorded=True)
     assert read(tmp_path) == [3, 3]
 
 
@@ -72,10 +73,10 @@ def cut(folder: Path) -> None:
 
 
 def test_before_anything_was_recorded_a_run_begins_anew(tmp_path: Path) -> None:
-    assert not mend_state(tmp_path / "never made", recorded=False)
+    assert not restore_state(tmp_path / "never made", recorded=False)
     write(tmp_path, 1, progress=1)
     cut(tmp_path)
-    assert not mend_state(tmp_path, recorded=False)
+    assert not restore_state(tmp_path, recorded=False)
     assert not list(tmp_path.glob("*.json"))
 
 
@@ -85,18 +86,18 @@ def test_recorded_rows_are_not_begun_anew_over(tmp_path: Path) -> None:
     tune.mkdir(parents=True)
     refused = rf"cannot resume {tune.parent}: .* in {tune} is gone or damaged, .*{tune / KEPT}.*another --name"
     with pytest.raises(ResumeError, match=refused):
-        mend_state(tune, recorded=True)
+        restore_state(tune, recorded=True)
     write(tune, 1, progress=1)
     KeepState(tune).on_step_end(0, [])
     saved = {path: path.read_bytes() for path in (tune / KEPT).iterdir()}
     cut(tune), cut(tune / KEPT)
     before = content(tune)
     with pytest.raises(ResumeError, match=refused):
-        mend_state(tune, recorded=True)
+        restore_state(tune, recorded=True)
     assert content(tune) == before
     for path, good in saved.items():
         path.write_bytes(good)
-    assert mend_state(tune, recorded=True)
+    assert restore_state(tune, recorded=True)
     assert read(tune) == [1, 1]
 
 
@@ -118,7 +119,7 @@ def test_json_that_tune_could_not_restore_from_is_neither_kept_nor_taken(state: 
     keeper.on_step_end(0, [])
     (tmp_path / TRIALS.format(1)).write_text(state, errors="surrogateescape")
     keeper.on_step_end(1, [])
-    assert mend_state(tmp_path, recorded=True)
+    assert restore_state(tmp_path, recorded=True)
     assert read(tmp_path) == [1, 1]
 
 
@@ -127,7 +128,7 @@ def test_what_is_no_pickle_is_neither_kept_nor_taken(tmp_path: Path) -> None:
     (tmp_path / SEARCH.format(1)).write_bytes(b"a sentence.")
     KeepState(tmp_path).on_step_end(0, [])
     assert not (tmp_path / KEPT).exists()
-    assert not mend_state(tmp_path, recorded=False)
+    assert not restore_state(tmp_path, recorded=False)
 
 
 def test_a_run_begins_anew_only_while_it_has_no_rows(tmp_path: Path) -> None:

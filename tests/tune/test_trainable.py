@@ -3,12 +3,13 @@ from __future__ import annotations
 import math
 import resource
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from maxent_ray.config import TuneSettings
 from maxent_ray.config.loading import load_config
+from maxent_ray.core.answer_metrics import METRICS
 from maxent_ray.errors import RecordingError, ResumeError
 from maxent_ray.tune.trainable import PROGRESS, STATE, PopulationTrial, next_report, worker_bundles
 from maxent_ray.tune.trial_spec import TrialSpec, settings_json
@@ -28,6 +29,10 @@ def trial(values: dict[str, Any]) -> ToyTrial:
     made = ToyTrial.__new__(ToyTrial)
     made.setup(values)
     return made
+
+
+def test_every_metric_can_be_the_score() -> None:
+    assert set(get_args(TuneSettings.model_fields["metric"].annotation)) == set(METRICS)
 
 
 def test_reports_fall_on_every_boundary_and_the_end() -> None:

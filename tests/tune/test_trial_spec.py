@@ -7,9 +7,9 @@ import pytest
 from maxent_ray.config import ExperimentConfig, TuneSettings
 from maxent_ray.config.loading import load_config
 from maxent_ray.errors import ConfigError
-from maxent_ray.report import run_records as reading
+from maxent_ray.report.labels import REFERENCES
 from maxent_ray.tune.search_space import build_search_space
-from maxent_ray.tune.trial_spec import REFERENCES, TrialSpec, population, references, settings_json
+from maxent_ray.tune.trial_spec import REFERENCE_SETTINGS, TrialSpec, population, references, settings_json
 
 CONFIG = load_config(overrides=["train.steps=12", "tune.trials_per_objective=3"])
 SPACE = build_search_space(CONFIG)
@@ -46,7 +46,7 @@ def test_a_trial_trains_its_objective_with_its_values() -> None:
 
 
 def test_readers_of_a_results_folder_know_the_same_references() -> None:
-    assert tuple(REFERENCES) == reading.REFERENCES
+    assert tuple(REFERENCE_SETTINGS) == REFERENCES
 
 
 def test_references_share_budget_and_seed_and_leave_the_controller_out() -> None:

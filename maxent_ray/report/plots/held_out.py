@@ -1,4 +1,4 @@
-"""How good, and how diverse, the policies are on held-out prompts."""
+"""Held-out metrics of every objective and reference, with their intervals."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
-from maxent_ray.report.labels import metric_label, objective_colour, objective_label
+from maxent_ray.core.answer_metrics import METRICS
+from maxent_ray.evaluation.metric_intervals import Estimate
+from maxent_ray.report.labels import BASELINE, metric_label, objective_colour, objective_label
+from maxent_ray.report.objective_summary import ObjectiveSummary
 from maxent_ray.report.plots import style
 from maxent_ray.report.plots.scene import Scene
-from maxent_ray.report.summary import BASELINE, METRICS, Estimate, ObjectiveSummary, Summary
+from maxent_ray.report.summary import Summary
 
 
 def draw(scene: Scene) -> Path:

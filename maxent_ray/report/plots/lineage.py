@@ -1,4 +1,4 @@
-"""The lineage of a population: who took over whose policy, and when."""
+"""Lineage of a population: a lane for each trial, an arrow for each clone."""
 
 from __future__ import annotations
 
@@ -39,12 +39,13 @@ def draw(scene: Scene) -> Path:
         for name, start, end in ancestry(records, trial):
             _thick(axes, records, name, places[name], start, end)
     _arrows(axes, records, places)
-    _labels(axes, summary, lanes, best)
+    _lay_out(axes, summary, lanes)
+    _write_scores(axes, summary, lanes, best)
     return style.save(result, records.folder / "lineage.png")
 
 
 def ancestry(records: RunRecords, trial: str) -> list[Stretch]:
-    """The stretches of lanes along which the final policy of `trial` was trained, first to last."""
+    """Find the stretches of lanes along which the final policy of `trial` was trained, first to last."""
     stretches: list[Stretch] = []
     name, end = trial, records.points[trial][-1].step
     earlier = list(records.clones)
@@ -60,7 +61,7 @@ def ancestry(records: RunRecords, trial: str) -> list[Stretch]:
 
 
 def _lane(axes: Axes, records: RunRecords, trial: str, place: int) -> None:
-    """Thin, in the colour of the objective it followed at the time."""
+    """Draw a thin lane, in the colour of the objective that the trial followed at the time."""
     start = 0
     for objective, points in groupby(records.points[trial], key=lambda point: point.objective):
         end = list(points)[-1].step
@@ -108,21 +109,27 @@ def _arrows(axes: Axes, records: RunRecords, places: dict[str, int]) -> None:
         axes.plot(clone.step, donor, "o", color=INK, markersize=5, zorder=4)
 
 
-def _labels(axes: Axes, summary: Summary, lanes: list[str], best: list[str]) -> None:
+def _lay_out(axes: Axes, summary: Summary, lanes: list[str]) -> None:
     style.style(axes, grid="x")
     style.label_x(axes, "policy step")
     axes.set_ylim(-0.7, max(1, len(lanes)) - 0.3)
     axes.set_yticks(range(len(lanes)), lanes, fontsize=10.5)
     for tick, lane in zip(axes.get_yticklabels(), lanes, strict=True):
         tick.set_color(objective_colour(summary.trial(lane).objective))
-    last = max((summary.trial(lane).steps for lane in lanes), default=1)
-    axes.set_xlim(0, last)
+    axes.set_xlim(0, max((summary.trial(lane).steps for lane in lanes), default=1))
+    if not lanes:
+        style.say(axes, "no steps recorded yet")
+    elif not summary.clones:
+        axes.text(0.5, 1.01, "no clones so far", transform=axes.transAxes, ha="center", color=FAINT, fontsize=11)
+
+
+def _write_scores(axes: Axes, summary: Summary, lanes: list[str], best: list[str]) -> None:
+    """Write the training scores beside the lanes, and their name above them."""
     for place, lane in enumerate(lanes):
         trial = summary.trial(lane)
         score = "" if trial.score is None else f"{trial.score:.3f}"
-        said = f"{score}  best of {objective_label(trial.objective)}" if lane in best else score
         axes.annotate(
-            said,
+            f"{score}  best of {objective_label(trial.objective)}" if lane in best else score,
             (1.01, place),
             xycoords=("axes fraction", "data"),
             va="center",
@@ -130,9 +137,8 @@ def _labels(axes: Axes, summary: Summary, lanes: list[str], best: list[str]) -> 
             color=objective_colour(trial.objective),
             fontweight="bold" if lane in best else "normal",
         )
-    score_name = f"training {metric_label(summary.metric, summary.group_size)}, last {summary.window} steps"
     axes.annotate(
-        score_name,
+        f"training {metric_label(summary.metric, summary.group_size)}, last {summary.window} steps",
         (1.01, 1.0),
         xycoords="axes fraction",
         va="bottom",
@@ -140,9 +146,3 @@ def _labels(axes: Axes, summary: Summary, lanes: list[str], best: list[str]) -> 
         color=FAINT,
         annotation_clip=False,
     )
-    if not lanes:
-        style.say(axes, "no steps recorded yet")
-    elif not summary.clones:
-        axes.text(
-            0.5, 1.01, "no clones so far", transform=axes.transAxes, ha="center", color=FAINT, fontsize=11
-        )

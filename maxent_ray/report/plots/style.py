@@ -1,18 +1,15 @@
-"""The look that all plots share: light grid, names at the lines instead of legends, 1400 pixels wide."""
+"""Look of all plots: light grid, names at the lines instead of legends, 1400 pixels wide."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-
-if TYPE_CHECKING:
-    from maxent_ray.report.plots.scene import Line, Scene
 
 DPI = 130
 INK = "#333333"
@@ -21,7 +18,7 @@ GRID = "#E6E6E6"
 
 
 def figure(title: str, subtitle: str, width: float, height: float) -> Figure:
-    """An empty figure of `width` × `height` inches with its message on top."""
+    """Make an empty figure of `width` × `height` inches with its message on top."""
     result = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     head = 0.62 + 0.2 * len(subtitle.splitlines())
     result.set_layout_engine("constrained", rect=(0.005, 0.005, 0.99, 1 - head / height))
@@ -31,7 +28,7 @@ def figure(title: str, subtitle: str, width: float, height: float) -> Figure:
 
 
 def style(axes: Axes, *, grid: str = "both") -> None:
-    """Light grid along `grid`, no frame."""
+    """Give a panel a light grid along `grid`, and no frame."""
     axes.grid(True, axis=grid, color=GRID, linewidth=0.8)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=10, colors=INK, length=0, which="both")
@@ -41,28 +38,28 @@ def style(axes: Axes, *, grid: str = "both") -> None:
 
 
 def heading(axes: Axes, text: str, colour: str = INK) -> None:
-    """A title at the left, in the colour of what the panel shows."""
+    """Write a panel's title at the left."""
     axes.set_title(text, loc="left", fontsize=12, fontweight="bold", color=colour, pad=8)
 
 
 def label_x(axes: Axes, text: str) -> None:
-    """What runs from left to right, in whole numbers."""
+    """Label the horizontal axis, which has whole numbers."""
     axes.set_xlabel(text, fontsize=10.5, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10], integer=True))
 
 
 def label_y(axes: Axes, text: str) -> None:
-    """What runs upwards."""
+    """Label the vertical axis."""
     axes.set_ylabel(text, fontsize=11, color=INK)
 
 
 def note(axes: Axes, text: str) -> None:
-    """A remark in the lower right corner."""
+    """Write a remark in the lower right corner."""
     axes.text(0.99, 0.03, text, transform=axes.transAxes, ha="right", fontsize=10, color=INK)
 
 
 def say(axes: Axes, text: str) -> None:
-    """Why a panel is empty."""
+    """Write the reason why a panel is empty."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=FAINT, fontsize=13)
 
 
@@ -72,24 +69,8 @@ def save(result: Figure, path: Path) -> Path:
     return path
 
 
-def trial_line(axes: Axes, scene: Scene, line: Line, colour: str, emphasised: bool) -> None:
-    """One trial: a line, and a triangle wherever it took over another's policy."""
-    width, alpha = (2.8, 1.0) if emphasised else (1.1, 0.6)
-    axes.plot(
-        line.steps, line.values, color=colour, linewidth=width, alpha=alpha, zorder=3 if emphasised else 2
-    )
-    axes.plot(
-        *line.marks(scene.clone_steps(line.trial)),
-        "^",
-        color=colour,
-        markersize=9,
-        markeredgecolor="white",
-        zorder=4,
-    )
-
-
 class End(NamedTuple):
-    """Where a line ends, and what is to be written there."""
+    """End of a line, and the name to write there."""
 
     name: str
     step: int
@@ -103,7 +84,7 @@ def label_ends(axes: Axes, ends: Sequence[End], *, log: bool = False) -> None:
 
     Args:
         axes: Where; its limits must be final, and the figure must have been laid out.
-        ends: What to write.
+        ends: Ends of the lines, with their names.
         log: The value axis is logarithmic.
     """
     low, high = axes.get_ylim()
@@ -139,7 +120,7 @@ def label_ends(axes: Axes, ends: Sequence[End], *, log: bool = False) -> None:
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Ascending positions, at least `gap` apart, moved as little as a few passes find.
+    """Move ascending positions at least `gap` apart, each as little as a few passes find.
 
     Example:
         >>> [round(place, 2) for place in spread([0.5, 0.5, 0.9], gap=0.1)]
@@ -156,18 +137,4 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
                 moved = True
         if not moved:
             break
-    return result
-
-
-def smooth(values: Sequence[float | None], window: int) -> list[float]:
-    """Trailing mean over `window` steps of what is known; nan where nothing is.
-
-    Example:
-        >>> smooth([1.0, 3.0, None, 5.0], window=2)
-        [1.0, 2.0, 3.0, 5.0]
-    """
-    result = []
-    for end in range(1, len(values) + 1):
-        known = [value for value in values[max(0, end - window) : end] if value is not None]
-        result.append(sum(known) / len(known) if known else float("nan"))
     return result

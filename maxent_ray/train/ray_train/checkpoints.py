@@ -15,9 +15,8 @@ import ray
 from maxent_ray.storage.atomic import PARTIAL, remove, sync_folder, write_atomic
 from maxent_ray.storage.checkpoint import read_block
 from maxent_ray.storage.json_lines import read_lines
+from maxent_ray.storage.run_files import CHECKPOINTS, DECISIONS, ROWS
 from maxent_ray.storage.write_errors import writing
-from maxent_ray.train.ray_train.recording import DECISIONS, ROWS
-from maxent_ray.train.run_folder import CHECKPOINTS
 
 STATE, SNAPSHOT = "state.safetensors", "checkpoint_manager_snapshot.json"
 _PREFIX = "checkpoint_"

@@ -16,13 +16,14 @@ from ray.train.torch import TorchTrainer
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.errors import MaxentRayError
-from maxent_ray.storage.json_lines import mend
+from maxent_ray.storage.row_listener import RowListener
+from maxent_ray.storage.run_files import CHECKPOINTS, POLICY, ROWS, truncate_partial_lines
 from maxent_ray.train.ray_train.checkpoints import prepare_checkpoints, remove_leftovers
 from maxent_ray.train.ray_train.rank_loop import train_rank
-from maxent_ray.train.ray_train.recording import FILES, ROWS, Follower, Listener, RecordReports
+from maxent_ray.train.ray_train.recording import Follower, RecordReports
 from maxent_ray.train.ray_train.train_job import TrainJob
 from maxent_ray.train.resources import check_resources, uses_gpus
-from maxent_ray.train.run_folder import CHECKPOINTS, POLICY, RunInterrupted, acquire_folder, open_run_folder
+from maxent_ray.train.run_folder import RunInterrupted, acquire_folder, open_run_folder
 
 CHECKPOINTS_TO_KEEP = 2
 _POLL_INTERVAL = ("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
@@ -48,7 +49,7 @@ def run_training(
     name: str,
     results: Path,
     resume: bool = False,
-    listeners: Sequence[Listener] = (),
+    listeners: Sequence[RowListener] = (),
 ) -> TrainingResult:
     """Train one policy for ``train.steps`` steps; Ray must be running.
 
@@ -75,8 +76,7 @@ def run_training(
     folder = (results / name).resolve()
     with acquire_folder(folder, resume=resume):
         open_run_folder(folder, config, resume=resume)
-        for file in FILES:
-            mend(folder / file)
+        truncate_partial_lines(folder)
         if resume:
             remove_leftovers(folder)
             prepare_checkpoints(folder)
@@ -90,7 +90,7 @@ def run_training(
     return TrainingResult(folder, name)
 
 
-def _run(job: TrainJob, listeners: Sequence[Listener]) -> None:
+def _run(job: TrainJob, listeners: Sequence[RowListener]) -> None:
     """Train, while listeners follow."""
     with Follower(job.folder / ROWS, listeners), _train_environment():
         _fit(job)

@@ -12,10 +12,11 @@ import ray.train.torch
 
 from maxent_ray.evaluation.held_out import HeldOutMetrics
 from maxent_ray.policy import save_policy
+from maxent_ray.report.labels import WARM_START
+from maxent_ray.storage.run_files import POLICY, evaluation_record
 from maxent_ray.train.rank import RankProcess, RankSpec
 from maxent_ray.train.ray_train.checkpoints import STATE, read_checkpoint, recovery_advice, write_checkpoint
 from maxent_ray.train.ray_train.train_job import TrainJob
-from maxent_ray.train.run_folder import POLICY
 from maxent_ray.train.worker import objective_name
 
 STEPS_PER_REPORT = 5
@@ -70,7 +71,7 @@ def _train(process: RankProcess, job: TrainJob) -> None:
     train, worker, version = job.config.train, process.worker, 0
     leads = worker.placement.rank == 0
     if worker.next_step == 0:
-        ray.train.report(_evaluation("warm_start", "warm_start", process.evaluate()) if leads else {})
+        ray.train.report(_evaluation(WARM_START, WARM_START, process.evaluate()) if leads else {})
     for step in report_steps(worker.next_step, train.steps, train.checkpoint_every):
         rows = process.run(step - worker.next_step)
         saves = step % train.checkpoint_every == 0 or step == train.steps
@@ -106,5 +107,4 @@ def _finish(process: RankProcess, job: TrainJob) -> None:
 
 
 def _evaluation(trial: str, objective: str, metrics: HeldOutMetrics) -> dict[str, Any]:
-    line = {"trial": trial, "objective": objective, "settings": {}, "metrics": metrics.to_dict()}
-    return {"evaluations": [line]}
+    return {"evaluations": [evaluation_record(trial, objective, {}, metrics.to_dict())]}

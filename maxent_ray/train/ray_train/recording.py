@@ -1,4 +1,4 @@
-"""What a run on Ray Train leaves line by line, and the driver's view of it while it grows.
+"""Records of a run on Ray Train, written line by line, and the driver's view of them while they grow.
 
 A restart or a resume trains the steps after the last checkpoint again: of two rows for one (trial, step, rank) the
 later one counts.
@@ -8,35 +8,22 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from ray.train import Checkpoint, UserCallback
 
 from maxent_ray.storage.json_lines import append
+from maxent_ray.storage.row_listener import RowListener
+from maxent_ray.storage.run_files import DECISIONS, EVALUATIONS, ROWS
 
-ROWS, DECISIONS, EVALUATIONS = "rows.jsonl", "decisions.jsonl", "evaluations.jsonl"
-FILES = (ROWS, DECISIONS, EVALUATIONS)
 POLL_S = 0.5
 
 
-class Listener(Protocol):
-    """Something that follows a run as it happens, such as a live table."""
-
-    def update(self, trial: str, objective: str, row: Mapping[str, Any], clones: int) -> None:
-        """The newest row of the run; ``clones`` is 0 here."""
-
-    def state(self, trial: str, state: str) -> None:
-        """What the run is doing: running, done or failed."""
-
-    def advance(self, steps: int) -> None:
-        """Policy steps that were done since the last call."""
-
-
 class RecordReports(UserCallback):
-    """Appends what the ranks report, in the one process that hears all of them: Ray Train's controller.
+    """Callback that appends the ranks' reports, in the one process that gets all of them: Ray Train's controller.
 
     Args:
         folder: ``results/<name>``, absolute.
@@ -48,7 +35,7 @@ class RecordReports(UserCallback):
         self._label = {"trial": trial, "segment": 0}
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
-        """One report of every rank."""
+        """Record one report of every rank."""
         rows = [row for rank in metrics for row in rank.get("rows", ())]
         rows.sort(key=lambda row: (row["step"], row["rank"]))
         decisions = [decision for rank in metrics for decision in rank.get("decisions", ())]
@@ -58,14 +45,14 @@ class RecordReports(UserCallback):
 
 
 class Follower:
-    """Tells listeners about rows as they appear in a file; those that are there already are told first.
+    """Thread that passes rows to listeners as they appear in a file, beginning with those already there.
 
     Args:
         path: A ``rows.jsonl``, which need not exist yet.
-        listeners: Whom to tell.
+        listeners: Receivers of the rows.
     """
 
-    def __init__(self, path: Path, listeners: Sequence[Listener]) -> None:
+    def __init__(self, path: Path, listeners: Sequence[RowListener]) -> None:
         self._path = path
         self._listeners = listeners
         self._offset = 0
@@ -85,7 +72,7 @@ class Follower:
         self.poll()
 
     def poll(self) -> None:
-        """Tell about the complete lines that are new."""
+        """Pass on the complete lines that are new."""
         rows = [json.loads(line) for line in self._new_lines()]
         if not rows:
             return

@@ -34,7 +34,7 @@ def free_bytes(device: torch.device) -> int:
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     if not _MEMORY.exists():
         raise ResourceError(
-            f"controller.objective.unroll.mode 'auto' reads free memory from {_MEMORY}, which this system does not have; "
+            f"objective.unroll.mode 'auto' reads free memory from {_MEMORY}, which this system does not have; "
             "choose one of forward, reverse, first_order"
         )
     lines = dict(line.split(":", 1) for line in _MEMORY.read_text().splitlines())

@@ -15,6 +15,7 @@ from ray.train.v2._internal.execution.training_report import _TrainingReport
 
 from maxent_ray.errors import ResumeError
 from maxent_ray.storage.checkpoint import decode, encode
+from maxent_ray.storage.run_files import CHECKPOINTS
 from maxent_ray.train.ray_train.checkpoints import (
     SNAPSHOT,
     STATE,
@@ -23,7 +24,6 @@ from maxent_ray.train.ray_train.checkpoints import (
     remove_leftovers,
     write_checkpoint,
 )
-from maxent_ray.train.run_folder import CHECKPOINTS
 from maxent_ray.train.worker_state import decode_state, encode_state
 from tests.train.tiny import start, tiny_config
 

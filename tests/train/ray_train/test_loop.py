@@ -17,13 +17,13 @@ from maxent_ray.errors import ResourceError, ResumeError
 from maxent_ray.evaluation.held_out import HeldOutMetrics
 from maxent_ray.policy import load_policy
 from maxent_ray.storage.json_lines import read_lines
+from maxent_ray.storage.run_files import read_rows
 from maxent_ray.train.policy_evaluation import evaluate_policy
 from maxent_ray.train.rank import RankProcess
 from maxent_ray.train.ray_train import loop
 from maxent_ray.train.ray_train.loop import TrainingResult, run_training
 from maxent_ray.train.ray_train.rank_loop import train_rank
 from maxent_ray.train.ray_train.train_job import TrainJob
-from maxent_ray.tune.recording import read_rows
 from tests.train.faults import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]  # each restart takes a while

@@ -1,4 +1,4 @@
-"""Tables of single commands."""
+"""Tables of settings, and of single policies."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from maxent_ray.evaluation.held_out import HeldOutMetrics, PerPrompt
-from maxent_ray.report.command_tables import held_out_table, points_table
 from maxent_ray.report.run_records import read_run
 from maxent_ray.report.summary import build_summary
+from maxent_ray.report.tables import held_out_table, points_table
 from tests.report.results_folder import write_results
 
 

@@ -7,15 +7,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from maxent_ray.report.summary import Estimate, HeldOut, Summary, summarise
-from maxent_ray.report.tables import (
-    comparison_markdown,
-    comparison_rows,
-    difference_table,
-    footnotes,
-    print_comparison,
-    verdicts,
-)
+from maxent_ray.evaluation.metric_intervals import Estimate, HeldOut
+from maxent_ray.report.summary import Summary, summarise
+from maxent_ray.report.tables import comparison_markdown, print_comparison
+from maxent_ray.report.tables.comparison import comparison_lines, difference_table
+from maxent_ray.report.tables.sentences import footnotes, verdicts
 from tests.report.results_folder import write_results
 
 
@@ -36,7 +32,7 @@ def differences(value: float, low: float, high: float) -> HeldOut:
 
 
 def test_rows_are_best_trials_means_and_references(summary: Summary) -> None:
-    assert [row.label for row in comparison_rows(summary)] == [
+    assert [line.label for line in comparison_lines(summary)] == [
         "analytic, best trial",
         "analytic, mean of 4",
         "truncated backprop, best trial",
@@ -58,7 +54,7 @@ def test_a_cell_is_a_value_with_its_interval(summary: Summary) -> None:
     shown = replace(
         summary, objectives=(replace(best, held_out=estimates, entropy_error=0.0123, kl_error=None),)
     )
-    first = comparison_rows(shown)[0]
+    first = comparison_lines(shown)[0]
     assert first.held_out == (
         (".400", "[.350, .451]"),
         ("1.000", "[1.000, 1.000]"),
@@ -123,6 +119,6 @@ def test_interruptions_are_said(summary: Summary) -> None:
 
 def test_an_unfinished_run_has_dashes_and_no_differences(tmp_path: Path) -> None:
     summary = summarise(write_results(tmp_path / "early", evaluations=False, references=False))
-    assert {row.held_out for row in comparison_rows(summary)} == {(("–", ""),) * 4}
+    assert {line.held_out for line in comparison_lines(summary)} == {(("–", ""),) * 4}
     assert difference_table(summary) is None and verdicts(summary) == []
     assert "Unfinished" in printed(summary, 100)

@@ -1,0 +1,117 @@
+"""Logged signals: one entry makes a field of ``rows.jsonl``, a Prometheus metric, a plot and a figure of the summary.
+
+An entry needs a place that computes its value: the worker (``TrainingWorker``), or the controller, as a field of its
+``Decision`` (which also stands in ``decisions.jsonl``). Everything else reads this table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from maxent_ray.core.answer_metrics import DESCRIPTIONS, METRICS, TRAINING_SIGNALS
+
+Number = float | int | None
+Value = float | int | str | None
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One quantity that is logged at every step."""
+
+    name: str
+    """Field of a row; with an exporter also the Prometheus metric ``maxent_<name>``."""
+    unit: str
+    """Unit; empty for pure numbers, counts and text."""
+    description: str
+    """In ASCII if it is exported: Ray's metrics take nothing else."""
+    over_ranks: Literal["mean", "sum", "max", "first"] | None = "mean"
+    """Reduction of the ranks' values of one step; None for text, which is kept in rows only."""
+    exporter: Literal["decision", "rank"] | None = None
+    """Process that sets the gauge: the controller's actor at each decision, or each rank at each step."""
+    plotted: bool = False
+    """Show it in a panel of ``signals.png``."""
+    summary: Literal["last", "mean", "median", "total"] | None = None
+    """Figure of a trial in ``summary.json``: at the last step, over the last perturbation window, over all steps, or
+    (counts since the start of a worker's process) summed over all attempts."""
+    summary_key: str = ""
+    """Name of that figure; empty for ``name``."""
+    symbol: str = ""
+    """Short name in tables and plots; empty for ``name`` in words."""
+    note: str = ""
+    """Footnote of a total above 0, to follow the number."""
+
+    @property
+    def key(self) -> str:
+        """Name of its figure in ``summary.json``."""
+        return self.summary_key or self.name
+
+    @property
+    def label(self) -> str:
+        """Name in tables and plots.
+
+        Example:
+            >>> Signal("gradient_norm", "", "Norm of the policy gradient").label
+            'gradient norm'
+        """
+        return self.symbol or self.name.replace("_", " ")
+
+
+def target_of(signal: str) -> str:
+    """Name of the signal that has another one's target.
+
+    Example:
+        >>> target_of("entropy")
+        'target_entropy'
+    """
+    return f"target_{signal}"
+
+
+_TIED = "Share of the groups whose rewards all tie"
+
+SIGNALS: tuple[Signal, ...] = (
+    Signal("tau", "", "Entropy temperature tau", exporter="decision", summary="last", symbol="τ"),
+    Signal("beta", "", "KL coefficient beta", exporter="decision", summary="last", symbol="β"),
+    Signal("version", "", "Rounds decided before these coefficients", exporter="decision"),
+    *(
+        Signal(TRAINING_SIGNALS[metric], "", f"{DESCRIPTIONS[metric]}, of the training groups", exporter="rank")
+        for metric in METRICS
+    ),
+    Signal("entropy", "nats", "Measured entropy H, of the declared signal", exporter="decision", symbol="H"),
+    Signal("target_entropy", "nats", "Target entropy H*", exporter="decision", symbol="H*"),
+    Signal("kl", "nats", "Measured KL, of the declared signal", exporter="decision", symbol="KL"),
+    Signal("target_kl", "nats", "Target KL*", exporter="decision", symbol="KL*"),
+    Signal("policy_entropy", "nats per token", "Entropy of the policy", exporter="rank", plotted=True),
+    Signal("tied_share", "", _TIED, exporter="decision", plotted=True, symbol="share of tied groups"),
+    Signal("loss", "", "Policy loss", exporter="rank", plotted=True),
+    Signal("gradient_norm", "", "Norm of the policy gradient before clipping", exporter="rank", plotted=True),
+    Signal(
+        "seconds",
+        "s",
+        "Time of a step",
+        exporter="rank",
+        plotted=True,
+        summary="median",
+        summary_key="seconds_per_step",
+        symbol="time of a step",
+    ),
+    Signal("seconds_rollout", "s", "Time of the rollout"),
+    Signal("seconds_hypergradient", "s", "Time of the unroll", plotted=True, symbol="time of the unroll"),
+    Signal("seconds_controller", "s", "Time of waiting for, and talking to, the controller"),
+    Signal("reason", "", "Reason of the newest decision that the rank knows of", over_ranks=None),
+    Signal(
+        "failed_unrolls",
+        "",
+        "Unrolls since the worker's process started that ran out of memory; their steps sent no controller gradients",
+        over_ranks="max",
+        summary="total",
+        note="unroll(s) of truncated backprop ran out of memory; logs say what to choose instead.",
+    ),
+    Signal(
+        "decided_locally",
+        "",
+        "Rounds since the worker's process started that rank 0 decided itself, as the actor could not be reached",
+        over_ranks="max",
+        summary="total",
+    ),
+)

@@ -1,0 +1,45 @@
+"""Plain text for pipes, log files and continuous integration: printed now and then, until the reader is gone."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from rich.console import Console
+
+
+class PlainOutput:
+    """Prints a text that changes.
+
+    Args:
+        console: Where to print.
+        text: Makes the text as it is now.
+        now: The clock, in seconds.
+        every_s: Seconds between two prints that nobody asked for.
+    """
+
+    def __init__(self, console: Console, text: Callable[[], str], now: Callable[[], float], every_s: float) -> None:
+        self._console = console
+        self._text = text
+        self._now = now
+        self._every_s = every_s
+        self._printed: float | None = None
+        self._reader_gone = False
+
+    def print_when_due(self) -> None:
+        """Print if the last print is long enough ago."""
+        if self._printed is None or self._now() - self._printed >= self._every_s:
+            self.print()
+
+    def print(self) -> None:
+        """Print, unless the reader has left, as ``| head`` does: then nothing is shown, and the training goes on."""
+        self._printed = self._now()
+        if self._reader_gone:
+            return
+        encoding = self._console.encoding
+        text = self._text().encode(encoding, errors="replace").decode(encoding)
+        with contextlib.suppress(OSError):
+            self._console.file.write(text + "\n")
+            self._console.file.flush()
+            return
+        self._reader_gone = True

@@ -1,0 +1,39 @@
+"""Files of a run's results folder: their names, and the records that several writers and readers share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from maxent_ray.storage.json_lines import read_lines, truncate_partial_line
+
+CONFIG, SUMMARY = "config.yaml", "summary.json"
+ROWS, DECISIONS, LINEAGE, EVALUATIONS = "rows.jsonl", "decisions.jsonl", "lineage.jsonl", "evaluations.jsonl"
+POLICY, CHECKPOINTS, TUNE_FOLDER = "policy", "train", "tune"
+
+
+def truncate_partial_lines(folder: Path) -> None:
+    """Cut off the partial line that a killed run left in any of its records."""
+    for name in (ROWS, DECISIONS, LINEAGE, EVALUATIONS):
+        truncate_partial_line(folder / name)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a ``rows.jsonl``, each (trial, step, rank) once: the later row wins, partial lines are skipped."""
+    rows, _ = read_lines(path)
+    return [dict(row) for row in {(row["trial"], row["step"], row["rank"]): row for row in rows}.values()]
+
+
+def evaluation_record(
+    trial: str, objective: str, settings: Mapping[str, Any], metrics: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A line of ``evaluations.jsonl``.
+
+    Args:
+        trial: Name of the trial.
+        objective: Name of the objective that it ended with.
+        settings: Dotted keys and values that set it apart from other trials.
+        metrics: ``HeldOutMetrics.to_dict()``.
+    """
+    return {"trial": trial, "objective": objective, "settings": dict(settings), "metrics": metrics}
