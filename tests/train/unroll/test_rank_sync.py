@@ -18,7 +18,7 @@ VALUES = slice(0, 6)
 TOKENS = [field.name for field in fields(Sensitivity)].index("tokens")
 
 
-@pytest.fixture(scope="module", params=[2, 4])
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
 def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each rank found."""
     world_size, folder = request.param, tmp_path_factory.mktemp("ranks")
