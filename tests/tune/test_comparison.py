@@ -30,7 +30,7 @@ from maxent_ray.tune.recording import read_rows
 from maxent_ray.tune.sweep import run_sweep
 from maxent_ray.tune.trainable import PROGRESS, STATE, PopulationTrial
 from tests.conftest import ROOT
-from tests.train.faults import wait_until
+from tests.train.ray_train.faults import wait_until
 from tests.tune.toy import GATE, FragileTrial, GatedTrial, OtherWork, ToyTrial
 
 STEPS, INTERVAL = 12, 4

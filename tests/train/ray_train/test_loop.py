@@ -24,7 +24,7 @@ from maxent_ray.train.ray_train.loop import TrainingResult, run_training
 from maxent_ray.train.ray_train.rank_loop import train_rank
 from maxent_ray.train.ray_train.train_job import TrainJob
 from maxent_ray.tune.recording import read_rows
-from tests.train.faults import wait_until
+from tests.train.ray_train.faults import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # each restart takes a while
 

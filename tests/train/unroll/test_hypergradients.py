@@ -18,7 +18,7 @@ from maxent_ray.errors import ConfigError
 from maxent_ray.train.unroll.memory import activation_bytes, free_bytes, is_out_of_memory
 from maxent_ray.train.unroll.policy_unroll import unroll_sensitivity
 from tests.train.tiny import start, tiny_config, trained
-from tests.train.unroll_problem import GRPO, TooLarge, UnrollProblem, copied, unroll_problem, weighting
+from tests.train.unroll.unroll_problem import GRPO, TooLarge, UnrollProblem, copied, unroll_problem, weighting
 
 META = "weighting.controller_meta"
 BACKPROP: dict[str, Any] = {f"{META}.method": "truncated_backprop", f"{META}.truncation_steps": 2, "runtime.lag": 0}

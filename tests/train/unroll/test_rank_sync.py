@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from maxent_ray.core.objectives import Sensitivity
-from tests.train.rank_main import MODES, main
-from tests.train.unroll_problem import unroll_problem
+from tests.train.unroll.rank_main import MODES, main
+from tests.train.unroll.unroll_problem import unroll_problem
 
 VALUES = slice(0, 6)
 """H, KL and the four derivatives."""
@@ -23,7 +23,7 @@ def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """What each rank found."""
     world_size, folder = request.param, tmp_path_factory.mktemp("ranks")
     context = multiprocessing.get_context("forkserver")  # imports once, for all of them
-    context.set_forkserver_preload(["tests.train.rank_main"])
+    context.set_forkserver_preload(["tests.train.unroll.rank_main"])
     processes = [context.Process(target=main, args=(rank, world_size, str(folder))) for rank in range(world_size)]
     for process in processes:
         process.start()
