@@ -11,16 +11,17 @@ NAME   ?= demo
 CONFIG ?= experiments/configs/compare.yaml
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+PYTEST  = RAY_USAGE_STATS_ENABLED=0 $(BIN)/python -m pytest --doctest-modules tests maxent_ray
 STAMP  := $(VENV)/.installed
 
 # Ray starts many processes that import the same libraries: without cached bytecode each would compile them anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types imports audit check clean
+.PHONY: help venv demo test test-all lint types imports audit check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 venv: $(STAMP) ## make .venv and install the pinned dependencies and this package
 
@@ -39,8 +40,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## the main job: compare the two objectives on Countdown, results in results/demo
 	$(BIN)/maxent-ray compare --config $(CONFIG) --name $(NAME)
 
-test: $(STAMP) ## the whole test suite, and every example in a docstring
-	RAY_USAGE_STATS_ENABLED=0 $(BIN)/python -m pytest --doctest-modules tests maxent_ray
+test: $(STAMP) ## the tests without the slow ones, and every example in a docstring: a few minutes
+	$(PYTEST) -m "not slow"
+
+test-all: $(STAMP) ## the whole test suite: with kills of real processes, soaks and whole comparisons
+	$(PYTEST)
 
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check maxent_ray tests experiments .ci

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.shapes import enforce_shapes
+
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch loads: on small tensors a second thread only waits
+enforce_shapes()  # before anything of the package loads
 
 
 @pytest.fixture(scope="session")

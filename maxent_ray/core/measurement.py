@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from maxent_ray.core import weighting
 from maxent_ray.core.statistics import BatchStatistics, CoefficientBounds
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
 
 
 class GroupMeasures(NamedTuple):
@@ -117,12 +115,7 @@ _AT_BOUNDS = ("entropy_at_tau_min_sum", "entropy_at_tau_max_sum", "kl_at_beta_mi
 
 def _at_bounds(groups: GroupMeasures, bounds: CoefficientBounds) -> Float[Tensor, "4"]:
     """Sums over groups of H(w) at both bounds of τ, and of KL(w‖p) at both bounds of β."""
-    places = torch.tensor(
-        [*((value, groups.beta) for value in bounds.tau), *((groups.tau, value) for value in bounds.beta)],
-        dtype=groups.log_q.dtype,
-        device=groups.log_q.device,
-    )
-    taus, betas = places.T[..., None, None]
-    weights = weighting.group_weights(groups.log_q, groups.log_p, taus, betas)
-    entropies, kls = weighting.weight_entropy(weights[:2]), weighting.weight_kl(weights[2:], groups.log_p)
-    return torch.cat([entropies, kls]).double().sum(dim=-1)
+    log_q, log_p, tau, beta = groups.log_q, groups.log_p, groups.tau, groups.beta
+    entropies = [weighting.weight_entropy(weighting.group_weights(log_q, log_p, bound, beta)) for bound in bounds.tau]
+    kls = [weighting.weight_kl(weighting.group_weights(log_q, log_p, tau, bound), log_p) for bound in bounds.beta]
+    return torch.stack([*entropies, *kls]).double().sum(dim=-1)

@@ -6,12 +6,8 @@ differentiable in τ and β, which is what the truncated-backprop objective need
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from jaxtyping import Float
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 
 def maxent_loss(

@@ -13,13 +13,11 @@ Source: maximum-entropy GRPO's listwise weighting; the dual has the form of MPO'
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 Coefficient = Tensor | float
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from maxent_ray.config import GRPOConfig
@@ -17,7 +18,6 @@ from maxent_ray.policy import Policy, Rollout, TokenScores, sample_groups, score
 from maxent_ray.tasks import Prompt, Task
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
     from transformers import PreTrainedModel
 
 

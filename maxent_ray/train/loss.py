@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from maxent_ray.config import GRPOConfig
@@ -12,9 +13,6 @@ from maxent_ray.core.policy_loss import group_advantages, grpo_loss, maxent_loss
 from maxent_ray.core.weighting import Coefficient, group_weights
 from maxent_ray.policy import k3_kl, score, sequence_mean, token_entropy, token_kl
 from maxent_ray.train.batch import PreparedBatch
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 
 class LossTerms(NamedTuple):

@@ -82,6 +82,7 @@ def test_an_answer_that_came_during_a_long_step_is_taken(ray_cluster: None, run_
     client.close()
 
 
+@pytest.mark.slow
 def test_a_partition_costs_one_wait_and_then_none(
     ray_cluster: None, run_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -191,6 +192,7 @@ def test_the_actor_remembers_nothing_that_a_decision_depends_on(ray_cluster: Non
     assert train(two, range(5, 10)) == expected(1, 10, 0, other)[5:]
 
 
+@pytest.mark.slow
 def test_twenty_runs_leave_no_actor(ray_cluster: None, run_id: str) -> None:
     for number in range(20):
         client = connected(f"{run_id}-{number}")

@@ -140,6 +140,7 @@ def test_ranks_that_were_asked_for_different_things_all_hear_how(
         assert message.format(*(values if odd == 1 else values[::-1])) in str(error)
 
 
+@pytest.mark.slow
 def test_a_rank_that_never_comes_is_named(hosts: list[Any], run_id: str) -> None:
     def only_some(host: Host, rank: int, size: int) -> Any:
         return None if rank == 2 else join(host, rank, size, run_id, SHORT)
@@ -149,6 +150,7 @@ def test_a_rank_that_never_comes_is_named(hosts: list[Any], run_id: str) -> None
     assert [type(error) for error in errors] == [RankLostError, RankLostError, type(None), RankLostError]
 
 
+@pytest.mark.slow
 def test_rank_0_that_never_comes_is_named(hosts: list[Any], run_id: str) -> None:
     def not_0(host: Host, rank: int, size: int) -> Any:
         return join(host, rank + 1, size + 1, run_id, SHORT)
@@ -232,6 +234,7 @@ def test_a_rank_that_is_only_late_is_not_named(hosts: list[Any], run_id: str, la
     assert all("rank 2 of 3 died or hangs" in str(error) for error in errors), errors
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_name_that_cannot_be_distinguished_are_an_error(hosts: list[Any], run_id: str) -> None:
     """One job, no placement group, no process group: the first goes on, the second is told what to do."""
     on_hosts(hosts[:2], join, run_id, SHORT)

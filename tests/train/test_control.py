@@ -22,7 +22,7 @@ def run(*overrides: str) -> LocalRun:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(("tau", "steps"), [(0.055, 24), (5.5, 45)])
+@pytest.mark.parametrize(("tau", "steps"), [(0.055, 24), pytest.param(5.5, 45, marks=pytest.mark.slow)])
 def test_entropy_comes_to_its_target_from_ten_times_too_low_and_too_high(
     method: str, tau: float, steps: int
 ) -> None:
@@ -39,6 +39,7 @@ def test_entropy_comes_to_its_target_from_ten_times_too_low_and_too_high(
     assert {row.objective for row in last} == {method}
 
 
+@pytest.mark.slow
 def test_kl_is_held_where_plain_grpo_lets_it_run() -> None:
     steps = "train.steps=50"
     held = run(steps, "controller.target_kl=0.03")
@@ -90,7 +91,7 @@ def test_a_run_goes_on_under_other_targets_with_its_state() -> None:
     assert whole.rows[3].kl > 0  # the policy went on; it did not start anew
 
 
-@pytest.mark.parametrize("factor", [0.1, 10.0])
+@pytest.mark.parametrize("factor", [0.1, pytest.param(10.0, marks=pytest.mark.slow)])
 def test_the_decoupled_form_brings_entropy_to_its_target_within_ten_steps(factor: float) -> None:
     """τ and β together ten times off; the integrator of the analytic rule takes more than twenty from above."""
     result = run(

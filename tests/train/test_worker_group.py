@@ -49,7 +49,7 @@ def of_ranks(ranks: int) -> ExperimentConfig:
     return tiny(f"train.num_workers={ranks}", *BACKPROP)
 
 
-@pytest.fixture(scope="module", params=[2, 4])
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
 def group(request: pytest.FixtureRequest, ray_cluster: None) -> Iterator[WorkerGroup]:
     """Processes that load all libraries once, for one run after the other, as in a Tune trial."""
     made = WorkerGroup(of_ranks(request.param), f"ranks-{uuid.uuid4().hex[:12]}")
@@ -96,6 +96,7 @@ def test_a_reset_leaves_nothing_behind_and_a_loaded_state_goes_on(ray_cluster: N
         reused.close()
 
 
+@pytest.mark.slow
 def test_a_state_of_another_objective_can_be_taken_over(ray_cluster: None, run_id: str) -> None:
     """What a clone in a tournament does: the donor's state, the other objective's settings."""
     donor, recipient = side_by_side((tiny(), f"{run_id}-donor"), (tiny(*BACKPROP), f"{run_id}-recipient"))

@@ -30,7 +30,7 @@ from maxent_ray.tune.execution import RunResult
 from maxent_ray.tune.sweep import run_sweep
 from maxent_ray.tune.trainable import PROGRESS, STATE, PopulationTrial
 from tests.conftest import ROOT
-from tests.train.faults import wait_until
+from tests.train.ray_train.faults import wait_until
 from tests.tune.toy import GATE, FragileTrial, GatedTrial, OtherWork, ToyTrial
 
 STEPS, INTERVAL = 12, 4
@@ -186,6 +186,7 @@ class InterruptAfterClones(Listener):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_clone_that_waited_over_an_interruption_goes_on_from_its_donors_state(
     count: int, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -226,6 +227,7 @@ def kill_at_the_gate(settings: Sequence[str], folder: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_killed_driver_loses_nothing_and_doubles_nothing(undisturbed: Path, tmp_path: Path) -> None:
     """Rows, clones and evaluations are those of the undisturbed run."""
@@ -248,6 +250,7 @@ def test_a_killed_driver_loses_nothing_and_doubles_nothing(undisturbed: Path, tm
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_the_advice_for_a_damaged_checkpoint_of_a_trial_works(ray_cluster: None, tmp_path: Path) -> None:
     config = small("tune.trials_per_objective=1", "tune.references=false", "train.max_failures=0", ONE_AT_A_TIME)
     with pytest.raises(RunInterrupted):
@@ -282,6 +285,7 @@ def test_a_finished_run_is_not_run_again(undisturbed: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_an_asynchronous_population_stays_in_its_strata(ray_cluster: None, tmp_path: Path) -> None:
     config = small("tune.synchronous=false", "tune.references=false")
     result = compare(config, tmp_path)
@@ -336,6 +340,7 @@ def test_what_a_full_disk_cost_is_trained_again(ray_cluster: None, tmp_path: Pat
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_trial_that_broke_goes_on_from_its_checkpoint(ray_cluster: None, tmp_path: Path) -> None:
     settings = ("tune.objectives=[analytic]", "tune.references=false", f"policy.model={tmp_path / 'broken'}")
     config = small(*settings, ONE_AT_A_TIME)

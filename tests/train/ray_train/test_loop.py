@@ -24,9 +24,9 @@ from maxent_ray.train.ray_train import loop
 from maxent_ray.train.ray_train.loop import TrainingResult, run_training
 from maxent_ray.train.ray_train.rank_loop import train_rank
 from maxent_ray.train.ray_train.train_job import TrainJob
-from tests.train.faults import wait_until
+from tests.train.ray_train.faults import wait_until
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]  # each restart takes a while
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # each restart takes a while
 
 SMOKE = Path(__file__).parents[3] / "experiments" / "configs" / "smoke.yaml"
 RANKS, STEPS, CHECKPOINT = 2, 8, 6
@@ -155,6 +155,7 @@ def survivor(
     return run_training(config, name="survivor", results=results, resume=True)
 
 
+@pytest.mark.slow
 def test_a_killed_rank_starts_again_from_the_last_checkpoint(survivor: TrainingResult) -> None:
     assert len(list(survivor.folder.glob("killed-at-*"))) == 2
     recorded = [(row["step"], row["rank"]) for row in read_lines(survivor.folder / "rows.jsonl")[0]]
@@ -162,6 +163,7 @@ def test_a_killed_rank_starts_again_from_the_last_checkpoint(survivor: TrainingR
     assert recorded.count((CHECKPOINT - 1, 0)) == 1  # the second one came after it
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(whole: TrainingResult, survivor: TrainingResult) -> None:
     assert rows_of(survivor) == rows_of(whole)
     runs = [read_lines(run.folder / "evaluations.jsonl")[0][-1]["metrics"] for run in (survivor, whole)]

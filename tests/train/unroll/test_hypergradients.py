@@ -18,7 +18,15 @@ from maxent_ray.errors import ConfigError
 from maxent_ray.train.unroll.memory import activation_bytes, free_bytes, is_out_of_memory
 from maxent_ray.train.unroll.sensitivity import unroll_sensitivity
 from tests.train.tiny import start, tiny_config, trained
-from tests.train.unroll_problem import CONTROLLER, GRPO, TooLarge, UnrollProblem, copied, unroll, unroll_problem
+from tests.train.unroll.unroll_problem import (
+    CONTROLLER,
+    GRPO,
+    TooLarge,
+    UnrollProblem,
+    copied,
+    unroll,
+    unroll_problem,
+)
 
 BACKPROP: dict[str, Any] = {
     "controller.objective.type": "truncated_backprop",

@@ -10,20 +10,20 @@ import pytest
 import torch
 
 from maxent_ray.core.objectives import Sensitivity
-from tests.train.rank_main import MODES, main
-from tests.train.unroll_problem import unroll_problem
+from tests.train.unroll.rank_main import MODES, main
+from tests.train.unroll.unroll_problem import unroll_problem
 
 VALUES = slice(0, 6)
 """H, KL and the four derivatives."""
 TOKENS = [field.name for field in fields(Sensitivity)].index("tokens")
 
 
-@pytest.fixture(scope="module", params=[2, 4])
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
 def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each rank found."""
     world_size, folder = request.param, tmp_path_factory.mktemp("ranks")
     context = multiprocessing.get_context("forkserver")  # imports once, for all of them
-    context.set_forkserver_preload(["tests.train.rank_main"])
+    context.set_forkserver_preload(["tests.train.unroll.rank_main"])
     processes = [context.Process(target=main, args=(rank, world_size, str(folder))) for rank in range(world_size)]
     for process in processes:
         process.start()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maxent_ray.core.hypergradient import CoefficientTensors, OuterLoss, Params, unrolled_gradients
 from maxent_ray.core.weighting import group_weights, weight_entropy
-from tests.core.linear_quadratic import B_TAU, BETA, C_BETA, ETA, TAU, THETA, A, quadratic, scalar
+from tests.core.hypergradient.linear_quadratic import B_TAU, BETA, C_BETA, ETA, TAU, THETA, A, quadratic, scalar
 
 # --- the linear-quadratic inner loop ---
 

@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from maxent_ray.core.hypergradient import CoefficientTensors, Hypergradient, Params, unrolled_gradients
 from maxent_ray.core.weighting import group_weights, weight_entropy
-from tests.core.linear_quadratic import B_TAU, BETA, C_BETA, ETA, TAU, THETA, A, quadratic, scalar
+from tests.core.hypergradient.linear_quadratic import B_TAU, BETA, C_BETA, ETA, TAU, THETA, A, quadratic, scalar
 
 EXACT: list[dict[str, Any]] = [{"mode": "reverse"}, {"mode": "reverse", "checkpoint": True}, {"mode": "forward"}]
 ALL: list[dict[str, Any]] = [*EXACT, {"mode": "first_order"}]

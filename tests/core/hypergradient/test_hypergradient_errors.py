@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maxent_ray.core.hypergradient import CoefficientTensors, Hypergradient, Mode, Params, unrolled_gradients
 from maxent_ray.errors import HypergradientError, MaxentRayError
-from tests.core.linear_quadratic import scalar
+from tests.core.hypergradient.linear_quadratic import scalar
 
 MODES: list[Mode] = ["forward", "reverse", "first_order"]
 every_mode = pytest.mark.parametrize("mode", MODES)

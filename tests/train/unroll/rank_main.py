@@ -1,4 +1,4 @@
-"""What each process of ``test_unroll_ranks`` does: shared unrolls in every mode, and some that one rank fails in."""
+"""What each process of ``test_rank_sync`` does: shared unrolls in every mode, and some that one rank fails in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from tests.train.unroll_problem import TooLarge, UnrollProblem, unroll_problem
+from tests.train.unroll.unroll_problem import TooLarge, UnrollProblem, unroll_problem
 
 MODES: list[dict[str, Any]] = [
     {"mode": "reverse"},

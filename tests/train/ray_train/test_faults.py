@@ -32,7 +32,7 @@ from maxent_ray.train.ray_train.loop import run_training
 from maxent_ray.train.ray_train.rank_loop import train_rank
 from maxent_ray.train.ray_train.train_job import TrainJob
 from tests.conftest import ROOT
-from tests.train.faults import (
+from tests.train.ray_train.faults import (
     CHECKPOINT_EVERY,
     RANKS,
     STEPS,
@@ -47,11 +47,11 @@ from tests.train.faults import (
     wait_until,
     without_agents,
 )
-from tests.train.nodes_main import NAME as NODES
+from tests.train.ray_train.nodes_main import NAME as NODES
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]  # starts drivers, clusters and workers anew
 
-STOPPING = [sys.executable, "-m", "tests.train.stopping_main"]
+STOPPING = [sys.executable, "-m", "tests.train.ray_train.stopping_main"]
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +208,7 @@ def test_a_killed_controller_and_a_killed_rank_change_nothing(undisturbed: Path,
 
 
 def test_a_killed_node_of_the_controller_and_one_of_a_rank_change_nothing(undisturbed: Path, tmp_path: Path) -> None:
-    program = [sys.executable, "-m", "tests.train.nodes_main", str(tmp_path)]
+    program = [sys.executable, "-m", "tests.train.ray_train.nodes_main", str(tmp_path)]
     done = subprocess.run(program, env=own_environment(), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / NODES).glob("killed-at-*"))) == 2

@@ -26,7 +26,7 @@ from maxent_ray.train.ray_train import loop
 from maxent_ray.train.ray_train.loop import run_training
 from maxent_ray.train.ray_train.rank_loop import train_rank
 from maxent_ray.train.ray_train.train_job import TrainJob
-from tests.train.faults import CHECKPOINT_EVERY, RANKS, fault_config, wait_until
+from tests.train.ray_train.faults import CHECKPOINT_EVERY, RANKS, fault_config, wait_until
 
 NAME, CONTROLLER_NODE = "nodes", "controller-node"
 SOON = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
