@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 
 class GroupMeasures(NamedTuple):
-    """Groups weighted with one τ and β: what the policy loss trains on and the statistics count."""
+    """Groups weighted with one τ and β: what the policy loss trains on and the statistics count.
+
+    Example:
+        >>> flat = torch.zeros(1, 2)
+        >>> measure_groups(flat, flat, flat, tau=0.3, beta=0.1).weights
+        tensor([[0.5000, 0.5000]])
+    """
 
     rewards: Float[Tensor, "B G"]
     log_q: Float[Tensor, "B G"]

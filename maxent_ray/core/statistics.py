@@ -129,17 +129,33 @@ _COUNTED_IN = {
 
 
 def merge(a: BatchStatistics, b: BatchStatistics) -> BatchStatistics:
-    """Statistics of the union of two batches; associative and commutative, ``BatchStatistics()`` is the unit."""
+    """Statistics of the union of two batches; associative and commutative, ``BatchStatistics()`` is the unit.
+
+    Example:
+        >>> small, large = (BatchStatistics(tokens=count, policy_kl_sum=0.1) for count in (2, 8))
+        >>> merge(small, large).mean("policy_kl")
+        0.02
+    """
     return BatchStatistics(**{f.name: getattr(a, f.name) + getattr(b, f.name) for f in fields(BatchStatistics)})
 
 
 def merge_all(shards: Iterable[BatchStatistics]) -> BatchStatistics:
-    """Merge any number of shards; the caller fixes their order (ranks) so that sums repeat to the last bit."""
+    """Merge any number of shards; the caller fixes their order (ranks) so that sums repeat to the last bit.
+
+    Example:
+        >>> merge_all(BatchStatistics(groups=2, weight_entropy_sum=3.0) for _ in range(4)).groups
+        8
+    """
     return reduce(merge, shards, BatchStatistics())
 
 
 class Reach(NamedTuple):
-    """The values that a signal takes between the bounds of its coefficient, the other staying where it is (nats)."""
+    """The values that a signal takes between the bounds of its coefficient, the other staying where it is (nats).
+
+    Example:
+        >>> Reach(low=0.4, high=1.9).contains(2.0)
+        False
+    """
 
     low: float
     high: float
@@ -150,7 +166,13 @@ class Reach(NamedTuple):
 
 
 class CoefficientBounds(NamedTuple):
-    """Between which values a controller may place τ and β."""
+    """Between which values a controller may place τ and β.
+
+    Example:
+        >>> from maxent_ray import ControllerConfig
+        >>> ControllerConfig(group_size=8).coefficient_bounds
+        CoefficientBounds(tau=(0.001, 100.0), beta=(0.0001, 100.0))
+    """
 
     tau: tuple[float, float]
     beta: tuple[float, float]

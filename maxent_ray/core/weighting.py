@@ -71,7 +71,12 @@ def _tilted(
 def log_group_weights(
     log_q: Float[Tensor, "B G"], ref_logprobs: Float[Tensor, "B G"], tau: Coefficient, beta: Coefficient
 ) -> Float[Tensor, "B G"]:
-    """Logarithm of :func:`group_weights`, for callers that need log w where w underflows."""
+    """Logarithm of :func:`group_weights`, for callers that need log w where w underflows.
+
+    Example:
+        >>> log_group_weights(torch.tensor([[0.0, -200.0]]), torch.zeros(1, 2), tau=1.0, beta=0.0)
+        tensor([[   0., -200.]])
+    """
     return torch.log_softmax(_tilted(log_q, ref_logprobs, tau, beta), dim=-1)
 
 
@@ -111,7 +116,12 @@ def weight_entropy(weights: Float[Tensor, "B G"]) -> Float[Tensor, "B"]:
 
 
 def weight_kl(weights: Float[Tensor, "B G"], ref_logprobs: Float[Tensor, "B G"]) -> Float[Tensor, "B"]:
-    """KL(w‖p) of each group in nats, with p ∝ exp(ρ) the reference over the group."""
+    """KL(w‖p) of each group in nats, with p ∝ exp(ρ) the reference over the group.
+
+    Example:
+        >>> weight_kl(torch.tensor([[1.0, 0.0], [0.5, 0.5]]), torch.zeros(2, 2))
+        tensor([0.6931, 0.0000])
+    """
     log_p = torch.log_softmax(ref_logprobs, dim=-1)
     return -weight_entropy(weights) - (weights * log_p).sum(dim=-1)
 
@@ -138,6 +148,11 @@ def dual_value(
 
     Returns:
         A 0-dim tensor, nats.
+
+    Example:
+        >>> log_half = torch.tensor([[0.5, 0.5]]).log()
+        >>> dual_value(log_half, log_half, tau=1.0, beta=0.0, target_entropy=0.0, target_kl=0.0)  # uniform q: log Σ q
+        tensor(0.)
     """
     log_partition = torch.logsumexp(_tilted(log_q, log_p, tau, beta), dim=-1)
     partition = (tau + beta) * log_partition.mean()
@@ -156,6 +171,11 @@ def dual_gradient(
 
     Returns:
         ``[2]``: d/dτ and d/dβ, nats per group.
+
+    Example:
+        >>> log_half = torch.tensor([[0.5, 0.5]]).log()
+        >>> dual_gradient(log_half, log_half, 1.0, 0.1, target_entropy=0.6, target_kl=0.05)  # H = log 2, KL = 0
+        tensor([0.0931, 0.0500])
     """
     weights = group_weights(log_q, log_p, tau, beta)
     entropy, kl = weight_entropy(weights).mean(), weight_kl(weights, log_p).mean()
@@ -163,7 +183,13 @@ def dual_gradient(
 
 
 class DualCurvature(NamedTuple):
-    """Second derivatives of the dual, one value per group. They are also dH/dτ, dH/dβ and −dKL(w‖p)/dβ."""
+    """Second derivatives of the dual, one value per group. They are also dH/dτ, dH/dβ and −dKL(w‖p)/dβ.
+
+    Example:
+        >>> log_half = torch.tensor([[0.5, 0.5]]).log()
+        >>> dual_curvature(log_half, log_half, tau=1.0, beta=0.1).tau_tau  # tied rewards: no τ changes the weights
+        tensor([0.])
+    """
 
     tau_tau: Float[Tensor, "B"]
     tau_beta: Float[Tensor, "B"]
@@ -185,6 +211,13 @@ def dual_curvature(
         tau: Entropy temperature τ.
         beta: KL coefficient β; τ + β > 0.
         weights: ``[B, G]`` :func:`group_weights` of the same arguments, where they are known already.
+
+    Example:
+        >>> log_q, log_p = torch.tensor([[0.0, 1.0]]).log_softmax(-1), torch.zeros(1, 2).log_softmax(-1)
+        >>> tau = torch.tensor(1.0, requires_grad=True)
+        >>> slope = torch.autograd.grad(weight_entropy(group_weights(log_q, log_p, tau, 0.0)).sum(), tau)[0]
+        >>> torch.allclose(dual_curvature(log_q, log_p, 1.0, 0.0).tau_tau, slope)  # dH/dτ
+        True
     """
     tilted = _tilted(log_q, log_p, tau, beta)
     weights = torch.softmax(tilted, dim=-1) if weights is None else weights
@@ -211,6 +244,11 @@ def dual_hessian(
 
     Returns:
         ``[2, 2]``, symmetric and positive semi-definite.
+
+    Example:
+        >>> log_q, log_p = torch.tensor([[0.0, 1.0]]).log_softmax(-1), torch.zeros(1, 2).log_softmax(-1)
+        >>> bool((torch.linalg.eigvalsh(dual_hessian(log_q, log_p, tau=1.0, beta=0.5)) >= -1e-6).all())
+        True
     """
     del target_entropy, target_kl
     curvature = dual_curvature(log_q, log_p, tau, beta)

@@ -18,7 +18,12 @@ _WORKING_ACTIVATIONS = 1.5
 
 
 class Choice(NamedTuple):
-    """How to differentiate an unroll."""
+    """How to differentiate an unroll.
+
+    Example:
+        >>> choose_mode(16, parameter_bytes=10**9, activation_bytes=10**9, free_bytes=3 * 10**10).mode
+        'forward'
+    """
 
     mode: Mode
     checkpoint: bool
