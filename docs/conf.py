@@ -24,6 +24,7 @@ author = "the maxent_ray authors"
 release = maxent_ray.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "exports", "settings", "command_line"]
+smartquotes = False  # `--resume` stays as it is
 root_doc = "docs/index"
 include_patterns = ["docs/**", "experiments/README.md", "experiments/results/*/README.md"]
 exclude_patterns = ["docs/_*", ".*", "build", "dist", "results", "maxent_ray", "tests", "**/__pycache__"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from typing import Any
 
 from markdown import Generated, table
@@ -19,7 +18,6 @@ class CommandLine(Generated):
     def lines(self) -> Iterable[str]:
         """Headings, help and options."""
         group: Any = get_command(command_line)
-        yield from [plain(group.help), ""]
         for name, command in group.commands.items():
             yield from command_lines(f"maxent-ray {name}", command)
 
@@ -27,24 +25,28 @@ class CommandLine(Generated):
 def command_lines(name: str, command: Any) -> Iterator[str]:
     """One command: its help, its options by panel, its examples."""
     yield from [f"## `{name}`", "", plain(command.help), ""]
-    options = [option for option in command.params if option.param_type_name == "option"]
-    panels = sorted(options, key=lambda option: panel_of(option) == "Options")
-    for panel, members in groupby(sorted(panels, key=panel_of), panel_of):
-        yield from table([panel, ""], [[spelled(option), plain(option.help or "")] for option in members])
+    panels: dict[str, list[Any]] = {}
+    for parameter in command.params:
+        panels.setdefault(panel_of(parameter), []).append(parameter)
+    for panel, members in panels.items():
+        yield from table([panel, ""], [[spelled(member), plain(member.help or "")] for member in members])
     if command.epilog:
         examples = [line for line in command.epilog.split("\n\n") if line.startswith("maxent-ray")]
         yield from ["```console", *examples, "```", ""]
 
 
-def panel_of(option: Any) -> str:
-    """Panel of the help that an option is in."""
-    return getattr(option, "rich_help_panel", None) or "Options"
+def panel_of(parameter: Any) -> str:
+    """Panel of the help that a parameter is in."""
+    usual = "Options" if parameter.param_type_name == "option" else "Arguments"
+    return getattr(parameter, "rich_help_panel", None) or usual
 
 
-def spelled(option: Any) -> str:
-    """All spellings of an option, and what it takes."""
-    names = ", ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
-    return names if option.is_flag else f"{names} {option.metavar or ''}"
+def spelled(parameter: Any) -> str:
+    """All spellings of an option and what it takes, or an argument's form."""
+    if parameter.param_type_name == "argument":
+        return f"`{parameter.metavar}`"
+    names = ", ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
+    return names if parameter.is_flag else f"{names} {parameter.metavar or ''}"
 
 
 def plain(text: str) -> str:
