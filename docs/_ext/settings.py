@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple, Union
 
@@ -15,6 +15,9 @@ from pydantic_core import PydanticUndefined
 from sphinx.pycode import ModuleAnalyzer
 
 from maxent_ray.config import ExperimentConfig
+
+FOLLOWS = {"controller.group_size"}
+"""Fields that are no keys of a configuration: they follow another setting."""
 
 
 class Setting(NamedTuple):
@@ -31,34 +34,58 @@ class Settings(Generated):
 
     def lines(self) -> Iterable[str]:
         """Headings and tables."""
-        for section in settings_of(ExperimentConfig):
-            yield from section_lines(section.name, parts_of(section.hint)[0], level=2)
+        seen: set[type] = set()
+        for section in settings_of(ExperimentConfig, ExperimentConfig()):
+            yield from section_lines([section.name], parts_of(section.hint)[0], seen, section.default)
 
 
-def section_lines(path: str, section: type, level: int) -> Iterator[str]:
-    """A section's table, and those of the sections inside it."""
-    yield from [f"{'#' * level} `{path}`", "", first_line(section), ""]
-    rows, inner = [], []
-    for setting in settings_of(section):
-        parts = parts_of(setting.hint)
-        inner += [(f"{path}.{setting.name}", part) for part in parts]
-        rows.append([f"`{setting.name}`", hint_text(setting.hint), default_text(setting.default), setting.meaning])
-    yield from table(["key", "values", "default", "meaning"], rows)
-    for inner_path, part in inner:
-        if path == "tune":  # a mapping of domains
-            inner_path = f"{inner_path}.KEY"
-        kind = getattr(part, "type", None) or next((s.default for s in settings_of(part) if s.name == "type"), None)
-        yield from section_lines(f"{inner_path}" + (f": {{type: {kind}}}" if kind else ""), part, min(level + 1, 4))
+def section_lines(
+    paths: list[str], section: type, seen: set[type], instance: Any = None, level: int = 2
+) -> Iterator[str]:
+    """A section's table, and those of the sections inside it.
+
+    Args:
+        paths: Dotted keys that hold such a section.
+        section: Its declaration.
+        seen: Sections that have a table already.
+        instance: Its defaults, where they are not those of the declaration.
+        level: Of its heading.
+    """
+    seen.add(section)
+    settings = {setting.name: setting for setting in settings_of(section, instance)}
+    kind = settings.pop("type").default if "type" in settings else ""
+    heading = ", ".join(f"`{path}`" for path in paths) + (f" · `type: {kind}`" if kind else "")
+    yield from [f"{'#' * level} {heading}", "", first_line(section), ""]
+    rows: list[list[str]] = []
+    inner: dict[type, list[str]] = {}
+    for name, setting in settings.items():
+        path = f"{paths[0]}.{name}"
+        if path not in FOLLOWS:
+            rows.append([f"`{name}`", hint_text(setting.hint), default_text(setting.default), setting.meaning])
+        for part in parts_of(setting.hint):
+            inner.setdefault(part, []).append(path)
+    if rows:
+        yield from table(["key", "values", "default", "meaning"], rows)
+    for part, places in inner.items():
+        if part not in seen:
+            yield from section_lines(places, part, seen, level=3)
 
 
-def settings_of(section: type) -> list[Setting]:
-    """Fields of a pydantic model or a dataclass, in order."""
+def settings_of(section: type, instance: Any = None) -> list[Setting]:
+    """Fields of a pydantic model or a dataclass, in order; with the defaults of an instance, if there is one."""
     hints = typing.get_type_hints(section, include_extras=True)
     if issubclass(section, BaseModel):
         found = {name: field.get_default(call_default_factory=True) for name, field in section.model_fields.items()}
     else:
-        found = {field.name: field.default for field in fields(section)}
+        found = {field.name: default_of(field) for field in fields(section)}
+    if instance is not None:
+        found = {name: getattr(instance, name) for name in found}
     return [Setting(name, hints[name], default, meaning(section, name)) for name, default in found.items()]
+
+
+def default_of(field: Field[Any]) -> Any:
+    """A dataclass field's default, which may be made anew each time."""
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def meaning(section: type, name: str) -> str:
