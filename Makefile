@@ -13,12 +13,13 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST  = RAY_USAGE_STATS_ENABLED=0 $(BIN)/python -m pytest --doctest-modules tests maxent_ray
 STAMP  := $(VENV)/.installed
+DOCS   := $(VENV)/.installed-docs
 
 # Ray starts many processes that import the same libraries: without cached bytecode each would compile them anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all lint types imports audit check clean
+.PHONY: help venv demo test test-all docs lint types imports audit check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +47,14 @@ test: $(STAMP) ## the tests without the slow ones, and every example in a docstr
 test-all: $(STAMP) ## the whole test suite: with kills of real processes, soaks and whole comparisons
 	$(PYTEST)
 
+docs: $(DOCS) ## the documentation site, in docs/_build; a warning is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -c docs . docs/_build/html
+	@echo "The documentation is in docs/_build/html/index.html"
+
+$(DOCS): $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	@touch $@
+
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check maxent_ray tests experiments .ci
 
@@ -61,5 +70,5 @@ audit: $(STAMP) ## known vulnerabilities in the pinned versions, where their dat
 check: test lint types imports ## all four (the audit, which needs a network, is apart)
 
 clean: ## remove .venv, caches and build products; results stay
-	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find maxent_ray tests experiments -type d -name __pycache__ -prune -exec rm -rf {} +

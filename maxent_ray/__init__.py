@@ -1,6 +1,7 @@
 """maxent_ray: a Ray-native meta-controller that keeps entropy and KL of a policy on target while it trains.
 
-Names load on first use, so that ``import maxent_ray`` and ``maxent_ray.core`` need neither Ray nor transformers.
+Names load on first use, so that ``import maxent_ray`` and ``maxent_ray.core`` need neither Ray nor transformers. They
+are listed once, in ``__init__.pyi``, which type checkers read as well.
 
 Example:
     >>> from maxent_ray import Controller, ControllerConfig
@@ -10,81 +11,29 @@ Example:
 
 from __future__ import annotations
 
+import ast
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from maxent_ray.config import ExperimentConfig, GRPOConfig, WeightingSettings
-    from maxent_ray.config.loading import load_config
-    from maxent_ray.core.config import ControllerConfig
-    from maxent_ray.core.controller import Controller
-    from maxent_ray.core.objectives import (
-        AnalyticControllerObjective,
-        ControllerGradients,
-        ControllerMetaContext,
-        ControllerObjective,
-        TruncatedBackpropControllerObjective,
-        build_controller_objective,
-    )
-    from maxent_ray.core.state import Coefficients, ControllerState, Decision, Reason
-    from maxent_ray.core.statistics import BatchStatistics
-    from maxent_ray.errors import MaxentRayError
-    from maxent_ray.runtime.client import ControllerClient
-    from maxent_ray.runtime.connect import connect
+from pathlib import Path
+from typing import Any
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "AnalyticControllerObjective": "core.objectives",
-    "BatchStatistics": "core.statistics",
-    "Coefficients": "core.state",
-    "Controller": "core.controller",
-    "ControllerClient": "runtime.client",
-    "ControllerConfig": "core.config",
-    "ControllerGradients": "core.objectives",
-    "ControllerMetaContext": "core.objectives",
-    "ControllerObjective": "core.objectives",
-    "ControllerState": "core.state",
-    "Decision": "core.state",
-    "ExperimentConfig": "config",
-    "GRPOConfig": "config",
-    "MaxentRayError": "errors",
-    "Reason": "core.state",
-    "TruncatedBackpropControllerObjective": "core.objectives",
-    "WeightingSettings": "config",
-    "build_controller_objective": "core.objectives",
-    "connect": "runtime.connect",
-    "load_config": "config",
-}
 
-__all__ = [
-    "AnalyticControllerObjective",
-    "BatchStatistics",
-    "Coefficients",
-    "Controller",
-    "ControllerClient",
-    "ControllerConfig",
-    "ControllerGradients",
-    "ControllerMetaContext",
-    "ControllerObjective",
-    "ControllerState",
-    "Decision",
-    "ExperimentConfig",
-    "GRPOConfig",
-    "MaxentRayError",
-    "Reason",
-    "TruncatedBackpropControllerObjective",
-    "WeightingSettings",
-    "build_controller_objective",
-    "connect",
-    "load_config",
-]
+def _exports() -> dict[str, str]:
+    """Module of each public name, from the imports in the stub beside this file."""
+    stub = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: str(node.module) for node in imports for alias in node.names}
+
+
+_MODULES = _exports()
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'maxent_ray' has no attribute {name!r}; it exports {', '.join(__all__)}")
-    return getattr(import_module(f"maxent_ray.{_HOMES[name]}"), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -124,5 +124,5 @@ def test_make_says_so_when_there_is_no_such_python(tmp_path: Path) -> None:
 
 def test_make_alone_lists_the_targets() -> None:
     listed = make().stdout
-    for target in ("venv", "demo", "test", "test-all", "lint", "types", "imports", "audit", "check", "clean"):
+    for target in ("venv", "demo", "test", "test-all", "docs", "lint", "types", "imports", "audit", "check", "clean"):
         assert f"make {target} " in listed

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,12 +14,16 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "experiments").rglob("*.md"))]
 
 
-def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert blocks
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
-    assert capsys.readouterr().out.strip() == "updated"
+def test_the_training_loop_brings_both_signals_to_their_targets(tmp_path: Path) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    paths = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=paths, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    figures = re.fullmatch(r"H ([\d.]+) \(target 1.97\), KL ([\d.]+) \(target 0.2\): updated\n", done.stdout)
+    assert figures, done.stdout
+    assert float(figures[1]) == pytest.approx(1.97, rel=0.03)
+    assert float(figures[2]) == pytest.approx(0.2, rel=0.1)
+    assert (tmp_path / "checkpoint.pt").is_file()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

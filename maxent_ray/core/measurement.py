@@ -13,7 +13,13 @@ from maxent_ray.core.statistics import BatchStatistics, CoefficientBounds
 
 
 class GroupMeasures(NamedTuple):
-    """Groups with their weights at one τ and β, for the policy loss and the statistics."""
+    """Groups with their weights at one τ and β, for the policy loss and the statistics.
+
+    Example:
+        >>> flat = torch.zeros(1, 2)
+        >>> measure_groups(flat, flat, flat, tau=0.3, beta=0.1).weights
+        tensor([[0.5000, 0.5000]])
+    """
 
     rewards: Float[Tensor, "B G"]
     log_q: Float[Tensor, "B G"]

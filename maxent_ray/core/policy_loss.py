@@ -56,6 +56,11 @@ def group_advantages(rewards: Float[Tensor, "B G"], epsilon: float = 1e-4) -> Fl
                 [ 0.0000,  0.0000]])
 
     Source: Shao et al. 2024, DeepSeekMath, arXiv:2402.03300, section 4.1.2 (outcome supervision).
+
+    Example:
+        >>> import torch
+        >>> group_advantages(torch.tensor([[0.0, 0.0, 1.0, 1.0]])).round(decimals=2)
+        tensor([[-0.8700, -0.8700,  0.8700,  0.8700]])
     """
     centred = rewards - rewards.mean(dim=-1, keepdim=True)
     return centred / (rewards.std(dim=-1, keepdim=True) + epsilon)
@@ -87,5 +92,11 @@ def grpo_loss(
         tensor(-0.9000)
 
     Source: Shao et al. 2024, arXiv:2402.03300, eq. 3.
+
+    Example:
+        >>> import torch
+        >>> advantages, mean_logprobs = torch.tensor([[-1.0, 1.0]]), torch.tensor([[-2.0, -1.0]])
+        >>> grpo_loss(advantages, mean_logprobs, mean_token_kl=torch.tensor(0.5), beta=0.1)
+        tensor(-0.4500)
     """
     return -(advantages * mean_logprobs).mean() + beta * mean_token_kl

@@ -139,12 +139,22 @@ def merge(a: BatchStatistics, b: BatchStatistics) -> BatchStatistics:
 
 
 def merge_all(shards: Iterable[BatchStatistics]) -> BatchStatistics:
-    """Merge any number of shards; in a fixed order (of ranks) sums repeat to the last bit."""
+    """Merge any number of shards; in a fixed order (of ranks) sums repeat to the last bit.
+
+    Example:
+        >>> merge_all(BatchStatistics(groups=2, weight_entropy_sum=3.0) for _ in range(4)).groups
+        8
+    """
     return reduce(merge, shards, BatchStatistics())
 
 
 class Reach(NamedTuple):
-    """Range of a signal between the bounds of its coefficient, at a constant value of the other one (nats)."""
+    """Range of a signal between the bounds of its coefficient, at a constant value of the other one (nats).
+
+    Example:
+        >>> Reach(low=0.4, high=1.9).contains(2.0)
+        False
+    """
 
     low: float
     high: float
@@ -155,7 +165,13 @@ class Reach(NamedTuple):
 
 
 class CoefficientBounds(NamedTuple):
-    """Bounds of τ and β, lower and upper."""
+    """Bounds of τ and β, lower and upper.
+
+    Example:
+        >>> from maxent_ray import ControllerConfig
+        >>> ControllerConfig(group_size=8).coefficient_bounds
+        CoefficientBounds(tau=(0.001, 100.0), beta=(0.0001, 100.0))
+    """
 
     tau: tuple[float, float]
     beta: tuple[float, float]

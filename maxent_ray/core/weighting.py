@@ -190,7 +190,13 @@ def dual_gradient(
 
 
 class DualCurvature(NamedTuple):
-    """Second derivatives of the dual, one value per group. They are also dH/dτ, dH/dβ and −dKL(w‖p)/dβ."""
+    """Second derivatives of the dual, one value per group. They are also dH/dτ, dH/dβ and −dKL(w‖p)/dβ.
+
+    Example:
+        >>> log_half = torch.tensor([[0.5, 0.5]]).log()
+        >>> dual_curvature(log_half, log_half, tau=1.0, beta=0.1).tau_tau  # tied rewards: no τ changes the weights
+        tensor([0.])
+    """
 
     tau_tau: Float[Tensor, "B"]
     tau_beta: Float[Tensor, "B"]

@@ -26,6 +26,20 @@ class Hypergradient:
     """Derivatives of the outer function after the unroll.
 
     Floats for a scalar outer function; tensors ``[M]`` for one with M outputs.
+
+    Example:
+        One gradient step on L = −(τ + β)θ from θ = 0 leads to θ = η(τ + β):
+
+        >>> import torch
+        >>> from maxent_ray.core.hypergradient import unrolled_gradients
+        >>> coefficients = torch.tensor(0.3), torch.tensor(0.1)
+        >>> found = unrolled_gradients(
+        ...     lambda params, c, k: -(c[0] + c[1]) * params["w"],
+        ...     lambda params, c: params["w"],
+        ...     {"w": torch.tensor(0.0)}, coefficients, steps=1, learning_rate=0.5,
+        ... )
+        >>> found.tau, found.beta, round(found.outer_value, 6)
+        (0.5, 0.5, 0.2)
     """
 
     tau: float | Float[Tensor, "M"]

@@ -18,7 +18,12 @@ _WORKING_ACTIVATIONS = 1.5
 
 
 class ModeChoice(NamedTuple):
-    """A mode, with or without checkpointing, and the reason for it."""
+    """A mode, with or without checkpointing, and the reason for it.
+
+    Example:
+        >>> choose_mode(16, parameter_bytes=10**9, activation_bytes=10**9, free_bytes=3 * 10**10).mode
+        'forward'
+    """
 
     mode: Mode
     checkpoint: bool
