@@ -56,7 +56,7 @@ $(DOCS): $(STAMP)
 	@touch $@
 
 lint: $(STAMP) ## ruff
-	$(BIN)/ruff check maxent_ray tests experiments .ci
+	$(BIN)/ruff check maxent_ray tests experiments docs .ci
 
 types: $(STAMP) ## strict type checking
 	$(BIN)/mypy

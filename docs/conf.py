@@ -23,7 +23,15 @@ project = "maxent_ray"
 author = "the maxent_ray authors"
 release = maxent_ray.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "exports", "settings", "command_line"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "command_line",
+    "exports",
+    "logged_signals",
+    "settings",
+]
 smartquotes = False  # `--resume` stays as it is
 root_doc = "docs/index"
 include_patterns = ["docs/**", "experiments/README.md", "experiments/results/*/README.md"]
@@ -53,7 +61,7 @@ nitpick_ignore_regex = [
     # Aliases of types, and limits inside an annotation: their text says it.
     (r"py:class", r"Coefficient|Mode|RuleState|Memory|Nested\w*|Within|Entries|-?[\d.]+(e[+-]\d+)?"),
     # Internals that a constructor takes or a state holds.
-    (r"py:class", r"maxent_ray\.runtime\.(ranks\.SingleRank|asking\.LocalDecider)"),
+    (r"py:class", r"maxent_ray\.runtime\.(collective\.LocalCollective|deciders\.LocalDecider)"),
     (r"py:class", r"maxent_ray\.core\.(diagnostics\.detector_state|objectives|update_rules\.settings)\.\w+(\.\w+)?"),
     (r"py:class", r"ObjectiveBase"),
 ]

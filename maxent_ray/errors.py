@@ -78,7 +78,7 @@ class TaskError(MaxentRayError):
         >>> from maxent_ray.tasks import draw
         >>> draw([], 8, seed=0, step=0)
         Traceback (most recent call last):
-        maxent_ray.errors.TaskError: a batch of 8 prompts was asked for, and the task has 0
+        maxent_ray.errors.TaskError: count is 8; the task has no prompts to draw from
     """
 
 
@@ -101,7 +101,7 @@ class ResumeError(MaxentRayError):
         >>> from maxent_ray.train.run_folder import check_has_run
         >>> check_has_run(Path("results/never-started"))
         Traceback (most recent call last):
-        maxent_ray.errors.ResumeError: cannot resume results/never-started: there is no such folder; ...
+        maxent_ray.errors.ResumeError: cannot resume results/never-started: it does not exist; ...
     """
 
 
@@ -112,7 +112,7 @@ class HypergradientError(MaxentRayError, ValueError):
         >>> from maxent_ray.core.hypergradient import choose_mode
         >>> choose_mode(0, parameter_bytes=1, activation_bytes=1, free_bytes=1)
         Traceback (most recent call last):
-        maxent_ray.errors.HypergradientError: steps must be >= 1, got 0
+        maxent_ray.errors.HypergradientError: steps is 0; it must be >= 1
     """
 
 
@@ -175,9 +175,10 @@ class RankLostError(ControllerError):
 
     Example:
         >>> from torch.distributed import HashStore
-        >>> from maxent_ray.runtime.meeting import Meeting
-        >>> from maxent_ray.runtime.ranks import GlooRanks
-        >>> ranks = GlooRanks(Meeting(HashStore(), HashStore(), rank=0, world_size=1), 0, 1, timeout_s=1.0)
+        >>> from maxent_ray.runtime.collective import GlooCollective
+        >>> from maxent_ray.runtime.rank_store import RankStore
+        >>> store = RankStore(HashStore(), HashStore(), rank=0, world_size=1)
+        >>> ranks = GlooCollective(store, rank=0, world_size=1, timeout_s=1.0)
         >>> ranks.close()
         >>> ranks.broadcast("a decision", step=0)
         Traceback (most recent call last):
@@ -190,7 +191,7 @@ class ControllerUnavailableError(ControllerError):
 
     Example:
         >>> from maxent_ray import ClientOptions
-        >>> from maxent_ray.runtime.asking import ActorDecider
+        >>> from maxent_ray.runtime.deciders import ActorDecider
         >>> options = ClientOptions(when_unreachable="raise")
         >>> decider = ActorDecider("my-run", None, options, recreate=lambda: None)  # None: no actor
         >>> decider.submit("a request")

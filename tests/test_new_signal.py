@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from maxent_ray.core import signals
-from maxent_ray.core.signals import Signal
+from maxent_ray.core.signals import LoggedSignal
 from maxent_ray.report.plots import draw_plots
 from maxent_ray.report.summary import Summary, summarise
 from maxent_ray.report.tables import comparison_markdown, print_comparison
@@ -30,11 +30,11 @@ from tests.report.results_folder import write_results
 from tests.train.tiny import start, tiny_config
 
 STEPS = 4
-LENGTH = Signal(
+LENGTH = LoggedSignal(
     "answer_length", "tokens", "Mean length of an answer", exporter="rank", plotted=True, summary="mean"
 )  # computed by the worker, below
-TAU_GRAD = Signal("tau_grad", "", "Gradient of tau", exporter="decision", summary="last")  # a field of Decision
-CUT_SHORT = Signal(
+TAU_GRAD = LoggedSignal("tau_grad", "", "Gradient of tau", exporter="decision", summary="last")  # a field of Decision
+CUT_SHORT = LoggedSignal(
     "cut_short", "", "Answers that were cut short", over_ranks="max", summary="total", note="answer(s) were cut short."
 )
 

@@ -44,7 +44,12 @@ class TaskSettings(Section):
 
 
 class GRPOConfig(Section):
-    """One policy step."""
+    """One policy step.
+
+    Example:
+        >>> GRPOConfig(group_size=16).prompts_per_step
+        24
+    """
 
     group_size: Annotated[int, Field(ge=2)] = 8
     """G: completions per prompt."""
@@ -126,7 +131,12 @@ RuntimeSection = Annotated[ClientOptions, BeforeValidator(partial(read_section, 
 
 
 class ExperimentConfig(Section):
-    """A whole experiment."""
+    """A whole experiment.
+
+    Example:
+        >>> ExperimentConfig().controller_config().group_size
+        8
+    """
 
     policy: PolicySettings = PolicySettings()
     task: TaskSettings = TaskSettings()

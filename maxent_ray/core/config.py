@@ -107,6 +107,11 @@ class ControllerConfig:
         return math.inf if self.group_size is None else math.log(self.group_size)
 
     @property
+    def label(self) -> str:
+        """Name of the objective in rows, metrics and tables; ``fixed`` without one."""
+        return "fixed" if self.objective is None else self.objective.label
+
+    @property
     def unroll(self) -> Unroll | None:
         """Unroll that workers do on update steps; None: none."""
         return None if self.objective is None else self.objective.unroll

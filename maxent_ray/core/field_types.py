@@ -47,14 +47,14 @@ LastStep = Annotated[int, Within(least=-1)]
 
 
 class Violation(NamedTuple):
-    """The first thing that is wrong, and where."""
+    """The first invalid value, and its place."""
 
     path: str
     value: object
     valid: str
 
     def error(self) -> InvalidReportError:
-        """The error that says so, in a message of bounded length."""
+        """The error for it, in a message of bounded length."""
         return InvalidReportError(f"{self.path} is {shown(self.value)}; it must be {self.valid}")
 
 
@@ -76,10 +76,10 @@ def shown(value: object) -> str:
 
 
 class FieldType(Protocol):
-    """What one declared type admits."""
+    """Values that one declared type admits, and their conversion to and from JSON."""
 
     def violation(self, value: Any, path: str) -> Violation | None:
-        """The first thing that is wrong with a value, if any."""
+        """The first invalid part of a value, if any."""
 
     def build(self, value: Any) -> Any:
         """The field's value, from plain values that have no problem."""
@@ -90,13 +90,13 @@ class FieldType(Protocol):
 
 @dataclass(frozen=True)
 class Number:
-    """A finite number in a range. A bool is none, though Python has it among the whole numbers."""
+    """A finite number in a range. A bool is not accepted, although Python counts it among the integers."""
 
     whole: bool
     least: float
     most: float
     usual: type[Any]
-    """The type that its values nearly always have."""
+    """The most frequent type of its values."""
 
     def violation(self, value: Any, path: str) -> Violation | None:
         """Wrong type, not finite, or out of range."""
@@ -148,7 +148,7 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Optional:
-    """What another kind admits, or None."""
+    """A value of another type, or None."""
 
     inner: FieldType
 

@@ -16,7 +16,7 @@ Value = float | int | str | None
 
 
 @dataclass(frozen=True)
-class Signal:
+class LoggedSignal:
     """One quantity that is logged at every step."""
 
     name: str
@@ -51,7 +51,7 @@ class Signal:
         """Name in tables and plots.
 
         Example:
-            >>> Signal("gradient_norm", "", "Norm of the policy gradient").label
+            >>> LoggedSignal("gradient_norm", "", "Norm of the policy gradient").label
             'gradient norm'
         """
         return self.symbol or self.name.replace("_", " ")
@@ -69,23 +69,23 @@ def target_of(signal: str) -> str:
 
 _TIED = "Share of the groups whose rewards all tie"
 
-SIGNALS: tuple[Signal, ...] = (
-    Signal("tau", "", "Entropy temperature tau", exporter="decision", summary="last", symbol="τ"),
-    Signal("beta", "", "KL coefficient beta", exporter="decision", summary="last", symbol="β"),
-    Signal("version", "", "Rounds decided before these coefficients", exporter="decision"),
+SIGNALS: tuple[LoggedSignal, ...] = (
+    LoggedSignal("tau", "", "Entropy temperature tau", exporter="decision", summary="last", symbol="τ"),
+    LoggedSignal("beta", "", "KL coefficient beta", exporter="decision", summary="last", symbol="β"),
+    LoggedSignal("version", "", "Rounds decided before these coefficients", exporter="decision"),
     *(
-        Signal(TRAINING_SIGNALS[metric], "", f"{DESCRIPTIONS[metric]}, of the training groups", exporter="rank")
+        LoggedSignal(TRAINING_SIGNALS[metric], "", f"{DESCRIPTIONS[metric]}, of the training groups", exporter="rank")
         for metric in METRICS
     ),
-    Signal("entropy", "nats", "Measured entropy H, of the declared signal", exporter="decision", symbol="H"),
-    Signal("target_entropy", "nats", "Target entropy H*", exporter="decision", symbol="H*"),
-    Signal("kl", "nats", "Measured KL, of the declared signal", exporter="decision", symbol="KL"),
-    Signal("target_kl", "nats", "Target KL*", exporter="decision", symbol="KL*"),
-    Signal("policy_entropy", "nats per token", "Entropy of the policy", exporter="rank", plotted=True),
-    Signal("tied_share", "", _TIED, exporter="decision", plotted=True, symbol="share of tied groups"),
-    Signal("loss", "", "Policy loss", exporter="rank", plotted=True),
-    Signal("gradient_norm", "", "Norm of the policy gradient before clipping", exporter="rank", plotted=True),
-    Signal(
+    LoggedSignal("entropy", "nats", "Measured entropy H, of the declared signal", exporter="decision", symbol="H"),
+    LoggedSignal("target_entropy", "nats", "Target entropy H*", exporter="decision", symbol="H*"),
+    LoggedSignal("kl", "nats", "Measured KL, of the declared signal", exporter="decision", symbol="KL"),
+    LoggedSignal("target_kl", "nats", "Target KL*", exporter="decision", symbol="KL*"),
+    LoggedSignal("policy_entropy", "nats per token", "Entropy of the policy", exporter="rank", plotted=True),
+    LoggedSignal("tied_share", "", _TIED, exporter="decision", plotted=True, symbol="share of tied groups"),
+    LoggedSignal("loss", "", "Policy loss", exporter="rank", plotted=True),
+    LoggedSignal("gradient_norm", "", "Norm of the policy gradient before clipping", exporter="rank", plotted=True),
+    LoggedSignal(
         "seconds",
         "s",
         "Time of a step",
@@ -95,11 +95,11 @@ SIGNALS: tuple[Signal, ...] = (
         summary_key="seconds_per_step",
         symbol="time of a step",
     ),
-    Signal("seconds_rollout", "s", "Time of the rollout"),
-    Signal("seconds_hypergradient", "s", "Time of the unroll", plotted=True, symbol="time of the unroll"),
-    Signal("seconds_controller", "s", "Time of waiting for, and talking to, the controller"),
-    Signal("reason", "", "Reason of the newest decision that the rank knows of", over_ranks=None),
-    Signal(
+    LoggedSignal("seconds_rollout", "s", "Time of the rollout"),
+    LoggedSignal("seconds_hypergradient", "s", "Time of the unroll", plotted=True, symbol="time of the unroll"),
+    LoggedSignal("seconds_controller", "s", "Time of waiting for, and talking to, the controller"),
+    LoggedSignal("reason", "", "Reason of the newest decision that the rank knows of", over_ranks=None),
+    LoggedSignal(
         "failed_unrolls",
         "",
         "Unrolls since the worker's process started that ran out of memory; their steps sent no controller gradients",
@@ -107,7 +107,7 @@ SIGNALS: tuple[Signal, ...] = (
         summary="total",
         note="unroll(s) of truncated backprop ran out of memory; logs say what to choose instead.",
     ),
-    Signal(
+    LoggedSignal(
         "decided_locally",
         "",
         "Rounds since the worker's process started that rank 0 decided itself, as the actor could not be reached",
@@ -115,3 +115,4 @@ SIGNALS: tuple[Signal, ...] = (
         summary="total",
     ),
 )
+"""All logged signals, in the order of a row's fields."""

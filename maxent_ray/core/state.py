@@ -13,7 +13,12 @@ from maxent_ray.core.validation import read_dataclass, to_plain
 
 
 class Reason(StrEnum):
-    """Reason of a decision to move the coefficients, or not to."""
+    """Reason of a decision to move the coefficients, or not to.
+
+    Example:
+        >>> Reason("clipped") is Reason.CLIPPED
+        True
+    """
 
     UPDATED = "updated"
     CLIPPED = "clipped"
@@ -31,7 +36,12 @@ NestedMemory = Annotated[Mapping[str, Any], Nested(non_negative=("updates", "sec
 
 @dataclass(frozen=True)
 class Coefficients:
-    """Coefficients that a worker trains one step with."""
+    """Coefficients that a worker trains one step with.
+
+    Example:
+        >>> Coefficients(tau=0.3, beta=0.1, version=4, step=6).tau
+        0.3
+    """
 
     tau: NonNegative
     """Entropy temperature τ."""
@@ -45,7 +55,14 @@ class Coefficients:
 
 @dataclass(frozen=True)
 class ControllerState:
-    """Everything that must survive a restart or travel with a clone. No settings are in it."""
+    """Everything that must survive a restart or travel with a clone. No settings are in it.
+
+    Example:
+        >>> from maxent_ray import Controller, ControllerConfig
+        >>> state = Controller(ControllerConfig(group_size=8, target_entropy=1.9)).init()
+        >>> ControllerState.from_dict(state.to_dict()) == state
+        True
+    """
 
     tau: NonNegative
     beta: NonNegative
@@ -81,7 +98,13 @@ class ControllerState:
 
 @dataclass(frozen=True)
 class Decision:
-    """One round: what was measured, what was wanted, what was done and why."""
+    """One round: what was measured, what was wanted, what was done and why.
+
+    Example:
+        >>> moved = Decision(0, 1, Reason.UPDATED, tau=0.29, beta=0.1, previous_tau=0.3, previous_beta=0.1)
+        >>> Decision.from_dict(moved.to_dict()) == moved
+        True
+    """
 
     step: int
     version: int

@@ -9,7 +9,7 @@ from typing import Any
 
 from maxent_ray.core import signals
 from maxent_ray.core.answer_metrics import TRAINING_SIGNALS
-from maxent_ray.core.signals import Signal
+from maxent_ray.core.signals import LoggedSignal
 from maxent_ray.evaluation.metric_intervals import HeldOut, estimate_metrics
 from maxent_ray.report.numbers import mean, median_of_known
 from maxent_ray.report.points import Point
@@ -96,7 +96,7 @@ def tracking_error(deviations: Sequence[float | None]) -> float | None:
     return None if average is None else abs(average)
 
 
-def _figure(signal: Signal, records: RunRecords, trial: str) -> float | None:
+def _figure(signal: LoggedSignal, records: RunRecords, trial: str) -> float | None:
     points: Sequence[Point] = records.points.get(trial, ())
     match signal.summary:
         case "last":

@@ -77,10 +77,10 @@ class ControllerActor:
             while self._to_export:
                 request, answer = self._to_export.popleft()
                 try:
-                    telemetry, config = (json.loads(line) for line in request.split("\n")[:2])
+                    telemetry = json.loads(request.partition("\n")[0])
                     decision = json.loads(answer.split("\n")[1])
                     self._log.append(decision)
-                    key = (telemetry["run_id"], config["objective"] or "fixed")
+                    key = (telemetry["run_id"], telemetry["objective"])
                     metrics[key] = metrics.get(key) or ControllerMetrics(*key)
                     metrics[key].publish(decision, telemetry)
                 except Exception:

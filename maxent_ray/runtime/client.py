@@ -191,7 +191,8 @@ class ControllerClient:
         """Make a round the pending one; rank 0 requests its decision."""
         self._snapshot = replace(self._snapshot, pending=merged)
         if self._decider is not None:
-            telemetry = {"run_id": self.run_id, "alarms": self._new_alarms, **self._counts}
+            named = {"run_id": self.run_id, "objective": self._config.label}
+            telemetry = {**named, "alarms": self._new_alarms, **self._counts}
             if self._decider.submit(request_text(self._config_text, self._snapshot.state, merged, telemetry)):
                 self._new_alarms = []
 

@@ -10,7 +10,7 @@ from typing import Any
 from ray.util.metrics import Counter, Gauge
 
 from maxent_ray.core import signals
-from maxent_ray.core.signals import Signal
+from maxent_ray.core.signals import LoggedSignal
 from maxent_ray.runtime.reduction import PARTIAL, UNUSABLE
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class SignalGauges:
     """Gauges ``maxent_<name>`` of the signals that one kind of process exports.
 
     Args:
-        exporter: The kind of process, as :attr:`~maxent_ray.core.signals.Signal.exporter` names it.
+        exporter: The kind of process, as :attr:`~maxent_ray.core.signals.LoggedSignal.exporter` names it.
         tags: Of all values.
     """
 
@@ -98,5 +98,5 @@ class ControllerMetrics:
             self._locally_before = locally
 
 
-def _help(signal: Signal) -> str:
+def _help(signal: LoggedSignal) -> str:
     return f"{signal.description} ({signal.unit})" if signal.unit else signal.description

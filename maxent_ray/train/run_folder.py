@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from maxent_ray.config import ExperimentConfig, Section
+from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import dump_config, load_config
 from maxent_ray.errors import ResumeError
 from maxent_ray.storage.driver_lock import driver_lock
@@ -79,25 +80,27 @@ def open_run_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> 
     if resume:
         if (folder / TUNE_FOLDER).exists():
             raise ResumeError(f"cannot resume {folder} with train: it holds a comparison or a sweep")
-        changed = differences(load_config(folder / CONFIG), config)
+        changed = differences(load_config(folder / CONFIG).model_dump(), config.model_dump())
         fixed = [line for line in changed if not line.startswith("train.") or line.startswith("train.seed ")]
         if fixed:
             raise ResumeError(f"cannot resume {folder} with other settings: {'; '.join(fixed)}")
     dump_config(config, folder / CONFIG)
 
 
-def differences(old: Section, new: Section, prefix: str = "") -> list[str]:
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Every setting that differs, as ``section.key was 1, now 2``.
 
     Example:
         >>> from maxent_ray.config.loading import apply_overrides
         >>> config = ExperimentConfig()
-        >>> differences(config, apply_overrides(config, {"train.steps": 60}))
-        ['train.steps was 120, now 60']
+        >>> changed = apply_overrides(config, {"train.steps": 60, "controller.target_kl": 0.1})
+        >>> differences(config.model_dump(), changed.model_dump())
+        ['controller.target_kl was 0.05, now 0.1', 'train.steps was 120, now 60']
     """
     lines: list[str] = []
-    for (name, before), (_, after) in zip(old, new, strict=True):
-        if isinstance(before, Section) and isinstance(after, Section):
+    for name, before in old.items():
+        after = new[name]
+        if isinstance(before, Mapping) and isinstance(after, Mapping) and before.keys() == after.keys():
             lines += differences(before, after, f"{prefix}{name}.")
         elif before != after:
             lines.append(f"{prefix}{name} was {before}, now {after}")

@@ -22,7 +22,7 @@ from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.evaluation.held_out import HeldOutMetrics
 from maxent_ray.policy import frozen_copy, load_policy
-from maxent_ray.report.labels import FIXED, GRPO
+from maxent_ray.report.labels import GRPO
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.tasks import Prompt, build_task, draw, rank_share
 from maxent_ray.train.batch import PreparedBatch, prepare_batch, stream_seed
@@ -241,9 +241,7 @@ class TrainingWorker:
 
 def objective_name(config: ExperimentConfig) -> str:
     """Name of a run in records and tables: that of its objective, or fixed, or grpo."""
-    if config.grpo.train_grpo_objective:
-        return GRPO
-    return FIXED if config.controller.objective is None else config.controller.objective.label
+    return GRPO if config.grpo.train_grpo_objective else config.controller.label
 
 
 def _number(value: float | None) -> float:

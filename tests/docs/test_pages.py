@@ -11,32 +11,20 @@ import pytest
 import torch
 import yaml
 
-from maxent_ray import BatchStatistics, Controller, ControllerConfig
+from maxent_ray import BatchStatistics, Controller, ControllerConfig, plugins
 from maxent_ray.cli.commands import check_inputs
 from maxent_ray.config import build_config
 from maxent_ray.report.summary import summarise
 from tests.docs.blocks import PAGES, ROOT, SHELL, blocks, check_command, commands
 from tests.report.results_folder import write_results
 
-AWAITED = {
-    "README.md": "shell",
-    "docs/tutorials/first-run.md": "shell",
-    "docs/how-to/choose-targets.md": "yaml",
-    "docs/how-to/choose-objectives.md": "shell yaml",
-    "docs/how-to/add-objective.md": "python shell yaml",
-    "docs/how-to/add-update-rule.md": "shell yaml",
-    "docs/how-to/add-task.md": "shell yaml",
-}
-"""Pages ahead of the settings that they describe: strict, so that a page leaves the list with its settings."""
 
-
-def pages(kind: str, *languages: str) -> list[object]:
+def pages(kind: str, *languages: str) -> list[str]:
     """Pages with code of a kind, as parameters."""
     names = [page.relative_to(ROOT).as_posix() for page in PAGES if blocks(page, *languages)]
     if kind == "python":
         names.remove("README.md")  # tests/test_readme.py runs it
-    awaited = pytest.mark.xfail(strict=True, reason="its settings are not there yet")
-    return [pytest.param(name, marks=awaited) if kind in AWAITED.get(name, "").split() else name for name in names]
+    return names
 
 
 @pytest.fixture
@@ -98,8 +86,6 @@ def test_commands_exist_with_their_options_and_settings(name: str) -> None:
 
 @pytest.mark.parametrize("name", pages("yaml", "yaml"))
 def test_yaml_is_a_configuration(name: str, folder: Path, request: pytest.FixtureRequest) -> None:
-    from maxent_ray import plugins
-
     write_modules(ROOT / name, folder)
     write_entry_points(ROOT / name, folder)
     plugins.plug_ins.cache_clear()  # entry points are read once a process
@@ -128,4 +114,3 @@ def test_a_wrong_command_is_seen(command: str, complaint: str) -> None:
 def test_pages_were_found() -> None:
     assert len(PAGES) >= 18
     assert len([page for page in PAGES if blocks(page, "python")]) >= 8
-    assert AWAITED.keys() <= {page.relative_to(ROOT).as_posix() for page in PAGES}

@@ -190,5 +190,5 @@ def test_build_task() -> None:
     built = build_task("countdown", held_out_count=64, seed=3)
     assert built.name == "countdown"
     assert built.held_out == Countdown(64, 3).held_out
-    with pytest.raises(ConfigError, match=r"task is 'sudoku'; valid: countdown"):
+    with pytest.raises(ConfigError, match=r"task.name is 'sudoku'; valid: countdown"):
         build_task("sudoku", held_out_count=64, seed=0)

@@ -11,8 +11,8 @@ The unroll gives four sensitivities. How they are used:
   filter follows it as a change of what pushes KL.
 
 A batch is measured with coefficients that may be older than the newest ones (the runtime's lag). Sensitivities carry
-the coefficients that they were measured at, so no error is answered twice. (With ``update_interval`` above one, H and
-KL are means over a window whose first steps may have had still older ones.)
+the coefficients that they were measured at, which compensates this dead time: no error is corrected twice. (With
+``update_interval`` above one, H and KL are means over a window whose first steps may have had still older ones.)
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ OUTLIER = 2.0
 
 @dataclass(frozen=True)
 class Authority:
-    """What the unrolls have said about how strongly β pulls, and around which β."""
+    """Running estimate of the authority of β from the unrolls, and of the β it holds around."""
 
     log_pull: LogOfFloat = 0.0
     """Running ln of the size of dKL_K/d ln β / (KL · K · share): per step and unit of ln β. The sign is the model's:
@@ -105,7 +105,7 @@ class Decoupling:
     """The last step that was taken in."""
 
     def track(self, sensitivity: Sensitivity, kl: float, step: int, target_kl: float) -> Decoupling:
-        """Take one round in: KL as it was measured (nats), and what its unroll said."""
+        """Take one round in: KL as it was measured (nats), and its unroll's sensitivities."""
         authority = self.authority.track(sensitivity, kl, target_kl)
         log_beta = math.log(sensitivity.beta)
         pull = authority.pull(log_beta)
@@ -120,7 +120,7 @@ class Decoupling:
 
 
 class Aim(NamedTuple):
-    """What the form steers towards."""
+    """Targets and bounds of one decision."""
 
     target_entropy: float | None
     """H* (nats); None: τ is left alone."""
@@ -191,7 +191,7 @@ def _beta_move(
 
 
 def _reach(error: float, variance: float) -> float:
-    """How many standard deviations KL is off, between the two ranges."""
+    """Deviation of KL from its target in standard deviations, cut to the two ranges."""
     uncertainty = math.sqrt(max(variance, 0.0))
     if abs(error) >= FREE_RANGE * uncertainty:
         return FREE_RANGE
@@ -206,7 +206,7 @@ def _newton_tau(sensitivity: Sensitivity, error: float) -> float:
 
 
 def _make_room(sensitivity: Sensitivity, beta: float) -> float:
-    """What τ must change by so that H stays when β goes from where it was measured to ``beta``."""
+    """Change of τ that keeps H constant when β moves from its measured value to ``beta``."""
     ratio = sensitivity.entropy_beta / sensitivity.entropy_tau if sensitivity.entropy_tau > 0 else 0.0
     return -min(max(ratio, -1.0), 1.0) * (beta - sensitivity.beta)
 
