@@ -137,7 +137,9 @@ def default_text(value: Any) -> str:
         return f"`{str(value).lower().replace('none', 'null')}`"
     if isinstance(value, tuple):
         return f"`[{', '.join(map(str, value))}]`"
-    return "below" if isinstance(value, dict) else f"`{value if value != '' else repr(value)}`"
+    if isinstance(value, dict):
+        return "below" if value else "`{}`"
+    return f"`{value if value != '' else repr(value)}`"
 
 
 def setup(app: Any) -> dict[str, bool]:

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import NamedTuple
 
 from maxent_ray.core.config import ControllerConfig
+from maxent_ray.core.decision import Measured, Targets, build_decision, reason_of_update
 from maxent_ray.core.objectives import (
     ControllerGradients,
     ControllerMetaContext,
@@ -17,30 +18,12 @@ from maxent_ray.core.objectives import (
     TruncatedBackpropControllerObjective,
 )
 from maxent_ray.core.state import Coefficients, ControllerState, Decision, NestedMemory, Reason
-from maxent_ray.core.statistics import BatchStatistics, Reach, merge
+from maxent_ray.core.statistics import BatchStatistics, merge
 from maxent_ray.core.update_rules import Signal, UpdateRule
 from maxent_ray.core.update_rules.base import has_keys_of
 from maxent_ray.core.update_rules.settings import build_rule
 from maxent_ray.core.validation import find_violation
 from maxent_ray.errors import ConfigError, InvalidReportError
-
-
-@dataclass(frozen=True)
-class Targets:
-    """The targets in force at one step, in the form that objectives read."""
-
-    tau_target_entropy: float | None
-    kl_target: float
-
-
-class _Measured(NamedTuple):
-    """One window of statistics, seen through the declared signals."""
-
-    entropy: float | None
-    kl: float | None
-    entropy_reach: Reach | None
-    kl_reach: Reach | None
-    statistics: BatchStatistics
 
 
 class _Signals(NamedTuple):
@@ -151,7 +134,7 @@ class Controller:
         state: ControllerState,
         window: BatchStatistics,
         targets: Targets,
-        measured: _Measured,
+        measured: Measured,
         gradients: ControllerGradients | None,
     ) -> tuple[ControllerState, Decision]:
         """Act on what was measured, if this is the step for it."""
@@ -172,16 +155,16 @@ class Controller:
             return self._keep(state, Reason.NO_GRADIENT, targets, measured)
         return self._move(state, targets, measured, controlled)
 
-    def _measure(self, statistics: BatchStatistics) -> _Measured:
+    def _measure(self, statistics: BatchStatistics) -> Measured:
         entropy, kl = self.config.entropy_signal, self.config.kl_signal
         reaches = (statistics.reach(entropy), statistics.reach(kl))
-        return _Measured(statistics.mean(entropy), statistics.mean(kl), *reaches, statistics)
+        return Measured(statistics.mean(entropy), statistics.mean(kl), *reaches, statistics)
 
     def _compute(
         self,
         state: ControllerState,
         targets: Targets,
-        measured: _Measured,
+        measured: Measured,
         gradients: ControllerGradients | None,
     ) -> _Signals:
         """Ask the objective; truncated backprop finds the workers' unroll behind ``backprop_fn``."""
@@ -196,8 +179,11 @@ class Controller:
             backprop_fn=lambda steps: gradients,
             coefficients=Coefficients(state.tau, state.beta, state.version - 1, state.step),
         )
-        formed, memory = self._objective.update(context, state.objective[self._objective.name])
-        _check_type(formed, self._objective.name)
+        name = self._objective.name
+        if name not in state.objective:
+            raise ConfigError(f"the state has no memory of objective {name!r}; take it over by Controller.adopt")
+        formed, memory = self._objective.update(context, state.objective[name])
+        _check_type(formed, name)
         return _Signals(formed, memory)
 
     def _controlled(self, signals: ControllerGradients | None) -> ControllerGradients | None:
@@ -212,7 +198,7 @@ class Controller:
         return kept if kept.has_updates() else None
 
     def _move(
-        self, state: ControllerState, targets: Targets, measured: _Measured, signals: ControllerGradients
+        self, state: ControllerState, targets: Targets, measured: Measured, signals: ControllerGradients
     ) -> tuple[ControllerState, Decision]:
         """Move τ down its gradient and β up its own, each through its rule."""
         in_nats = signals.source == "analytic"
@@ -241,8 +227,8 @@ class Controller:
         events = ("fallback",) * falls_back
         events += tuple(f"tau.{e}" for e in tau.events) + tuple(f"beta.{e}" for e in beta.events)
         moved = replace(state, tau=tau.value, beta=beta.value, tau_rule=tau.rule, beta_rule=beta.rule)
-        decision = _decision(moved, state, Reason.UPDATED, targets, measured, signals, events)
-        return moved, replace(decision, reason=_reason(decision, tau.events, beta.events))
+        decision = build_decision(moved, state, Reason.UPDATED, targets, measured, signals, events)
+        return moved, replace(decision, reason=reason_of_update(decision, tau.events, beta.events))
 
     def _apply(
         self,
@@ -272,66 +258,13 @@ class Controller:
         return _Moved(signal.value, new_state, signal.events)
 
     def _keep(
-        self, state: ControllerState, reason: Reason, targets: Targets, measured: _Measured
+        self, state: ControllerState, reason: Reason, targets: Targets, measured: Measured
     ) -> tuple[ControllerState, Decision]:
-        return state, _decision(state, state, reason, targets, measured, ControllerGradients(), ())
+        return state, build_decision(state, state, reason, targets, measured, ControllerGradients(), ())
 
     def _within_bounds(self, name: str, value: float) -> float:
         low, high = self.config.bounds(name)
         return min(max(value, low), high)
-
-
-def _reason(decision: Decision, tau_events: tuple[str, ...], beta_events: tuple[str, ...]) -> Reason:
-    """Reason of an update, of this batch alone."""
-    active = [
-        events
-        for grad, events in ((decision.tau_grad, tau_events), (decision.beta_grad, beta_events))
-        if grad is not None
-    ]
-    if all("dead_band" in events for events in active):
-        return Reason.DEAD_BAND
-    if _is_beyond(tau_events, decision.target_entropy, decision.entropy_reach) or _is_beyond(
-        beta_events, decision.target_kl, decision.kl_reach
-    ):
-        return Reason.INFEASIBLE_TARGET
-    return Reason.CLIPPED if any(event != "dead_band" for events in active for event in events) else Reason.UPDATED
-
-
-def _is_beyond(events: tuple[str, ...], target: float | None, reach: Reach | None) -> bool:
-    """A bound held this update back, and no value inside the bounds gives the target on this batch."""
-    held = "projected_low" in events or "projected_high" in events
-    return held and target is not None and reach is not None and not reach.contains(target)
-
-
-def _decision(
-    new: ControllerState,
-    old: ControllerState,
-    reason: Reason,
-    targets: Targets,
-    measured: _Measured,
-    signals: ControllerGradients,
-    events: tuple[str, ...],
-) -> Decision:
-    return Decision(
-        step=new.step,
-        version=new.version,
-        reason=reason,
-        tau=new.tau,
-        beta=new.beta,
-        previous_tau=old.tau,
-        previous_beta=old.beta,
-        entropy=measured.entropy,
-        target_entropy=targets.tau_target_entropy,
-        kl=measured.kl,
-        target_kl=targets.kl_target or None,
-        tau_grad=signals.tau_grad,
-        beta_grad=signals.beta_grad,
-        source=signals.source,
-        events=events,
-        tied_share=measured.statistics.tied_share,
-        entropy_reach=measured.entropy_reach,
-        kl_reach=measured.kl_reach,
-    )
 
 
 def _check_type(formed: object, name: str) -> None:

@@ -27,7 +27,7 @@ from maxent_ray.core.objectives.kl_filter import KlFilter, Pull
 from maxent_ray.core.objectives.sensitivity import Sensitivity
 from maxent_ray.core.objectives.settings_base import FormBase, Loops
 from maxent_ray.core.objectives.truncated_backprop import SensitivityObjective
-from maxent_ray.core.validation import build_dataclass, read_dataclass, to_plain
+from maxent_ray.core.validation import build_dataclass, to_plain
 from maxent_ray.errors import ConfigError
 
 LOG_STEP_LIMIT = 1.0
@@ -226,19 +226,12 @@ class DecoupledObjective(SensitivityObjective):
     """
 
     name = "decoupled"
+    memory_type = Decoupling
 
     def __init__(self, steps: int, *, bandwidth: float, beta_bounds: tuple[float, float]) -> None:
         super().__init__(steps, fallback=None)
         self.bandwidth = bandwidth
         self.beta_bounds = beta_bounds
-
-    def init(self) -> Memory:
-        """The memory before the first update: a :class:`Decoupling`."""
-        return to_plain(Decoupling())
-
-    def restore(self, memory: Memory) -> Memory:
-        """Check a memory that comes from a checkpoint."""
-        return to_plain(read_dataclass(Decoupling, memory, "state.objective.decoupled"))
 
     def form(
         self, sensitivity: Sensitivity, meta_ctx: ControllerMetaContext, memory: Memory

@@ -11,7 +11,7 @@ from maxent_ray.core.objectives.interface import ControllerGradients, Controller
 from maxent_ray.core.objectives.sensitivity import Sensitivity, relative_error
 from maxent_ray.core.objectives.settings_base import FormBase, Loops
 from maxent_ray.core.objectives.truncated_backprop import SensitivityObjective
-from maxent_ray.core.validation import build_dataclass, read_dataclass, to_plain
+from maxent_ray.core.validation import build_dataclass, to_plain
 from maxent_ray.errors import ConfigError
 
 
@@ -87,18 +87,11 @@ class PairedObjective(SensitivityObjective):
     """
 
     name = "paired"
+    memory_type = SensitivityTrack
 
     def __init__(self, steps: int, *, fallback: Literal["analytic"] | None = None, decay: float = 0.9) -> None:
         super().__init__(steps, fallback=fallback)
         self.decay = decay
-
-    def init(self) -> Memory:
-        """The memory before the first update: a :class:`SensitivityTrack`."""
-        return to_plain(SensitivityTrack())
-
-    def restore(self, memory: Memory) -> Memory:
-        """Check a memory that comes from a checkpoint."""
-        return to_plain(read_dataclass(SensitivityTrack, memory, "state.objective.paired"))
 
     def form(
         self, sensitivity: Sensitivity, meta_ctx: ControllerMetaContext, memory: Memory

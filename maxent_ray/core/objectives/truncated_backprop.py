@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from maxent_ray.core.objectives.analytic import AnalyticControllerObjective
 from maxent_ray.core.objectives.interface import ControllerGradients, ControllerMetaContext, ControllerObjective, Memory
 from maxent_ray.core.objectives.sensitivity import Sensitivity
+from maxent_ray.core.validation import read_dataclass, to_plain
 from maxent_ray.errors import ConfigError
 
 
@@ -72,6 +73,23 @@ class SensitivityObjective(TruncatedBackpropControllerObjective):
 
     Gradients that a worker has formed itself, without sensitivities, pass unchanged.
     """
+
+    memory_type: ClassVar[type[Any] | None] = None
+    """Dataclass of the form's memory; None: it has none."""
+
+    def init(self) -> Memory:
+        """The memory before the first update."""
+        return {} if self.memory_type is None else to_plain(self.memory_type())
+
+    def restore(self, memory: Memory) -> Memory:
+        """Check a memory that comes from a checkpoint.
+
+        Raises:
+            InvalidReportError: an entry is missing, unknown or out of range.
+        """
+        if self.memory_type is None:
+            return {}
+        return to_plain(read_dataclass(self.memory_type, memory, f"state.objective.{self.name}"))
 
     def compute(self, meta_ctx: ControllerMetaContext) -> ControllerGradients | None:
         """Form the signals of one update, without memory of earlier ones."""

@@ -85,6 +85,12 @@ def test_a_memory_of_another_shape_or_objective_starts_anew() -> None:
     assert rules.adopt(other).objective == rules.init().objective
 
 
+def test_a_state_of_another_objective_must_be_adopted_first() -> None:
+    state = Controller(CONFIG).init()
+    with pytest.raises(ConfigError, match="no memory of objective 'averaged'; take it over by Controller.adopt"):
+        Controller(CONFIG, objective=Averaged()).step(state, measured())
+
+
 def test_its_signals_move_what_the_config_moves_by_the_configs_rules() -> None:
     class Both(ControllerObjective):
         name = "both"
