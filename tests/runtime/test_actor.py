@@ -16,7 +16,10 @@ from typing import Any
 import pytest
 import ray
 
+from maxent_ray.core.config import ControllerConfig
+from maxent_ray.core.objectives import CustomObjective
 from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.update_rules import CustomRule
 from maxent_ray.errors import ControllerUnavailableError
 from maxent_ray.runtime.actor import create_controller
 from maxent_ray.runtime.client import ControllerClient
@@ -80,6 +83,25 @@ def test_an_answer_that_came_during_a_long_step_is_taken(ray_cluster: None, run_
     assert seen == expected(1, 6, 1)
     assert client.counters() == {"decided_locally": 0}
     client.close()
+
+
+def test_an_objective_and_a_rule_by_import_path_are_imported_in_the_actor(ray_cluster: None, run_id: str) -> None:
+    """The same decisions as in this process, and the objective's memory comes back with the state."""
+    config = ControllerConfig(
+        group_size=8,
+        target_entropy=1.5,
+        objective=CustomObjective(import_path="tests.core.objectives.test_own_objective:Averaged"),
+        tau_rule=CustomRule(import_path="maxent_ray.core.update_rules:sgd", kwargs={"learning_rate": 0.1}),
+    )
+    options = ClientOptions(lag=0, timeout_s=30.0)
+    remote = connect(run_id, 0, 1, config, options=options)
+    local = connect(run_id, 0, 1, config, options=options, local=True)
+    for client in (remote, local):
+        train(client, range(4))
+    assert remote.counters() == {"decided_locally": 0}
+    assert remote.state_dict() == local.state_dict()
+    assert remote.state_dict()["state"]["objective"]["averaged"]["updates"] == 3  # the fourth round is pending
+    remote.close()
 
 
 @pytest.mark.slow

@@ -87,7 +87,7 @@ def test_a_memory_of_another_shape_or_objective_starts_anew() -> None:
 
 def test_a_state_of_another_objective_must_be_adopted_first() -> None:
     state = Controller(CONFIG).init()
-    with pytest.raises(ConfigError, match="no memory of objective 'averaged'; take it over by Controller.adopt"):
+    with pytest.raises(ConfigError, match=r"no memory of objective 'averaged'; take it over by Controller.adopt"):
         Controller(CONFIG, objective=Averaged()).step(state, measured())
 
 
