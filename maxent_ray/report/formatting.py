@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 DASH = "–"
 """Text of a value that is not known."""
@@ -43,12 +43,15 @@ def percent(value: float | None) -> str:
 
 
 def setting(value: object) -> str:
-    """Write the value of a setting.
+    """Write the value of a setting; of a whole rule its type, and the rest in brackets.
 
     Example:
-        >>> setting(0.05), setting("adam"), setting(None)
-        ('0.050', 'adam', '–')
+        >>> setting(0.05), setting("adam"), setting(None), setting({"type": "adaptive_kl", "horizon": 20.0})
+        ('0.050', 'adam', '–', 'adaptive_kl (horizon 20.0)')
     """
+    if isinstance(value, Mapping):
+        rest = ", ".join(f"{name} {setting(each)}" for name, each in value.items() if name != "type")
+        return f"{value.get('type', '')} ({rest})".strip() if rest else str(value.get("type", DASH))
     return significant(value) if isinstance(value, float) else DASH if value is None else str(value)
 
 

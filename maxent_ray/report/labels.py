@@ -29,13 +29,13 @@ _OWN_COLOUR = "#56B4E9"
 
 
 def objective_label(objective: str) -> str:
-    """Name an objective in words.
+    """Name an objective in words; of an import path the part behind the colon.
 
     Example:
-        >>> objective_label("grpo"), objective_label("my_own")
-        ('plain GRPO (β = 0)', 'my own')
+        >>> objective_label("grpo"), objective_label("my_own"), objective_label("my_package:Mine")
+        ('plain GRPO (β = 0)', 'my own', 'Mine')
     """
-    return _LOOKS[objective].label if objective in _LOOKS else objective.replace("_", " ")
+    return _LOOKS[objective].label if objective in _LOOKS else objective.rpartition(":")[2].replace("_", " ")
 
 
 def objective_colour(objective: str) -> str:

@@ -47,12 +47,13 @@ class TrialSpec:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> TrialSpec:
         """Read ``trial.config`` back."""
-        values = {key: value for key, value in config.items() if key not in _FIELDS}
+        values = {key: _decoded(value) for key, value in config.items() if key not in _FIELDS}
         return cls(values=values, **{key: config[key] for key in _FIELDS})
 
     def to_config(self) -> dict[str, Any]:
-        """Convert to a flat ``trial.config``."""
-        return {**{key: self.__dict__[key] for key in _FIELDS}, **self.values}
+        """Convert to a flat ``trial.config``: Tune would search inside a mapping, so one travels as JSON."""
+        values = {key: _encoded(value) for key, value in self.values.items()}
+        return {**{key: self.__dict__[key] for key in _FIELDS}, **values}
 
     @property
     def is_reference(self) -> bool:
@@ -89,6 +90,14 @@ class TrialSpec:
     def cloned_from(self, donor: TrialSpec, values: Mapping[str, Any]) -> TrialSpec:
         """Take over a donor's objective, with perturbed values."""
         return replace(self, objective=donor.objective, values=dict(values), segment=self.segment + 1)
+
+
+def _encoded(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, Mapping) else value
+
+
+def _decoded(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) and value.startswith("{") else value
 
 
 def objective_settings(objective: str) -> dict[str, Any]:

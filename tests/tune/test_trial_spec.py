@@ -36,6 +36,17 @@ def test_a_trial_survives_its_way_through_tune() -> None:
         assert all(not isinstance(value, dict) for value in config.values())  # flat
 
 
+def test_whole_rules_as_values_survive_their_way_through_tune() -> None:
+    rules = [{"type": "adaptive_kl", "horizon": 20.0}, {"type": "pi"}, None]
+    for rule in rules:
+        spec = TrialSpec("analytic-0", "analytic", settings_json(CONFIG), {"controller.beta_rule": rule})
+        config = spec.to_config()
+        assert not any(isinstance(value, dict) for value in config.values())
+        assert len({*config.values()}) > 1  # hashable, as Tune needs them
+        assert TrialSpec.from_config(config) == spec
+    assert spec.experiment().controller.beta_rule is None
+
+
 def test_a_trial_trains_its_objective_with_its_values() -> None:
     spec = population(CONFIG, SPACE)[-1]
     experiment = spec.experiment()
