@@ -47,7 +47,7 @@ ARMS = {
     "K=2 paired": truncated(2, "paired"),
 }
 SETTLED_TAU, SETTLED_BETA = 0.55, 0.13
-"""Where τ and β come to rest at H* = 0.95 log G and KL* = 0.05."""
+"""Steady-state τ and β at H* = 0.95 log G and KL* = 0.05."""
 BAND, WINDOW, HOLD = 0.1, 21, 10
 ENTROPY_BAND, ENTROPY_WINDOW = 0.02, 7
 PARTS = ("bad start", "KL* changes", "H* changes")
@@ -83,7 +83,7 @@ class Part(NamedTuple):
     settled_entropy: int
     """Steps until H alone is within 2 %."""
     overshoot_kl: float
-    """How far KL's running mean (11 steps) went past KL*, from the side it came from; relative. Where KL* did not
+    """Overshoot of KL's running mean (11 steps) past KL*, relative. Where KL* did not
     change: how far it went to either side."""
     error_entropy: float
     error_kl: float

@@ -58,9 +58,11 @@ class GRPOConfig(Section):
     learning_rate: Positive = 3e-4
     """AdamW's learning rate."""
     weight_decay: NonNegative = 0.0
+    """AdamW's decoupled weight decay."""
     gradient_clip: Positive = 1.0
     """Largest norm of the policy gradient."""
     max_new_tokens: Count = 14
+    """Longest completion (tokens)."""
     temperature: Positive = 1.0
     """Sampling temperature; the policy is scored at the same one."""
     kl_estimator: Literal["full", "k3"] = "full"
@@ -118,7 +120,7 @@ class TuneSettings(Section):
     synchronous: bool = True
     """Perturb when all trials have come as far; repeatable for a seed."""
     metric: Literal["coverage", "pass_rate", "mean", "distinct"] = "coverage"
-    """What clones are chosen by, over the training groups since the last perturbation."""
+    """Score that clones are chosen by, over the training groups since the last perturbation."""
     references: bool = True
     """Add the warm start, plain GRPO (β = 0) and fixed τ/β as reference rows."""
     samples: Count = 8

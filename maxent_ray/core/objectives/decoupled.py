@@ -40,7 +40,7 @@ NEWTON_GAIN = 0.7
 FLAT_ENTROPY = 0.006
 """Damping of τ's Newton step (nats per unit of ln τ): below it, H is on a plateau that τ cannot move."""
 QUIET_RANGE, FREE_RANGE = 1.0, 4.0
-"""How far ln β may go from where it has been of late: by as much as KL's error stands out of its own uncertainty,
+"""Largest deviation of ln β from its recent mean: the size of KL's error in units of its own uncertainty,
 inside these bounds. A loop that throws β by decades at what may be noise goes round its target for ever."""
 MOMENTUM_BUILT_UP = 0.25
 """β waits for the first three measurements while a gradient's share in the optimiser's step is above this: Adam's
@@ -129,7 +129,7 @@ class Aim(NamedTuple):
     bandwidth: float
     """ω: KL's error decays as e^(−ω) a step, with a double pole."""
     beta_bounds: tuple[float, float]
-    """Where the controller's rule will project β to; proposals may lie outside, but τ makes room for no more."""
+    """Bounds that the controller's rule projects β to; proposals may lie outside, but τ makes room for no more."""
 
 
 def decoupled(

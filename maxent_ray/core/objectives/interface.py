@@ -1,4 +1,4 @@
-"""Interface of controller objectives: what they are given, what they return, what they may keep.
+"""Interface of controller objectives: inputs, signals, memory.
 
 Signs: ``tau_grad`` is a descent direction (τ falls when it is positive), ``beta_grad`` an ascent direction
 (β rises when it is positive).
@@ -36,7 +36,8 @@ class ControllerGradients:
     tau_grad: float | None = None
     beta_grad: float | None = None
     source: str = ""
-    """Name of the objective that formed them."""
+    """Name of the objective that formed them. ``analytic`` marks signals in nats, which the controller divides by their
+    targets; all others are relative errors already."""
     sensitivity: Sensitivity | None = None
     """Measurement of a worker's unroll, when the signals are still to be formed from it."""
 
