@@ -15,7 +15,7 @@ PYTEST  = RAY_USAGE_STATS_ENABLED=0 $(BIN)/python -m pytest --doctest-modules te
 STAMP  := $(VENV)/.installed
 DOCS   := $(VENV)/.installed-docs
 
-# Ray starts many processes that import the same libraries: without cached bytecode each would compile them anew.
+# Ray starts many processes that import the same libraries: without cached bytecode each would compile them again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help

@@ -14,6 +14,7 @@ from maxent_ray.core.objectives import ControllerGradients as ControllerGradient
 from maxent_ray.core.objectives import ControllerMetaContext as ControllerMetaContext
 from maxent_ray.core.objectives import ControllerObjective as ControllerObjective
 from maxent_ray.core.objectives import CustomObjective as CustomObjective
+from maxent_ray.core.objectives import Sensitivity as Sensitivity
 from maxent_ray.core.objectives import TruncatedBackprop as TruncatedBackprop
 from maxent_ray.core.objectives import TruncatedBackpropControllerObjective as TruncatedBackpropControllerObjective
 from maxent_ray.core.objectives import Unroll as Unroll

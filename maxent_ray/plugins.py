@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import import_module
@@ -52,6 +53,27 @@ def import_object(path: str, field: str) -> Any:
             raise ConfigError(f"{field} is {path!r}: {module} has no {name!r}")
         found = getattr(found, part)
     return found
+
+
+def check_kwargs(kwargs: Mapping[str, Any], field: str) -> None:
+    """Check that arguments survive files and messages: plain values of JSON, and finite.
+
+    Raises:
+        ConfigError: one does not; the message names it.
+
+    Example:
+        >>> check_kwargs({"share": 0.1}, "task.kwargs")
+        >>> check_kwargs({"limit": float("inf")}, "task.kwargs")
+        Traceback (most recent call last):
+        ...
+        maxent_ray.errors.ConfigError: task.kwargs.limit is inf; it must be a number, text, list or mapping of such
+    """
+    for name, value in kwargs.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            valid = "it must be a number, text, list or mapping of such"
+            raise ConfigError(f"{field}.{name} is {value!r}; {valid}") from None
 
 
 def call(path: str, kwargs: Mapping[str, Any], field: str) -> Any:

@@ -84,7 +84,7 @@ def settings_of(section: type, instance: Any = None) -> list[Setting]:
 
 
 def default_of(field: Field[Any]) -> Any:
-    """A dataclass field's default, which may be made anew each time."""
+    """A dataclass field's default, which may be made by a factory."""
     return field.default if field.default_factory is MISSING else field.default_factory()
 
 

@@ -128,7 +128,7 @@ def compare(
     ] = None,
     no_references: NoReferences = False,
 ) -> None:
-    r"""Compare the two objectives, analytic and truncated backprop, by population-based training.
+    r"""Compare objectives, by default analytic and truncated backprop, by population-based training.
 
     Each objective has its own population. Every few steps the worst trials of a population take over policy and
     settings of its best, and continue with changed settings. Ends with a table of held-out metrics, and writes into
@@ -171,7 +171,7 @@ def sweep(
     ] = None,
     no_references: NoReferences = False,
 ) -> None:
-    """Train every objective at every point of a grid or a random search over the controller's targets.
+    """Train every objective at every point of a grid or a random search over targets and update rules.
 
     The targets searched over are those that tune.search_space names, the objectives those of tune.objectives. No
     trial is cloned. Ends with the same table, and writes the same files, as compare.

@@ -77,7 +77,7 @@ def _read_choice(name: str, value: Mapping[str, Any], choices: Mapping[str, type
     if len(choices) == 1:
         return read_section(choices[default], place, value)
     chosen = value.get("type", default)
-    if chosen in choices:
+    if isinstance(chosen, str) and chosen in choices:
         return read_section(choices[chosen], place, {**value, "type": chosen})
     if name not in _PLUG_INS or not isinstance(chosen, str):
         raise ConfigError(f"{place}.type is {chosen!r}; valid: {', '.join(sorted(choices))}")

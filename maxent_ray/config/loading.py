@@ -14,9 +14,19 @@ from pydantic_core import ErrorDetails
 from maxent_ray.config.dataclass_section import unknown_key
 from maxent_ray.config.old_spellings import check_spellings
 from maxent_ray.config.settings import ExperimentConfig
+from maxent_ray.core.config import ControllerConfig
+from maxent_ray.core.objectives import TruncatedBackprop
+from maxent_ray.core.unions import members
 from maxent_ray.errors import ConfigError, UnknownObjectiveError
 from maxent_ray.storage.atomic import write_atomic
 
+DEFAULT_TYPES = {
+    next(iter(choices))
+    for section in (ControllerConfig, TruncatedBackprop)
+    for choices in members(section).values()
+    if len(choices) > 1
+}
+"""Types of sections that name none."""
 _OTHER_FORM = {
     "controller.target_entropy": "controller.target_entropy_fraction",
     "controller.target_entropy_fraction": "controller.target_entropy",
@@ -61,7 +71,9 @@ def build_config(values: Mapping[str, Any]) -> ExperimentConfig:
 
 
 def with_overrides(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of nested ``values`` with dotted keys replaced. Another ``type`` starts from that type's defaults.
+    """A copy of nested ``values`` with dotted keys replaced, outer ones first.
+
+    Another ``type`` starts from that type's defaults; a mapping without one has the default type.
 
     Example:
         >>> with_overrides({"a": {"b": 1, "c": 2}}, {"a.b": 3})
@@ -70,17 +82,31 @@ def with_overrides(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> d
         {'rule': {'type': 'adam', 'clip': 1}}
     """
     result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
-    for dotted, value in sorted(overrides.items(), key=lambda item: not f".{item[0]}".endswith(".type")):
+    for dotted, value in sorted(overrides.items(), key=lambda item: _depth(item[0])):
         head, _, rest = dotted.partition(".")
         if not rest:
-            result = {} if head == "type" and result.get("type", value) != value else result
-            result[head] = value
+            result = _with_type(result, value) if head == "type" else {**result, head: value}
             continue
         inner = result.get(head) or {}
         if not isinstance(inner, Mapping):
             raise ConfigError(f"{dotted!r} reaches inside {head!r}, which is {inner!r} and has no keys")
         result[head] = with_overrides(inner, {rest: value})
     return result
+
+
+def _depth(dotted: str) -> tuple[int, bool]:
+    """Sort key: outer keys first, and a ``type`` before the settings beside it."""
+    place = dotted.removesuffix(".type")
+    return place.count("."), place != dotted
+
+
+def _with_type(values: Mapping[str, Any], chosen: Any) -> dict[str, Any]:
+    """The same settings where they are of that type, by its name or import path too; else that type's defaults."""
+    own = (values.get("type"), values.get("name"), values.get("import_path"))
+    if chosen in own and values.get("type") is not None:
+        return dict(values)
+    is_default = "type" not in values and chosen in DEFAULT_TYPES
+    return {**values, "type": chosen} if is_default else {"type": chosen}
 
 
 def apply_overrides(config: ExperimentConfig, overrides: Mapping[str, Any]) -> ExperimentConfig:

@@ -49,11 +49,11 @@ NEW_SPELLINGS: Mapping[str, str] = {
     f"{_META}.sensitivity_decay": f"{_FORM}.sensitivity_decay",
     f"{_META}.kl_bandwidth": f"{_FORM}.kl_bandwidth",
     f"{_META}.fallback": "controller.objective.fallback",
-    "runtime.reduction": "no setting any more: ranks always reduce among themselves",
-    "runtime.retries": "no setting any more: the actor is tried again beside the steps, which do not wait for it",
-    "runtime.backoff_s": "no setting any more: the actor is tried again beside the steps, which do not wait for it",
-    "runtime.round_policy": "no setting any more: a rank that dies or hangs is an error within runtime.round_timeout_s",
-    "runtime.quorum_fraction": "no setting any more: a rank that dies or hangs is an error within "
+    "runtime.reduction": "gone: ranks always reduce among themselves",
+    "runtime.retries": "gone: the actor is tried again beside the steps, which do not wait for it",
+    "runtime.backoff_s": "gone: the actor is tried again beside the steps, which do not wait for it",
+    "runtime.round_policy": "gone: a rank that dies or hangs is an error within runtime.round_timeout_s",
+    "runtime.quorum_fraction": "gone: a rank that dies or hangs is an error within "
     "runtime.round_timeout_s",
 }
 """Dotted key → today's."""

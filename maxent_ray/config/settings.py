@@ -18,6 +18,7 @@ from maxent_ray.config.domains import DEFAULT_SEARCH_SPACE, Domain
 from maxent_ray.config.published import WeightingSettings
 from maxent_ray.config.section import Count, NonNegative, Positive, Section, Seed
 from maxent_ray.core.config import ControllerConfig
+from maxent_ray.plugins import check_kwargs
 from maxent_ray.runtime.options import ClientOptions
 
 
@@ -41,6 +42,11 @@ class TaskSettings(Section):
     """Prompts kept apart from training."""
     seed: int = 0
     """Seed of the split into training and held-out prompts; equal across the runs that are compared."""
+
+    @model_validator(mode="after")
+    def _plain_kwargs(self) -> TaskSettings:
+        check_kwargs(self.kwargs, "task.kwargs")
+        return self
 
 
 class GRPOConfig(Section):

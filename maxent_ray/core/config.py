@@ -89,7 +89,7 @@ class ControllerConfig:
             self.objective.check(self.loops)
         for name in ("tau", "beta"):
             if self.moves(name):
-                self.rule(name).check(self.loop(name))
+                self._check_rule(name)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ControllerConfig:
@@ -227,6 +227,13 @@ class ControllerConfig:
                 names = ", ".join(f"{choice.__name__}()" for choice in get_args(RuleSettings))
                 raise ConfigError(f"{name} is {rule!r}; valid: {names}, or None")
 
+    def _check_rule(self, name: str) -> None:
+        rule, loop = self.rule(name), self.loop(name)
+        rule.check(loop)
+        if rule.reads_measurement and not isinstance(self.objective, Analytic):
+            why = f"it reads {loop.signal} and its target, and would ignore the signals of {self.label}"
+            raise ConfigError(f"{loop.field}.type is {rule.type}; {why}: use it with the analytic objective")
+
     def _check_targets(self) -> None:
         for name in ("target_entropy", "target_entropy_final"):
             nats, fraction = getattr(self, name), getattr(self, f"{name}_fraction")
@@ -252,8 +259,11 @@ class ControllerConfig:
             if getattr(self, name) not in valid:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; valid: {', '.join(valid)}")
         _require(self.group_size is None or self.group_size >= 2, "group_size", self.group_size, ">= 2")
+        not_numbers = ("objective", "tau_rule", "beta_rule", "entropy_signal", "kl_signal")
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.name not in not_numbers and not isinstance(value, int | float | None):
+                raise ConfigError(f"{field.name} is {value!r}; it must be a number")
             if isinstance(value, float) and not math.isfinite(value):
                 raise ConfigError(f"{field.name} is {value}; it must be finite")
         for name in ("update_interval", "saturation_patience"):

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.decision import Measured, Targets, build_decision, reason_of_update
@@ -64,6 +65,8 @@ class Controller:
         if config.group_size is None and config.target_entropy_fraction is not None:
             fraction = config.target_entropy_fraction
             raise ConfigError(f"target_entropy_fraction is {fraction}, of log G; group_size, which is G, must be set")
+        if objective is not None:
+            _check_objective(objective, config)
         self.config = config
         named = None if config.objective is None else config.objective.build(config.loops)
         self._objective = named if objective is None else objective
@@ -84,7 +87,7 @@ class Controller:
 
         A coefficient that this config moves is brought inside this config's bounds; one that it holds fixed is a
         setting, and takes this config's value. Averages and moments are kept when the update rule has the same parts
-        and start anew when it has not; the objective's memory likewise.
+        and reset when it has not; the objective's memory likewise.
 
         Raises:
             InvalidReportError: the objective's memory is out of range.
@@ -176,15 +179,13 @@ class Controller:
             loss_outputs=None,
             global_step=state.step,
             kl_value=measured.kl,
-            backprop_fn=lambda steps: gradients,
+            backprop_fn=partial(_of_steps, gradients),
             coefficients=Coefficients(state.tau, state.beta, state.version - 1, state.step),
         )
         name = self._objective.name
         if name not in state.objective:
             raise ConfigError(f"the state has no memory of objective {name!r}; take it over by Controller.adopt")
-        formed, memory = self._objective.update(context, state.objective[name])
-        _check_type(formed, name)
-        return _Signals(formed, memory)
+        return _checked_signals(self._objective.update(context, state.objective[name]), name)
 
     def _controlled(self, signals: ControllerGradients | None) -> ControllerGradients | None:
         """Only the signals of coefficients that this config moves: ``joint`` always forms both."""
@@ -267,11 +268,37 @@ class Controller:
         return min(max(value, low), high)
 
 
-def _check_type(formed: object, name: str) -> None:
-    """Raise InvalidReportError for what an objective must not return."""
-    if formed is not None and not isinstance(formed, ControllerGradients):
-        found = type(formed).__name__
-        raise InvalidReportError(f"objective {name!r} returned {found}; it must be ControllerGradients or None")
+def _check_objective(objective: object, config: ControllerConfig) -> None:
+    """Raise ConfigError for an objective that cannot be used with the settings beside it."""
+    if not isinstance(objective, ControllerObjective):
+        raise ConfigError(f"objective is {objective!r}; it must be an instance of a ControllerObjective")
+    if config.objective is None or config.objective.steps_itself:
+        named = "None" if config.objective is None else repr(config.objective)
+        raise ConfigError(f"config.objective is {named}, beside objective={objective.name!r}; leave it at Analytic()")
+
+
+def _of_steps(gradients: ControllerGradients | None, steps: int) -> ControllerGradients | None:
+    """The workers' gradients, if they are of an unroll of so many steps."""
+    if gradients is None or gradients.sensitivity is None or gradients.sensitivity.steps == steps:
+        return gradients
+    return None
+
+
+def _checked_signals(result: Any, name: str) -> _Signals:
+    """Result of an objective's update, which may be a user's code.
+
+    Raises:
+        InvalidReportError: it is something else.
+    """
+    match result:
+        case (ControllerGradients() | None as formed, memory):
+            return _Signals(formed, memory)
+        case (formed, _):
+            found = f"{type(formed).__name__} for its gradients"
+        case _:
+            found = type(result).__name__
+    valid = "it must return ControllerGradients or None, and with update its memory beside them"
+    raise InvalidReportError(f"objective {name!r} returned {found}; {valid}")
 
 
 def _has_overflow(values: ControllerState | ControllerGradients) -> bool:

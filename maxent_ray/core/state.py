@@ -73,7 +73,7 @@ class ControllerState:
     tau_rule: NestedMemory = field(default_factory=dict)
     """Averages and moments of τ's update rule, by the names of its parts."""
     beta_rule: NestedMemory = field(default_factory=dict)
-    objective: NestedMemory = field(default_factory=dict)
+    objective: Annotated[Mapping[str, Any], Nested()] = field(default_factory=dict)
     """Memory of the objective, under its name."""
     window: BatchStatistics = BatchStatistics()
     """Statistics since the last update."""

@@ -7,6 +7,8 @@ from dataclasses import is_dataclass
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
+from maxent_ray.errors import ConfigError
+
 
 def build_settings(cls: type, values: Mapping[str, Any], build: Callable[[type, dict[str, Any]], Any]) -> Any:
     """Build a dataclass of settings, the inner ones first.
@@ -26,7 +28,10 @@ def build_settings(cls: type, values: Mapping[str, Any], build: Callable[[type, 
     for name, value in values.items():
         choices = members(cls).get(name)
         if choices and isinstance(value, Mapping):
-            built[name] = build_settings(choices[value.get("type", next(iter(choices)))], value, build)
+            chosen = value.get("type", next(iter(choices)))
+            if chosen not in choices:
+                raise ConfigError(f"{name}.type is {chosen!r}; valid: {', '.join(choices)}")
+            built[name] = build_settings(choices[chosen], value, build)
     return build(cls, built)
 
 

@@ -20,7 +20,7 @@ class Interval(NamedTuple):
     high: float
 
     def excludes(self, value: float) -> bool:
-        """Tell whether `value` lies outside."""
+        """True when `value` lies outside."""
         return not self.low <= value <= self.high
 
 

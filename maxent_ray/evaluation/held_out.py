@@ -62,7 +62,7 @@ class HeldOutMetrics(ByMetric[float]):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> HeldOutMetrics:
-        """Inverse of `to_dict`; the averages are taken anew from the values of the prompts."""
+        """Inverse of `to_dict`; the averages are recomputed from the values of the prompts."""
         values = data["per_prompt"]
         per_prompt = by_metric(
             lambda metric: tuple(math.nan if value is None else value for value in values[metric])

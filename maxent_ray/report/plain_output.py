@@ -15,7 +15,7 @@ class PlainOutput:
         console: Where to print.
         text: Makes the text as it is now.
         now: The clock, in seconds.
-        every_s: Seconds between two prints that nobody asked for.
+        every_s: Seconds between two unforced prints.
     """
 
     def __init__(self, console: Console, text: Callable[[], str], now: Callable[[], float], every_s: float) -> None:
@@ -32,7 +32,7 @@ class PlainOutput:
             self.print()
 
     def print(self) -> None:
-        """Print, unless the reader has left, as ``| head`` does: then nothing is shown, and the training goes on."""
+        """Print, unless the reader has left, as ``| head`` does: then nothing is shown, and training continues."""
         self._printed = self._now()
         if self._reader_gone:
             return

@@ -27,7 +27,7 @@ from maxent_ray.storage.run_files import CONFIG, DECISIONS, EVALUATIONS, LINEAGE
 
 @dataclass(frozen=True)
 class Clone:
-    """One exploit: a recipient went on with its donor's policy and perturbed settings."""
+    """One exploit: a recipient continued with its donor's policy and perturbed settings."""
 
     step: int
     """Policy steps that the recipient had done."""

@@ -60,7 +60,7 @@ class RankMetrics:
             self._gauges.publish(values)
         except Exception:
             if not self._failed:
-                logger.warning("a step's metrics cannot be exported; training goes on", exc_info=True)
+                logger.warning("a step's metrics cannot be exported; training continues", exc_info=True)
             self._failed = True
 
 

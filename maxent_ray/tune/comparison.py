@@ -44,7 +44,7 @@ def run_comparison(
     Raises:
         ConfigError: the search space, an objective or a combination of settings is invalid.
         ResourceError: one trial does not fit into the cluster.
-        ResumeError: the folder exists (without ``resume``) or cannot be gone on with (with it), as when another driver
+        ResumeError: the folder exists (without ``resume``) or cannot be resumed (with it), as when another driver
             is at work in it.
         RunInterrupted: Ctrl-C; the message says how to resume.
     """

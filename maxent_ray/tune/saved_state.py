@@ -52,7 +52,7 @@ def restore_state(folder: Path, *, recorded: bool) -> bool:
 
     Args:
         folder: Tune's.
-        recorded: Whether the run has recorded rows, which a run that began anew would write over.
+        recorded: True when the run has recorded rows, which a new run would overwrite.
 
     Returns:
         Whether there is a state to resume from.

@@ -8,7 +8,7 @@ chance from global generators, and decides while the last trial's result arrives
 * in synchronous mode a stratum is perturbed when all its unfinished trials are **paused** at the boundary, so
   that every checkpoint is on disk and no decision depends on who came last; other strata and the references
   train on meanwhile;
-* chance is a function of (seed, step, recipient), so that an interrupted run goes on with the decisions it
+* chance is a function of (seed, step, recipient), so that an interrupted run resumes with the decisions it
   would have made, and ties are broken by name.
 """
 
@@ -188,7 +188,7 @@ class StratifiedPBT(PopulationBasedTraining):
         return (score if score is not None and math.isfinite(score) else -math.inf), _spec(trial).trial
 
     def _waits(self, trial: Trial) -> bool:
-        """Tell whether the trial has stopped at the boundary, its checkpoint written."""
+        """True when the trial has stopped at the boundary, its checkpoint written."""
         if not self._synch or _spec(trial).is_reference or trial.status != Trial.PAUSED:
             return False
         return bool(self._trial_state[trial].last_train_time >= self._boundary(trial))

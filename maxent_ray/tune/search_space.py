@@ -18,6 +18,7 @@ from ray import tune
 
 from maxent_ray.config import Choice, Domain, ExperimentConfig, LogUniform
 from maxent_ray.config.loading import apply_overrides
+from maxent_ray.core.controller import Controller
 from maxent_ray.errors import ConfigError
 
 PERTURBATION_FACTORS = (0.8, 1.2)
@@ -119,12 +120,12 @@ class SearchSpace:
         return {**values, **{key.name: key.clamp(values[key.name]) for key in self.keys}}
 
     def explore(self, values: Mapping[str, Any], rng: np.random.Generator, resample_probability: float) -> Exploration:
-        """Perturb every key: drawn anew, or moved (intervals: × 0.8 or × 1.2; choices: to a neighbour).
+        """Perturb every key: resampled, or moved (intervals: × 0.8 or × 1.2; choices: to a neighbour).
 
         Args:
             values: One value for each key of the space.
             rng: Source of randomness.
-            resample_probability: Probability that a key is drawn anew.
+            resample_probability: Probability that a key is resampled.
 
         Returns:
             Values inside their domains.
@@ -178,7 +179,7 @@ def _search_key(config: ExperimentConfig, name: str) -> SearchKey:
     values = domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
     for value in values:
         try:
-            apply_overrides(config, {name: value})
+            Controller(apply_overrides(config, {name: value}).controller_config())
         except ConfigError as error:
             raise ConfigError(f"tune.search_space[{name!r}] reaches {value!r}: {error}") from None
     return SearchKey(name, domain, _is_integer(name))

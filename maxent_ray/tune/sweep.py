@@ -54,7 +54,7 @@ def run_sweep(
     Raises:
         ConfigError: as :func:`~maxent_ray.tune.comparison.run_comparison`; or nothing is searched over.
         ResourceError: one trial does not fit into the cluster.
-        ResumeError: the folder exists (without ``resume``) or cannot be gone on with (with it), as when another driver
+        ResumeError: the folder exists (without ``resume``) or cannot be resumed (with it), as when another driver
             is at work in it.
         RunInterrupted: Ctrl-C.
     """

@@ -1,7 +1,7 @@
 """Ray Tune's trainable: hosts the workers of a trial, trains a few steps a call, can be saved, loaded and reset.
 
 With ``reuse_actors`` the same actor is trial after trial: :meth:`PopulationTrial.reset_config` reinitialises
-everything, and a paused trial goes on from its checkpoint.
+everything, and a paused trial resumes from its checkpoint.
 """
 
 from __future__ import annotations
@@ -167,5 +167,5 @@ def finite_mean(values: Any) -> float:
 def _advice(folder: Path) -> str:
     """Advice on a checkpoint that cannot be read; Tune knows of this one only."""
     return (
-        f"copy the files of an earlier checkpoint in {folder.parent} into {folder}, and --resume goes on from there"
+        f"copy the files of an earlier checkpoint in {folder.parent} into {folder}, and --resume continues from there"
     )

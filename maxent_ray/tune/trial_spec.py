@@ -14,6 +14,7 @@ import numpy as np
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import apply_overrides, build_config
+from maxent_ray.core.controller import Controller
 from maxent_ray.errors import ConfigError
 from maxent_ray.report.labels import FIXED, GRPO, REFERENCES, WARM_START
 from maxent_ray.tune.search_space import SearchSpace
@@ -144,8 +145,11 @@ def variants(config: ExperimentConfig, points: list[dict[str, Any]]) -> list[Tri
         for index, values in enumerate(points)
         for objective in objectives
     ]
+    for objective in {*objectives} & {"custom", *REFERENCES}:
+        valid = "name an own objective by its import path or entry point; references are added by tune.references"
+        raise ConfigError(f"tune.objectives has {objective!r}; {valid}")
     for spec in specs:
-        spec.experiment()
+        Controller(spec.experiment().controller_config())  # imports objectives and rules of the user's own
     return specs
 
 

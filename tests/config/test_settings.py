@@ -22,7 +22,15 @@ from maxent_ray.config.loading import (
 )
 from maxent_ray.config.old_spellings import NEW_SPELLINGS
 from maxent_ray.core.config import ControllerConfig
-from maxent_ray.core.objectives import AnalyticControllerObjective, ControllerMetaContext, build_controller_objective
+from maxent_ray.core.objectives import (
+    AnalyticControllerObjective,
+    ControllerMetaContext,
+    CustomObjective,
+    Joint,
+    Paired,
+    TruncatedBackprop,
+    build_controller_objective,
+)
 from maxent_ray.core.unions import members
 from maxent_ray.core.update_rules import PI, Adam
 from maxent_ray.errors import ConfigError
@@ -305,9 +313,9 @@ TOO_HIGH = 2.1
         (["runtime.lag=2"], ["runtime.lag is 2", "valid: 0, 1"]),
         (["runtime.when_unreachable=panic"], ["when_unreachable is 'panic'", "decide_locally", "raise"]),
         (["runtime.when_unreachable=local"], ["runtime.when_unreachable is 'local'", "decide_locally", "raise"]),
-        (["runtime.round_policy=quorum"], ["runtime.round_policy is now no setting", "within runtime.round_timeout_s"]),
-        (["runtime.reduction=collective"], ["runtime.reduction is now no setting", "reduce among themselves"]),
-        (["runtime.retries=9"], ["runtime.retries is now no setting", "beside the steps"]),
+        (["runtime.round_policy=quorum"], ["runtime.round_policy is now gone", "within runtime.round_timeout_s"]),
+        (["runtime.reduction=collective"], ["runtime.reduction is now gone", "reduce among themselves"]),
+        (["runtime.retries=9"], ["runtime.retries is now gone", "beside the steps"]),
         # sections that do not fit together
         (["train.num_workers=5"], ["grpo.prompts_per_step is 24", "multiple of train.num_workers = 5"]),
         (["evaluation.prompts=257"], ["evaluation.prompts is 257", "task.held_out_prompts = 256"]),
@@ -429,6 +437,74 @@ def test_another_type_starts_from_its_own_defaults() -> None:
     assert changed.controller.tau_rule == Adam(clip=0.1)
     same = apply_overrides(config, {"controller.tau_rule.type": "pi"})
     assert same.controller.tau_rule == config.controller.tau_rule
+
+
+@pytest.mark.parametrize(
+    ("overrides", "found"),
+    [
+        (["controller.objective={type: truncated_backprop}", "controller.objective.form.type=joint"], Joint()),
+        (["controller.objective.form.type=joint", "controller.objective={type: truncated_backprop}"], Joint()),
+        (["controller.objective=null", "controller.objective.type=truncated_backprop"], Paired()),
+    ],
+)
+def test_outer_overrides_come_before_inner_ones(overrides: list[str], found: Joint | Paired) -> None:
+    objective = load_config(overrides=overrides).controller.objective
+    assert isinstance(objective, TruncatedBackprop) and objective.form == found
+
+
+def test_a_type_after_null_and_after_settings_without_one() -> None:
+    assert load_config(overrides=["controller.tau_rule=null", "controller.tau_rule.type=adam"]).controller.rule(
+        "tau"
+    ) == Adam()
+    rate = {"controller": {"tau_rule": {"learning_rate": 3.0}}}
+    assert build_config(with_overrides(rate, {"controller.tau_rule.type": "adam"})).controller.tau_rule == Adam()
+    same = build_config(with_overrides(rate, {"controller.tau_rule.type": "pi"})).controller.tau_rule
+    assert same == PI(learning_rate=3.0)
+
+
+def test_an_own_objective_keeps_its_settings_when_its_type_is_named_again() -> None:
+    """As the trials of a comparison do."""
+    own = "controller.objective={type: 'mine:Own', kwargs: {gain: 7}, unroll: {steps: 3}}"
+    config = load_config(overrides=[own])
+    assert apply_overrides(config, {"controller.objective.type": "mine:Own"}) == config
+    other = apply_overrides(config, {"controller.objective.type": "mine:Other"}).controller.objective
+    assert other == CustomObjective(import_path="mine:Other", name="mine:Other")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("controller.tau_rule={type: custom, import_path: 'a:b', kwargs: {limit: .inf}}", "tau_rule.kwargs.limit is"),
+        ("controller.objective={type: 'a:b', kwargs: {since: 2024-01-01}}", "objective.kwargs.since is datetime.date"),
+        ("task.kwargs={since: 2024-01-01}", "task.kwargs.since is datetime.date"),
+        ("controller.tau_rule={type: [pi]}", r"controller.tau_rule.type is \['pi'\]; valid: adam"),
+        ("controller.objective={type: {a: 1}}", "controller.objective.type is {'a': 1}; valid: analytic"),
+        ("controller.objective={type: truncated_backprop, form: {type: [joint]}}", "form.type is .*valid: decoupled"),
+    ],
+)
+def test_values_that_no_file_could_carry_or_that_are_no_type(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(overrides=[override])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tau": "0.3"}, "tau is '0.3'; it must be a number"),
+        ({"target_entropy": "1.9"}, "target_entropy is '1.9'; it must be a number"),
+        ({"tau_rule": PI(learning_rate="1"), "target_entropy": 1.9}, "tau_rule.learning_rate is 1; it must be > 0"),  # type: ignore[arg-type]
+        ({"objective": TruncatedBackprop(form="joint")}, "objective.form is 'joint'; valid: Paired"),  # type: ignore[arg-type]
+        ({"objective": TruncatedBackprop(unroll={"steps": 2})}, r"objective.unroll is \{.*valid: Unroll"),  # type: ignore[arg-type]
+    ],
+)
+def test_settings_made_in_python_are_checked_too(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ControllerConfig(**{"group_size": 8, **changes})
+
+
+def test_settings_of_a_type_that_does_not_exist_are_named_on_the_wire() -> None:
+    with pytest.raises(ConfigError, match=r"objective.type is 'nope'; valid: analytic, truncated_backprop, custom"):
+        ControllerConfig.from_dict({"objective": {"type": "nope"}})
 
 
 def test_a_rule_without_a_type_is_pi_and_without_settings_the_usual() -> None:

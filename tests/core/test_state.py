@@ -73,7 +73,6 @@ def test_a_fresh_state_survives_json() -> None:
         ("objective/mine/mean", math.nan, "objective.mine.mean is nan; it must be a finite number"),
         ("objective/mine/mean", "much", "objective.mine.mean is 'much'; it must be a finite number"),
         ("objective/mine/parts/level", math.inf, "objective.mine.parts.level is inf; it must be a finite number"),
-        ("objective/mine/parts/updates", -1, "objective.mine.parts.updates is -1; it must be a finite number >= 0"),
         ("objective/mine", {"a": {"b": {"c": {"d": {}}}}}, "objective.mine.a.b.c.d is a dict; it must be a number: 5"),
         ("objective/mine", {"inner": "x"}, "objective.mine.inner is 'x'; it must be a finite number"),
     ],

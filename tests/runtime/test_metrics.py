@@ -31,5 +31,5 @@ def test_a_failure_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
         metrics.publish({})
         metrics.publish({})
     assert [record.message for record in caplog.records] == [
-        "a step's metrics cannot be exported; training goes on"
+        "a step's metrics cannot be exported; training continues"
     ]

@@ -157,6 +157,12 @@ def test_update_rules_are_searched_over_as_whole_settings() -> None:
     assert len(space.grid(9)) == 3
 
 
+def test_a_searched_rule_that_cannot_be_imported_is_named_before_anything_starts() -> None:
+    missing = {"type": "custom", "import_path": "no_such_module:rule"}
+    with pytest.raises(ConfigError, match=r"reaches .*no_such_module:rule.*there is no module 'no_such_module'"):
+        build_search_space(experiment(controller__beta_rule=Choice(values=({"type": "pi"}, missing))))
+
+
 def test_settings_that_not_every_searched_rule_has_are_named_before_anything_starts() -> None:
     """Each key alone is fine; together some of their values are not."""
     with pytest.raises(ConfigError, match=r"beta_rule.learning_rate'.* together .*adaptive_kl.*unknown key"):

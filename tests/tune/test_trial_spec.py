@@ -97,6 +97,9 @@ def test_a_clone_keeps_its_name_and_takes_the_donors_objective() -> None:
     [
         (("analytic", "analytic"), "each objective once"),
         (("analytic", "newtonian"), r"newtonian.*valid: analytic"),
+        (("analytic", "grpo"), r"tune.objectives has 'grpo'; .*references are added by tune.references"),
+        (("custom",), r"tune.objectives has 'custom'; name an own objective by its import path or entry point"),
+        (("no_such_module:Mine",), r"'no_such_module:Mine': there is no module 'no_such_module'"),
     ],
 )
 def test_bad_objectives_are_named(objectives: tuple[str, ...], message: str) -> None:

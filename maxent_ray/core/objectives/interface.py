@@ -121,14 +121,14 @@ class ControllerObjective:
         ...     def init(self):
         ...         return {"error": 0.0}
         ...     def update(self, meta_ctx, memory):
-        ...         error = meta_ctx.entropy_value() - meta_ctx.weighting.tau_target_entropy
+        ...         error = meta_ctx.entropy_value() / meta_ctx.weighting.tau_target_entropy - 1
         ...         mean = 0.9 * memory["error"] + 0.1 * error
         ...         return ControllerGradients(tau_grad=mean, source=self.name), {"error": mean}
         >>> from maxent_ray import BatchStatistics, Controller, ControllerConfig
         >>> controller = Controller(ControllerConfig(group_size=8, target_entropy=1.9), objective=MeanError())
         >>> state, _ = controller.step(controller.init(), BatchStatistics(groups=1, weight_entropy_sum=2.0))
         >>> round(state.objective["mean_error"]["error"], 6)
-        0.01
+        0.005263
     """
 
     name = "base"
@@ -146,7 +146,7 @@ class ControllerObjective:
         return self.compute(meta_ctx), memory
 
     def restore(self, memory: Memory) -> Memory:
-        """Check a memory that comes from a checkpoint; one with other keys starts anew.
+        """Check a memory that comes from a checkpoint; one with other keys is reset.
 
         Raises:
             InvalidReportError: an entry is out of range.

@@ -13,6 +13,12 @@ class Sensitivity:
     """Measurement of an unroll of K policy steps on one rank, or on all of them after merging.
 
     The values are means over the unrolled sequences; ``tokens`` is the weight of a rank in a merge.
+
+    Example:
+        >>> derivatives = {"entropy_tau": 0.5, "entropy_beta": 0.2, "kl_tau": -0.01, "kl_beta": -0.02}
+        >>> at = {"tau": 0.3, "beta": 0.1, "version": 4}
+        >>> Sensitivity(entropy=1.8, kl=0.06, **derivatives, steps=2, tokens=900, **at, share=1.0).is_finite()
+        True
     """
 
     entropy: float

@@ -15,6 +15,9 @@ from maxent_ray.core.objectives.paired import Paired
 from maxent_ray.core.objectives.settings_base import Loops, ObjectiveBase, Unroll
 from maxent_ray.errors import ConfigError
 
+RESERVED_NAMES = ("analytic", "truncated_backprop", "custom", "warm_start", "grpo", "fixed")
+"""Names in rows and tables that objectives of users cannot have."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TruncatedBackprop(ObjectiveBase):
@@ -39,6 +42,10 @@ class TruncatedBackprop(ObjectiveBase):
 
     def check(self, loops: Loops) -> None:
         """Raise ConfigError for a value out of range, or one that does not fit the loops."""
+        for name, value, kinds in (("unroll", self.unroll, (Unroll,)), ("form", self.form, (Paired, Joint, Decoupled))):
+            if not isinstance(value, kinds):
+                valid = ", ".join(f"{kind.__name__}()" for kind in kinds)
+                raise ConfigError(f"objective.{name} is {value!r}; valid: {valid}")
         super().check(loops)
         if self.fallback not in ("analytic", None):
             raise ConfigError(f"objective.fallback is {self.fallback!r}; valid: analytic, or null")
@@ -80,6 +87,13 @@ class CustomObjective(ObjectiveBase):
     def label(self) -> str:
         """Name in rows and tables."""
         return self.name or self.import_path.rpartition(":")[2]
+
+    def check(self, loops: Loops) -> None:
+        """Raise ConfigError for a value out of range."""
+        super().check(loops)
+        plugins.check_kwargs(self.kwargs, "objective.kwargs")
+        if self.name in RESERVED_NAMES:
+            raise ConfigError(f"objective.name is {self.name!r}, a name of the package; choose another one")
 
     def build(self, loops: Loops) -> ControllerObjective:
         """Build the objective.

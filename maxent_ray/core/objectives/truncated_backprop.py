@@ -99,10 +99,9 @@ class SensitivityObjective(TruncatedBackpropControllerObjective):
         """Form the two signals, and the memory that the next update is given."""
         found = self._unrolled(meta_ctx)
         if found is not None and found.sensitivity is not None:
-            sensitivity, found = found.sensitivity, None
-            if sensitivity.steps == self.steps:
-                formed, memory = self.form(sensitivity, meta_ctx, memory)
-                found = replace(formed, source="truncated_backprop", sensitivity=sensitivity)
+            sensitivity = found.sensitivity
+            formed, memory = self.form(sensitivity, meta_ctx, memory)
+            found = replace(formed, source="truncated_backprop", sensitivity=sensitivity)
         return self._usable(found, meta_ctx), memory
 
     def form(

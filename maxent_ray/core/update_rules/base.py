@@ -139,7 +139,8 @@ def check_finite(prefix: str, numbers: Mapping[str, Any], valid: str) -> None:
         if isinstance(number, Mapping):
             check_finite(f"{prefix}{name}.", number, valid)
         else:
-            require_signal(math.isfinite(number), f"{prefix}{name}", number, valid)
+            is_number = isinstance(number, int | float) and math.isfinite(number)
+            require_signal(is_number, f"{prefix}{name}", number, valid)
 
 
 def require(condition: bool, name: str, value: object, valid: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from maxent_ray import plugins
 from maxent_ray.core.update_rules.anti_windup import anti_windup
-from maxent_ray.core.update_rules.base import UpdateRule, chain, check_finite
+from maxent_ray.core.update_rules.base import RuleState, Signal, UpdateRule, chain, check_finite
 from maxent_ray.core.update_rules.baselines import adaptive_kl, entropy_step, sac_alpha, threshold_kl
 from maxent_ray.core.update_rules.steps import Space, adam, newton, proportional_integral, sgd
 from maxent_ray.core.update_rules.transforms import clip, deadband, ema, project
@@ -66,6 +67,8 @@ FAST = {"tau": Gains(2.0, 0.0), "beta": Gains(0.2, 0.0)}
 class _ErrorRule:
     """A rule that acts on the error signal: clip → ema → step, which a dead band may hold back."""
 
+    reads_measurement: ClassVar[bool] = False
+
     learning_rate: float | None = None
     """Step per unit of relative error; null: by the signal, or the rule's usual one."""
     space: Space = "log"
@@ -80,11 +83,12 @@ class _ErrorRule:
     def check(self, loop: Loop) -> None:
         """Raise ConfigError for a value out of range."""
         rate, limit = self.learning_rate, self.clip_of(loop)
-        _require(rate is None or rate > 0, loop, "learning_rate", rate, "> 0, or null for the signal's default")
+        valid = "> 0, or null for the signal's default"
+        _require(rate is None or _is_positive(rate), loop, "learning_rate", rate, valid)
         _require(self.space in ("log", "linear"), loop, "space", self.space, "log or linear")
-        _require(limit is None or limit > 0, loop, "clip", limit, "> 0, auto, or null for none")
+        _require(limit is None or _is_positive(limit), loop, "clip", limit, "> 0, auto, or null for none")
         _require(0 <= self.ema_decay < 1, loop, "ema_decay", self.ema_decay, "in [0, 1)")
-        _require(self.dead_band >= 0, loop, "dead_band", self.dead_band, ">= 0")
+        _require(0 <= self.dead_band < math.inf, loop, "dead_band", self.dead_band, ">= 0, and finite")
         in_range = self.space == "linear" or loop.low > 0
         _require(in_range, loop, "space", self.space, f"linear while {loop.coefficient}_min = {loop.low:g}")
 
@@ -139,7 +143,7 @@ class PI(_ErrorRule):
         super().check(loop)
         gain = self.proportional_gain
         valid = ">= 0, or null for the signal's default"
-        _require(gain is None or gain >= 0, loop, "proportional_gain", gain, valid)
+        _require(gain is None or 0 <= gain < math.inf, loop, "proportional_gain", gain, valid)
 
     def gains(self, loop: Loop) -> Gains:
         """Gains as set, else by the signal."""
@@ -157,7 +161,6 @@ class SGD(_ErrorRule):
     """Gradient steps, ``sgd``.
 
     Example:
-        >>> from maxent_ray.core.update_rules import Signal
         >>> rule = build_rule(SGD(learning_rate=0.1, space="linear"), Loop("tau", "weight_entropy", 0.0, 1.0))
         >>> round(rule.update(Signal(gradient=0.2, value=0.3), rule.init(0.3))[0].value, 6)
         0.28
@@ -175,7 +178,6 @@ class Adam(_ErrorRule):
     """Steps of one length, ``adam``; its usual learning rate is .05.
 
     Example:
-        >>> from maxent_ray.core.update_rules import Signal
         >>> rule = build_rule(Adam(space="linear"), Loop("tau", "weight_entropy", 0.0, 1.0))
         >>> round(rule.update(Signal(gradient=0.2, value=0.3), rule.init(0.3))[0].value, 6)
         0.25
@@ -197,7 +199,6 @@ class Newton(_ErrorRule):
     """Damped Newton steps by the curvature of the weights' dual, ``newton``: meant for weight signals.
 
     Example:
-        >>> from maxent_ray.core.update_rules import Signal
         >>> rule = build_rule(Newton(space="linear"), Loop("tau", "weight_entropy", 0.0, 1.0))
         >>> signal = Signal(gradient=0.099, value=0.3, curvature=0.98)
         >>> rule.update(signal, rule.init(0.3))[0].value  # .3 − .5·.099/(.98 + .01)
@@ -217,7 +218,10 @@ class Newton(_ErrorRule):
 
 @dataclass(frozen=True, kw_only=True)
 class _MeasuredRule:
-    """A rule of another system, which reads the measurement and its target."""
+    """A rule of another system, which reads the measurement and its target: the error of the analytic objective."""
+
+    reads_measurement: ClassVar[bool] = True
+    """True for a rule that would ignore the signals of another objective than the analytic one."""
 
     def check(self, loop: Loop) -> None:
         """Raise ConfigError for a value out of range."""
@@ -246,7 +250,6 @@ class AdaptiveKL(_MeasuredRule):
     """Ziegler's rule, ``adaptive_kl``; counts training steps.
 
     Example:
-        >>> from maxent_ray.core.update_rules import Signal
         >>> rule = build_rule(AdaptiveKL(horizon=10), Loop("beta", "policy_kl", 1e-4, 100.0))
         >>> signal = Signal(gradient=-1.0, value=0.2, measured=0.2, target=0.1)
         >>> round(rule.update(signal, rule.init(0.2))[0].value, 6)  # .2·(1 + .2/10)
@@ -275,7 +278,6 @@ class ThresholdKL(_MeasuredRule):
     """RLlib's rule, ``threshold_kl``.
 
     Example:
-        >>> from maxent_ray.core.update_rules import Signal
         >>> rule = build_rule(ThresholdKL(), Loop("tau", "weight_entropy", 1e-3, 100.0))
         >>> signal = Signal(gradient=-0.6, value=0.2, measured=0.4, target=1.0)  # H < H*/2
         >>> round(rule.update(signal, rule.init(0.2))[0].value, 6)
@@ -298,7 +300,6 @@ class EntropyStep(_MeasuredRule):
     """The rule of TRL and Skywork, ``entropy_step``, inside the coefficient's bounds.
 
     Example:
-        >>> from maxent_ray.core.update_rules import Signal
         >>> rule = build_rule(EntropyStep(), Loop("beta", "policy_kl", 1e-4, 100.0))
         >>> signal = Signal(gradient=-1.0, value=0.1, measured=0.2, target=0.1)  # KL > KL*
         >>> round(rule.update(signal, rule.init(0.1))[0].value, 6)
@@ -318,7 +319,6 @@ class SacAlpha(_MeasuredRule):
     """SAC's rule, ``sac_alpha``.
 
     Example:
-        >>> from maxent_ray.core.update_rules import Signal
         >>> rule = build_rule(SacAlpha(), Loop("tau", "policy_entropy", 1e-3, 100.0))
         >>> signal = Signal(gradient=-0.3, value=0.1, measured=0.5, target=0.8)  # ln τ rises by the learning rate
         >>> round(rule.update(signal, rule.init(0.1))[0].value, 6)
@@ -344,7 +344,6 @@ class CustomRule:
     """A rule of your own: a function that returns an :class:`~maxent_ray.core.update_rules.UpdateRule`.
 
     Example:
-        >>> from maxent_ray.core.update_rules import Signal
         >>> settings = CustomRule(import_path="maxent_ray.core.update_rules:sgd", kwargs={"learning_rate": 0.1})
         >>> rule = build_rule(settings, Loop("tau", "weight_entropy", 1e-3, 100.0))
         >>> round(rule.update(Signal(gradient=0.2, value=0.3), rule.init(0.3))[0].value, 6)
@@ -352,13 +351,15 @@ class CustomRule:
     """
 
     type: Literal["custom"] = "custom"
+    reads_measurement: ClassVar[bool] = False
     import_path: str
     """``package.module:function``."""
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Its arguments."""
 
     def check(self, loop: Loop) -> None:
-        """Accept everything: user code is imported where it is run, not where settings are read."""
+        """Check the arguments. User code is imported where it is run, not where settings are read."""
+        plugins.check_kwargs(self.kwargs, f"{loop.field}.kwargs")
 
     def parts(self, loop: Loop) -> dict[str, UpdateRule]:
         """Links of the chain.
@@ -372,10 +373,22 @@ class CustomRule:
             given = f"it returns {type(rule).__name__}, not UpdateRule(init, update)"
             raise ConfigError(f"{where} is {self.import_path!r}, which is no update rule: {given}")
         try:
-            check_finite("", {"state": rule.init(1.0)}, "a mapping of finite numbers")
-        except InvalidReportError as error:
-            raise ConfigError(f"{where} is {self.import_path!r}: its {error}") from None
-        return {"step": rule}
+            check_finite("", {"state": dict(rule.init(1.0))}, "a mapping of finite numbers")
+        except Exception as error:
+            raise ConfigError(f"{where} is {self.import_path!r}: its init(value) fails: {error}") from error
+        return {"step": UpdateRule(rule.init, self._checked(rule))}
+
+    def _checked(self, rule: UpdateRule) -> Callable[[Signal, RuleState], tuple[Signal, RuleState]]:
+        """The rule's update, with a check of what user code returns."""
+
+        def update(signal: Signal, state: RuleState) -> tuple[Signal, RuleState]:
+            result: object = rule.update(signal, state)
+            match result:
+                case (Signal() as proposed, Mapping() as following):
+                    return proposed, following
+            raise InvalidReportError(f"{self.import_path}: update returned {result!r}, must be (Signal, state)")
+
+        return update
 
     def why_at_rest(self, loop: Loop, in_dead_band: bool) -> str:
         """Explain a coefficient that has a signal and does not move."""
@@ -400,6 +413,10 @@ def build_rule(settings: RuleSettings, loop: Loop) -> UpdateRule:
         {'step': {'previous_gradient': 0.0, 'started': 0.0}}
     """
     return anti_windup(chain(**settings.parts(loop), project=project(loop.low, loop.high)))
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and 0 < value < math.inf
 
 
 def _require(holds: bool, loop: Loop, name: str, value: object, valid: str) -> None:

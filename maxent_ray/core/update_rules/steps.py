@@ -121,7 +121,7 @@ def newton(
 ) -> UpdateRule:
     """Damped Newton on the error: Δ = −learning_rate·g / (c + damping), with |Δ| <= max_step.
 
-    The event "clipped" says that max_step bit. c is dg/dv (`Signal.curvature`) in linear space and dg/d log v
+    The event "clipped" says that max_step was exceeded. c is dg/dv (`Signal.curvature`) in linear space and dg/d log v
     = v·dg/dv in log space. The damping bounds the step on a flat batch, where c is 0.
 
     Args:

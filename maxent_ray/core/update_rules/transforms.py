@@ -11,6 +11,7 @@ from maxent_ray.core.update_rules.base import (
     UpdateRule,
     require,
     require_fraction,
+    require_number,
     require_positive,
     stateless,
 )
@@ -141,6 +142,7 @@ def project(low: float, high: float) -> UpdateRule:
     require(low <= high, "low", low, f"at most high, which is {high!r}")
 
     def update(signal: Signal) -> Signal:
+        require_number("next value", signal.value)  # an infinite one would be a bound otherwise
         if signal.value < low:
             return replace(signal, value=low).with_event("projected_low")
         if signal.value > high:

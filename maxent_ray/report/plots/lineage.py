@@ -26,7 +26,7 @@ def draw(scene: Scene) -> Path:
     places = {trial: place for place, trial in enumerate(lanes)}
     result = style.figure(
         "Who took over whose policy?",
-        "One lane for each trial. Arrow: a trial dropped its policy and went on from a copy of another's, "
+        "One lane for each trial. Arrow: a trial replaced its policy by a copy of another's, "
         "with changed settings.\nThick: how the best policy of each objective came about.",
         width=11,
         height=1.9 + 0.42 * max(4, len(lanes)),

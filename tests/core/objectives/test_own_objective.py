@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,9 @@ from maxent_ray.core.objectives import (
     ControllerMetaContext,
     ControllerObjective,
     CustomObjective,
+    Decoupled,
+    Sensitivity,
+    TruncatedBackprop,
     Unroll,
 )
 from maxent_ray.core.state import ControllerState, Reason
@@ -155,7 +159,7 @@ def test_a_number_that_is_not_finite_changes_nothing_and_says_so() -> None:
 @pytest.mark.parametrize(
     ("objective", "message"),
     [
-        (returning({"tau_grad": 0.1}), "objective 'returning' returned dict; it must be ControllerGradients or None"),
+        (returning({"tau_grad": 0.1}), "'returning' returned dict for its gradients; it must return ControllerGra"),
         (returning(ControllerGradients(tau_grad="much")), "tau_grad is 'much'; it must be a finite number"),  # type: ignore[arg-type]
         (returning(None, {"text": "x"}), "objective.returning.text is 'x'; it must be a finite number"),
         (returning(None, [1.0]), "objective.returning is a list; it must be a finite number"),
@@ -180,3 +184,59 @@ def test_settings_of_its_own() -> None:
 def test_a_fraction_of_log_g_needs_g() -> None:
     with pytest.raises(ConfigError, match=r"target_entropy_fraction is 0.9, of log G; group_size, which is G, must be"):
         Controller(ControllerConfig(target_entropy_fraction=0.9))
+
+
+class Alone(ControllerObjective):
+    """Forgets to return its memory."""
+
+    name = "alone"
+
+    def update(self, meta_ctx: ControllerMetaContext, memory: Mapping[str, Any]) -> Any:
+        return ControllerGradients(tau_grad=0.1)
+
+
+def test_an_update_without_its_memory_is_named() -> None:
+    rules = Controller(CONFIG, objective=Alone())
+    with pytest.raises(InvalidReportError, match=r"'alone' returned ControllerGradients; it must return .* memory"):
+        rules.step(rules.init(), measured())
+
+
+@pytest.mark.parametrize(
+    ("config", "objective", "message"),
+    [
+        (CONFIG, Averaged, "it must be an instance of a ControllerObjective"),
+        (CONFIG, "averaged", "it must be an instance of a ControllerObjective"),
+        (replace(CONFIG, objective=None), Averaged(), r"config.objective is None, .*leave it at Analytic\(\)"),
+        (
+            replace(CONFIG, objective=TruncatedBackprop(form=Decoupled()), tau_rule=None, beta_rule=None),
+            Averaged(),
+            r"config.objective is TruncatedBackprop\(.*leave it at Analytic\(\)",
+        ),
+    ],
+)
+def test_settings_beside_it_that_it_cannot_work_with(config: ControllerConfig, objective: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Controller(config, objective=objective)
+
+
+def test_it_never_gets_an_unroll_of_another_length() -> None:
+    seen: list[ControllerGradients | None] = []
+
+    class Asking(ControllerObjective):
+        name = "asking"
+
+        def compute(self, meta_ctx: ControllerMetaContext) -> None:
+            assert meta_ctx.backprop_fn is not None
+            seen.extend(meta_ctx.backprop_fn(steps) for steps in (1, 2, 5))
+
+    numbers = (1.8, 0.06, 0.5, 0.2, -0.01, -0.02)
+    sensitivity = Sensitivity(*numbers, steps=2, tokens=9, tau=0.3, beta=0.1, version=0, share=1.0)
+    rules = Controller(CONFIG, objective=Asking())
+    rules.step(rules.init(), measured(), ControllerGradients(sensitivity=sensitivity))
+    assert seen == [None, ControllerGradients(sensitivity=sensitivity), None]
+
+
+@pytest.mark.parametrize("name", ["analytic", "grpo", "custom"])
+def test_a_label_of_the_package_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"objective.name is '{name}', a name of the package; choose another one"):
+        ControllerConfig(objective=CustomObjective(import_path="a:b", name=name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,11 +10,21 @@ import pytest
 from maxent_ray.config import load_config
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
+from maxent_ray.core.objectives import CustomObjective, ObjectiveSettings, TruncatedBackprop
 from maxent_ray.core.state import ControllerState, Reason
 from maxent_ray.core.statistics import BatchStatistics
-from maxent_ray.core.update_rules import AdaptiveKL, EntropyStep, RuleSettings, SacAlpha, Signal, ThresholdKL
+from maxent_ray.core.update_rules import (
+    AdaptiveKL,
+    CustomRule,
+    EntropyStep,
+    RuleSettings,
+    SacAlpha,
+    Signal,
+    ThresholdKL,
+    UpdateRule,
+)
 from maxent_ray.core.update_rules.settings import Loop, build_rule
-from maxent_ray.errors import ConfigError
+from maxent_ray.errors import ConfigError, InvalidReportError
 
 OTHERS: list[RuleSettings] = [AdaptiveKL(), ThresholdKL(), EntropyStep(), SacAlpha()]
 TARGETS = {"tau": ("weight_entropy", 1.5), "beta": ("policy_kl", 0.05)}
@@ -128,3 +139,50 @@ def test_a_rule_needs_what_is_measured_not_a_gradient(rule: RuleSettings) -> Non
     chained = build_rule(rule, Loop("beta", "policy_kl", 1e-4, 100.0))
     with pytest.raises(ValueError, match=f"{rule.type}: measured is None"):
         chained.update(Signal(gradient=0.1, value=0.1), chained.init(0.1))
+
+
+@pytest.mark.parametrize("rule", OTHERS, ids=lambda rule: rule.type)
+@pytest.mark.parametrize("objective", [TruncatedBackprop(), CustomObjective(import_path="a:b", name="mine")])
+def test_a_rule_that_would_ignore_the_objective_is_refused(rule: RuleSettings, objective: ObjectiveSettings) -> None:
+    """A run is what its label says: such a rule would move beta by KL alone, whatever the unroll finds."""
+    with pytest.raises(ConfigError, match=rf"beta_rule.type is {rule.type}; .*ignore the signals of {objective.label}"):
+        ControllerConfig(target_kl=0.05, objective=objective, beta_rule=rule)
+    ControllerConfig(group_size=8, target_entropy=1.5, objective=objective, beta_rule=rule)  # beta is not controlled
+
+
+def test_a_value_that_is_not_finite_does_not_become_a_bound() -> None:
+    chained = build_rule(CustomRule(import_path=f"{__name__}:to_infinity"), Loop("tau", "weight_entropy", 0.1, 1.0))
+    with pytest.raises(InvalidReportError, match="next value is inf"):
+        chained.update(Signal(gradient=0.1, value=0.3), chained.init(0.3))
+
+
+def to_infinity() -> UpdateRule:
+    return UpdateRule(lambda value: {}, lambda signal, state: (replace(signal, value=float("inf")), state))
+
+
+def signal_only() -> UpdateRule:
+    return UpdateRule(lambda value: {}, lambda signal, state: signal)  # type: ignore[arg-type,return-value]
+
+
+def with_history() -> UpdateRule:
+    return UpdateRule(lambda value: {"history": [value]}, lambda signal, state: (signal, state))
+
+
+def without_state() -> UpdateRule:
+    return UpdateRule(lambda value: None, lambda signal, state: (signal, state))  # type: ignore[arg-type,return-value]
+
+
+def test_mistakes_of_an_own_rule_are_named() -> None:
+    loop = Loop("tau", "weight_entropy", 0.1, 1.0)
+    chained = build_rule(CustomRule(import_path=f"{__name__}:signal_only"), loop)
+    with pytest.raises(InvalidReportError, match=r"signal_only: update returned Signal\(.*must be \(Signal, state\)"):
+        chained.update(Signal(gradient=0.1, value=0.3), chained.init(0.3))
+    for name, message in (("with_history", r"state.history is \[1.0\]"), ("without_state", "'NoneType' object")):
+        with pytest.raises(ConfigError, match=rf"its init\(value\) fails: {message}"):
+            build_rule(CustomRule(import_path=f"{__name__}:{name}"), loop)
+
+
+@pytest.mark.parametrize("setting", ["learning_rate", "clip", "dead_band", "proportional_gain"])
+def test_infinite_settings_are_named(setting: str) -> None:
+    with pytest.raises(ConfigError, match=f"^controller.tau_rule.{setting} is inf; it must be"):
+        load_config(overrides=[f"controller.tau_rule.{setting}=.inf"])
