@@ -128,8 +128,10 @@ class Controller:
         window = merge(state.window, statistics)
         measured = self._measure(window)
         decided, decision = self._decide(state, window, targets, measured, gradients)
-        if _has_overflow(decided):  # it could not be read back from a checkpoint or a client either
-            return self._keep(replace(state, window=BatchStatistics()), Reason.NON_FINITE, targets, measured)
+        overflow = _overflow(decided)
+        if overflow:  # it could not be read back from a checkpoint or a client either
+            state = replace(state, window=BatchStatistics())
+            return self._keep(state, Reason.NON_FINITE, targets, measured, (f"overflow.{overflow}",))
         return decided, decision
 
     def _decide(
@@ -146,11 +148,13 @@ class Controller:
             state = replace(state, window=BatchStatistics() if in_warm_up else window)
             return self._keep(state, Reason.WARM_UP if in_warm_up else Reason.INTERVAL, targets, measured)
         state = replace(state, window=BatchStatistics())
-        if gradients is not None and _has_overflow(gradients):
-            return self._keep(state, Reason.NON_FINITE, targets, measured)
+        overflow = _overflow(gradients)
+        if overflow:
+            return self._keep(state, Reason.NON_FINITE, targets, measured, (f"overflow.gradients.{overflow}",))
         signals = self._compute(state, targets, measured, gradients)
-        if signals.gradients is not None and _has_overflow(signals.gradients):
-            return self._keep(state, Reason.NON_FINITE, targets, measured)
+        overflow = _overflow(signals.gradients)
+        if overflow:
+            return self._keep(state, Reason.NON_FINITE, targets, measured, (f"overflow.signals.{overflow}",))
         if self._objective is not None:
             state = replace(state, objective={self._objective.name: signals.memory})
         controlled = self._controlled(signals.gradients)
@@ -259,9 +263,14 @@ class Controller:
         return _Moved(signal.value, new_state, signal.events)
 
     def _keep(
-        self, state: ControllerState, reason: Reason, targets: Targets, measured: Measured
+        self,
+        state: ControllerState,
+        reason: Reason,
+        targets: Targets,
+        measured: Measured,
+        events: tuple[str, ...] = (),
     ) -> tuple[ControllerState, Decision]:
-        return state, build_decision(state, state, reason, targets, measured, ControllerGradients(), ())
+        return state, build_decision(state, state, reason, targets, measured, ControllerGradients(), events)
 
     def _within_bounds(self, name: str, value: float) -> float:
         low, high = self.config.bounds(name)
@@ -301,13 +310,13 @@ def _checked_signals(result: Any, name: str) -> _Signals:
     raise InvalidReportError(f"objective {name!r} returned {found}; {valid}")
 
 
-def _has_overflow(values: ControllerState | ControllerGradients) -> bool:
-    """True for a number that is not finite or too large; anything but a number is a mistake in user code.
+def _overflow(values: ControllerState | ControllerGradients | None) -> str:
+    """Path of a number that is not finite or too large; empty for none. Anything else is a mistake in user code.
 
     Raises:
         InvalidReportError: names the field and its value.
     """
-    violation = find_violation(values)
+    violation = None if values is None else find_violation(values)
     if violation is not None and not isinstance(violation.value, float):
         raise violation.error()
-    return violation is not None
+    return "" if violation is None else violation.path

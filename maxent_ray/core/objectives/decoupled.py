@@ -30,7 +30,7 @@ from maxent_ray.core.objectives.truncated_backprop import SensitivityObjective
 from maxent_ray.core.validation import build_dataclass, to_plain
 from maxent_ray.errors import ConfigError
 
-LOG_STEP_LIMIT = 1.0
+LARGEST_LOG_MOVE = 1.0
 """Trust region: no coefficient moves by more than this factor's logarithm in one decision."""
 LARGEST_SHARE_OF_BETA = 2 / 3
 """β/κ that β may reach. H* fixes κ = τ + β; what β takes of it τ loses, and with it its hold on H. Near β = κ the
@@ -213,7 +213,7 @@ def _make_room(sensitivity: Sensitivity, beta: float) -> float:
 
 def _cut(move: float) -> float:
     """The move inside the trust region."""
-    return min(max(move, -LOG_STEP_LIMIT), LOG_STEP_LIMIT)
+    return min(max(move, -LARGEST_LOG_MOVE), LARGEST_LOG_MOVE)
 
 
 class DecoupledObjective(SensitivityObjective):

@@ -30,8 +30,8 @@ from maxent_ray.core.objectives import (
 from maxent_ray.core.objectives.decoupled import (
     FREE_RANGE,
     HORIZON_TRUST,
+    LARGEST_LOG_MOVE,
     LARGEST_SHARE_OF_BETA,
-    LOG_STEP_LIMIT,
     NEWTON_GAIN,
     PRIOR_AUTHORITY,
     QUIET_RANGE,
@@ -117,7 +117,7 @@ def test_on_its_own_model_kl_goes_to_its_target_with_a_double_pole(bandwidth: fl
             target_entropy=None,  # alone: with H*, β leaves room for τ
             bandwidth=bandwidth,
         )[1]
-        assert abs(move) < LOG_STEP_LIMIT
+        assert abs(move) < LARGEST_LOG_MOVE
         beta *= math.exp(move)
         velocity = (1 - SHARE) * velocity + SHARE * (push - pull.at(math.log(beta)) * level)
         level += velocity
@@ -135,7 +135,7 @@ def test_decisions_on_their_way_are_looked_ahead_over() -> None:
     now, ahead = (moves(memory, USUAL, pending=pending)[1] for pending in (0, 1))
     advanced = memory.kl.predict(SHARE, pull, math.log(0.1))
     assert ahead == pytest.approx(moves(replace(memory, kl=advanced), USUAL)[1], rel=1e-12)
-    assert max(abs(now), abs(ahead)) < LOG_STEP_LIMIT
+    assert max(abs(now), abs(ahead)) < LARGEST_LOG_MOVE
     assert ahead != pytest.approx(now, rel=0.01)
 
 
@@ -156,9 +156,9 @@ def test_beta_waits_for_the_optimisers_momentum() -> None:
 
 def test_moves_stay_inside_the_trust_region() -> None:
     far = knowing(20 * TARGET_KL, 0.0, 5 * TARGET_KL)
-    assert moves(far, USUAL)[1] == pytest.approx(LOG_STEP_LIMIT)
+    assert moves(far, USUAL)[1] == pytest.approx(LARGEST_LOG_MOVE)
     plateau = replace(USUAL, entropy=2.07, entropy_tau=0.02, entropy_beta=0.0)
-    assert moves(far, plateau)[0] == pytest.approx(-LOG_STEP_LIMIT)
+    assert moves(far, plateau)[0] == pytest.approx(-LARGEST_LOG_MOVE)
 
 
 def test_beta_leaves_tau_its_hold_on_the_entropy() -> None:
@@ -168,7 +168,7 @@ def test_beta_leaves_tau_its_hold_on_the_entropy() -> None:
     kappa = 0.7  # H is on target with it
     assert 0.4 * math.exp(moves(far, at)[1]) == pytest.approx(LARGEST_SHARE_OF_BETA * kappa)
     alone = moves(far, at, target_entropy=None)[1]
-    assert alone == pytest.approx(LOG_STEP_LIMIT)
+    assert alone == pytest.approx(LARGEST_LOG_MOVE)
 
 
 @pytest.mark.parametrize(("deviations", "reach"), [(0.2, QUIET_RANGE), (2.5, 2.5), (9.0, FREE_RANGE)])

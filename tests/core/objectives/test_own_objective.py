@@ -145,14 +145,14 @@ def returning(value: Any, memory: Any = None) -> ControllerObjective:
 
 
 def test_a_number_that_is_not_finite_changes_nothing_and_says_so() -> None:
-    for objective in (
-        returning(ControllerGradients(tau_grad=float("nan"))),
-        returning(ControllerGradients(tau_grad=0.1), {"mean": float("inf")}),
-        returning(ControllerGradients(tau_grad=0.1), {"mean": {"deep": 1e101}}),
+    for objective, place in (
+        (returning(ControllerGradients(tau_grad=float("nan"))), "signals.tau_grad"),
+        (returning(ControllerGradients(tau_grad=0.1), {"mean": float("inf")}), "objective.returning.mean"),
+        (returning(ControllerGradients(tau_grad=0.1), {"mean": {"deep": 1e101}}), "objective.returning.mean.deep"),
     ):
         rules = Controller(CONFIG, objective=objective)
         state, decision = rules.step(rules.init(), measured())
-        assert decision.reason is Reason.NON_FINITE
+        assert (decision.reason, decision.events) == (Reason.NON_FINITE, (f"overflow.{place}",))
         assert (state.tau, state.beta, state.objective) == (0.3, 0.1, {"returning": {}})
 
 
