@@ -25,9 +25,13 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 
 from maxent_ray.config import TuneSettings
+from maxent_ray.errors import ConfigError
 from maxent_ray.tune.recording import Exploit
 from maxent_ray.tune.search_space import SearchSpace, ray_domains
 from maxent_ray.tune.trial_spec import TrialSpec
+
+EXPLORE_TRIES = 100
+"""Perturbations that are tried until their values are valid together."""
 
 TIME, SCORE = "steps", "score"
 Quantiles = tuple[list[Trial], list[Trial]]
@@ -136,8 +140,16 @@ class StratifiedPBT(PopulationBasedTraining):
     def _get_new_config(self, trial: Trial, trial_to_clone: Trial) -> tuple[dict[str, Any], dict[str, str]]:
         """The donor's values, perturbed inside their bounds, under the recipient's own name."""
         recipient, donor = _spec(trial), _spec(trial_to_clone)
-        explored = self._space.explore(donor.values, self._rng(trial, "explore"), self._resample_probability)
-        clone = recipient.cloned_from(donor, explored.values)
+        rng = self._rng(trial, "explore")
+        for attempt in range(EXPLORE_TRIES):
+            explored = self._space.explore(donor.values, rng, self._resample_probability)
+            clone = recipient.cloned_from(donor, explored.values)
+            try:
+                clone.experiment()
+                break
+            except ConfigError:  # values that are valid one by one need not be so together
+                if attempt + 1 == EXPLORE_TRIES:
+                    raise
         assert self._mixing == "tournament" or clone.objective == recipient.objective
         self._operations = explored.operations
         return clone.to_config(), explored.operations

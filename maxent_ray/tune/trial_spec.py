@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from maxent_ray.config import ExperimentConfig
+from maxent_ray.config import Choice, ExperimentConfig
 from maxent_ray.config.loading import apply_overrides, build_config
 from maxent_ray.core.controller import Controller
 from maxent_ray.errors import ConfigError
@@ -127,7 +127,17 @@ def population(config: ExperimentConfig, space: SearchSpace) -> list[TrialSpec]:
         space.draw(np.random.default_rng((config.train.seed, index)))
         for index in range(config.tune.trials_per_objective)
     ]
-    return variants(config, draws)
+    specs = variants(config, draws)
+    for spec in specs[: len(config.tune.objectives)]:
+        _check_choices(spec, space)
+    return specs
+
+
+def _check_choices(spec: TrialSpec, space: SearchSpace) -> None:
+    """Try every choice with one trial's objective, which a perturbation may reach later."""
+    for key in space.keys:
+        for value in key.grid(1) if isinstance(key.domain, Choice) else ():
+            replace(spec, values={**spec.values, key.name: value}).experiment()
 
 
 def variants(config: ExperimentConfig, points: list[dict[str, Any]]) -> list[TrialSpec]:

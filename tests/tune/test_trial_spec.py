@@ -5,7 +5,7 @@ import math
 import pytest
 
 from maxent_ray.config import ExperimentConfig, TuneSettings
-from maxent_ray.config.loading import load_config
+from maxent_ray.config.loading import apply_overrides, load_config
 from maxent_ray.errors import ConfigError
 from maxent_ray.report.labels import REFERENCES
 from maxent_ray.tune.search_space import build_search_space
@@ -112,3 +112,13 @@ def test_values_that_do_not_go_together_are_named_with_their_trial() -> None:
     spec = TrialSpec("analytic-7", "analytic", settings_json(ExperimentConfig()), {"controller.target_kl": math.inf})
     with pytest.raises(ConfigError, match=r"trial analytic-7 .*target_kl"):
         spec.experiment()
+
+
+def test_a_searched_rule_that_an_objective_cannot_have_is_named_before_anything_starts() -> None:
+    """Drawn or not: a perturbation could reach it in the middle of a run."""
+    rules = "{type: choice, values: [{type: pi}, {type: adaptive_kl, horizon: 50}]}"
+    both = load_config(overrides=[f"tune.search_space={{controller.beta_rule: {rules}}}"])
+    with pytest.raises(ConfigError, match=r"trial truncated_backprop-0 .*adaptive_kl; it reads policy_kl .*analytic"):
+        population(both, build_search_space(both))
+    analytic = apply_overrides(both, {"tune.objectives": ["analytic"]})
+    assert len(population(analytic, build_search_space(analytic))) == 4

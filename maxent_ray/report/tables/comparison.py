@@ -23,7 +23,7 @@ Cell = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Line:
+class TableLine:
     """One line of the comparison, as text."""
 
     label: str
@@ -36,7 +36,7 @@ class Line:
     ends_section: bool = False
 
 
-def comparison_lines(summary: Summary, decimals: int = 3) -> list[Line]:
+def comparison_lines(summary: Summary, decimals: int = 3) -> list[TableLine]:
     """Lines of the comparison: each objective's best trial, the mean of its trials, then the references."""
     last = {objective.reference: objective for objective in summary.objectives}  # of each section
     return [
@@ -113,9 +113,9 @@ def estimate_cell(estimate: Estimate, decimals: int = 3, *, signed: bool = False
     return text(estimate.value, 3), f"[{text(estimate.low, decimals)}, {text(estimate.high, decimals)}]"
 
 
-def _lines(objective: ObjectiveSummary, decimals: int, *, ends_section: bool) -> Iterator[Line]:
+def _lines(objective: ObjectiveSummary, decimals: int, *, ends_section: bool) -> Iterator[TableLine]:
     several = len(objective.trials) > 1
-    yield Line(
+    yield TableLine(
         label=best_label(objective),
         held_out=_cells(objective.held_out, decimals),
         entropy_error=percent(objective.entropy_error),
@@ -124,7 +124,7 @@ def _lines(objective: ObjectiveSummary, decimals: int, *, ends_section: bool) ->
         ends_section=ends_section and not several,
     )
     if several:
-        yield Line(
+        yield TableLine(
             label=f"{objective_label(objective.objective)}, mean of {len(objective.finished)}",
             held_out=_cells(objective.held_out_all, decimals),
             secondary=True,
