@@ -62,7 +62,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"Coefficient|Mode|RuleState|Memory|Nested\w*|Within|Entries|-?[\d.]+(e[+-]\d+)?"),
     # Internals that a constructor takes or a state holds.
     (r"py:class", r"maxent_ray\.runtime\.(collective\.LocalCollective|deciders\.LocalDecider)"),
-    (r"py:class", r"maxent_ray\.core\.(diagnostics\.detector_state|objectives|update_rules\.settings)\.\w+(\.\w+)?"),
+    (r"py:class", r"maxent_ray\.core\.(diagnostics\.detector_state|objectives|update_rules)\.\w+(\.\w+)?"),
     (r"py:class", r"ObjectiveBase"),
 ]
 

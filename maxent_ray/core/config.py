@@ -15,7 +15,9 @@ from maxent_ray.core.objectives.settings import ObjectiveSettings
 from maxent_ray.core.objectives.settings_base import Loops, Unroll
 from maxent_ray.core.statistics import CoefficientBounds, EntropySignal, KlSignal
 from maxent_ray.core.unions import build_settings
-from maxent_ray.core.update_rules.settings import PI, SGD, Loop, RuleSettings
+from maxent_ray.core.update_rules.error_rules import PI, SGD
+from maxent_ray.core.update_rules.loop import Loop
+from maxent_ray.core.update_rules.settings import RuleSettings
 from maxent_ray.errors import ConfigError, UnknownObjectiveError
 
 _STEPS_AS_GIVEN = SGD(learning_rate=1.0, clip=None)

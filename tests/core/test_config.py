@@ -12,7 +12,7 @@ import pytest
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.objectives import Analytic, Joint, Paired, TruncatedBackprop, Unroll
 from maxent_ray.core.update_rules import PI, SGD
-from maxent_ray.core.update_rules.settings import Gains
+from maxent_ray.core.update_rules.loop import Gains
 from maxent_ray.errors import ConfigError, UnknownObjectiveError
 
 LOG_8 = math.log(8)

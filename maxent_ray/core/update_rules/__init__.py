@@ -12,18 +12,10 @@ Example:
 from maxent_ray.core.update_rules.anti_windup import anti_windup
 from maxent_ray.core.update_rules.base import RuleState, Signal, UpdateRule, chain
 from maxent_ray.core.update_rules.baselines import adaptive_kl, entropy_step, sac_alpha, threshold_kl
-from maxent_ray.core.update_rules.settings import (
-    PI,
-    SGD,
-    Adam,
-    AdaptiveKL,
-    CustomRule,
-    EntropyStep,
-    Newton,
-    RuleSettings,
-    SacAlpha,
-    ThresholdKL,
-)
+from maxent_ray.core.update_rules.custom_rule import CustomRule
+from maxent_ray.core.update_rules.error_rules import PI, SGD, Adam, Newton
+from maxent_ray.core.update_rules.measured_rules import AdaptiveKL, EntropyStep, SacAlpha, ThresholdKL
+from maxent_ray.core.update_rules.settings import RuleSettings
 from maxent_ray.core.update_rules.steps import (
     LOG_STEP_LIMIT,
     Space,

@@ -23,7 +23,8 @@ from maxent_ray.core.update_rules import (
     ThresholdKL,
     UpdateRule,
 )
-from maxent_ray.core.update_rules.settings import Loop, build_rule
+from maxent_ray.core.update_rules.loop import Loop
+from maxent_ray.core.update_rules.settings import build_rule
 from maxent_ray.errors import ConfigError, InvalidReportError
 
 OTHERS: list[RuleSettings] = [AdaptiveKL(), ThresholdKL(), EntropyStep(), SacAlpha()]

@@ -214,7 +214,10 @@ def test_a_bad_argument_is_named_with_its_value(build: Callable[[], UpdateRule],
 def test_every_public_example_runs() -> None:
     modules = [
         importlib.import_module(f"maxent_ray.core.update_rules{part}")
-        for part in ("", ".anti_windup", ".base", ".baselines", ".settings", ".steps", ".transforms")
+        for part in (
+            *("", ".anti_windup", ".base", ".baselines", ".custom_rule", ".error_rules", ".measured_rules"),
+            *(".settings", ".steps", ".transforms"),
+        )
     ]
     for module in modules:
         results = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)

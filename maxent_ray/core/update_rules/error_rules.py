@@ -1,0 +1,171 @@
+"""Settings of the rules that act on the error signal: ``pi``, ``sgd``, ``adam``, ``newton``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from maxent_ray.core.update_rules.base import UpdateRule
+from maxent_ray.core.update_rules.loop import DEFAULT_CLIPS, FAST, SLOW, Gains, Loop, is_positive, require_setting
+from maxent_ray.core.update_rules.steps import Space, adam, newton, proportional_integral, sgd
+from maxent_ray.core.update_rules.transforms import clip, deadband, ema
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorRule:
+    """A rule that acts on the error signal: clip → ema → step, which a dead band may hold back."""
+
+    reads_measurement: ClassVar[bool] = False
+
+    learning_rate: float | None = None
+    """Step per unit of relative error; null: by the signal, or the rule's usual one."""
+    space: Space = "log"
+    """``log``: steps are relative, τ = .01 and τ = 1 move equally fast."""
+    clip: float | Literal["auto"] | None = "auto"
+    """Largest relative error that counts; auto: .25 for τ, 1 for β; null: none."""
+    ema_decay: float = 0.0
+    """Smoothing of the error signal; 0: none."""
+    dead_band: float = 0.0
+    """Relative errors up to this are ignored."""
+
+    def check(self, loop: Loop) -> None:
+        """Raise ConfigError for a value out of range."""
+        rate, limit = self.learning_rate, self.clip_of(loop)
+        valid = "> 0, or null for the signal's default"
+        require_setting(rate is None or is_positive(rate), loop, "learning_rate", rate, valid)
+        require_setting(self.space in ("log", "linear"), loop, "space", self.space, "log or linear")
+        require_setting(limit is None or is_positive(limit), loop, "clip", limit, "> 0, auto, or null for none")
+        require_setting(0 <= self.ema_decay < 1, loop, "ema_decay", self.ema_decay, "in [0, 1)")
+        require_setting(0 <= self.dead_band < math.inf, loop, "dead_band", self.dead_band, ">= 0, and finite")
+        in_range = self.space == "linear" or loop.low > 0
+        require_setting(in_range, loop, "space", self.space, f"linear while {loop.coefficient}_min = {loop.low:g}")
+
+    def clip_of(self, loop: Loop) -> float | None:
+        """The clip in force."""
+        return DEFAULT_CLIPS[loop.coefficient] if self.clip == "auto" else self.clip
+
+    def gains(self, loop: Loop) -> Gains:
+        """Gains as set, else by the signal that the coefficient answers for."""
+        usual = FAST[loop.coefficient] if loop.is_fast else SLOW
+        return usual if self.learning_rate is None else usual._replace(integral=self.learning_rate)
+
+    def parts(self, loop: Loop) -> dict[str, UpdateRule]:
+        """Links of the chain, those of them that are asked for."""
+        limit, step = self.clip_of(loop), self.step(loop)
+        parts: dict[str, UpdateRule] = {}
+        if limit is not None:
+            parts["clip"] = clip(limit)
+        if self.ema_decay > 0:
+            parts["ema"] = ema(self.ema_decay)
+        return {**parts, "step": deadband(self.dead_band, step) if self.dead_band > 0 else step}
+
+    def step(self, loop: Loop) -> UpdateRule:
+        """The rule that moves the coefficient."""
+        raise NotImplementedError
+
+    def why_at_rest(self, loop: Loop, in_dead_band: bool) -> str:
+        """Explain a coefficient that has a signal and does not move."""
+        if in_dead_band:
+            return f"{loop.field}.dead_band = {self.dead_band:.4g} is wider than the error; lower it"
+        limit = self.clip_of(loop)
+        cut = "" if limit is None else f", on errors cut to {limit:.4g},"
+        rate = f"{loop.field}.learning_rate = {self.gains(loop).integral:.4g}"
+        return f"{rate}{cut} is too small for these gradients; raise it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PI(ErrorRule):
+    """Proportional-integral control, ``proportional_integral``.
+
+    Example:
+        >>> PI(proportional_gain=0.5).gains(Loop("beta", "policy_kl", low=1e-4, high=100.0))
+        Gains(integral=0.2, proportional=0.5)
+    """
+
+    type: Literal["pi"] = "pi"
+    proportional_gain: float | None = None
+    """Step per unit of change of the relative error; null: by the signal."""
+
+    def check(self, loop: Loop) -> None:
+        """Raise ConfigError for a value out of range."""
+        super().check(loop)
+        gain = self.proportional_gain
+        valid = ">= 0, or null for the signal's default"
+        require_setting(gain is None or 0 <= gain < math.inf, loop, "proportional_gain", gain, valid)
+
+    def gains(self, loop: Loop) -> Gains:
+        """Gains as set, else by the signal."""
+        gains = super().gains(loop)
+        return gains if self.proportional_gain is None else gains._replace(proportional=self.proportional_gain)
+
+    def step(self, loop: Loop) -> UpdateRule:
+        """The rule that moves the coefficient."""
+        gains = self.gains(loop)
+        return proportional_integral(gains.proportional, gains.integral, space=self.space)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD(ErrorRule):
+    """Gradient steps, ``sgd``.
+
+    Example:
+        >>> from maxent_ray.core.update_rules import Signal
+        >>> from maxent_ray.core.update_rules.settings import build_rule
+        >>> rule = build_rule(SGD(learning_rate=0.1, space="linear"), Loop("tau", "weight_entropy", 0.0, 1.0))
+        >>> round(rule.update(Signal(gradient=0.2, value=0.3), rule.init(0.3))[0].value, 6)
+        0.28
+    """
+
+    type: Literal["sgd"] = "sgd"
+
+    def step(self, loop: Loop) -> UpdateRule:
+        """The rule that moves the coefficient."""
+        return sgd(self.gains(loop).integral, space=self.space)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam(ErrorRule):
+    """Steps of one length, ``adam``; its usual learning rate is .05.
+
+    Example:
+        >>> from maxent_ray.core.update_rules import Signal
+        >>> from maxent_ray.core.update_rules.settings import build_rule
+        >>> rule = build_rule(Adam(space="linear"), Loop("tau", "weight_entropy", 0.0, 1.0))
+        >>> round(rule.update(Signal(gradient=0.2, value=0.3), rule.init(0.3))[0].value, 6)
+        0.25
+    """
+
+    type: Literal["adam"] = "adam"
+
+    def gains(self, loop: Loop) -> Gains:
+        """The learning rate, which is in the units of the coefficient and does not depend on the signal."""
+        return Gains(0.05 if self.learning_rate is None else self.learning_rate, 0.0)
+
+    def step(self, loop: Loop) -> UpdateRule:
+        """The rule that moves the coefficient."""
+        return adam(self.gains(loop).integral, space=self.space)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Newton(ErrorRule):
+    """Damped Newton steps by the curvature of the weights' dual, ``newton``: meant for weight signals.
+
+    Example:
+        >>> from maxent_ray.core.update_rules import Signal
+        >>> from maxent_ray.core.update_rules.settings import build_rule
+        >>> rule = build_rule(Newton(space="linear"), Loop("tau", "weight_entropy", 0.0, 1.0))
+        >>> signal = Signal(gradient=0.099, value=0.3, curvature=0.98)
+        >>> rule.update(signal, rule.init(0.3))[0].value  # .3 − .5·.099/(.98 + .01)
+        0.25
+    """
+
+    type: Literal["newton"] = "newton"
+
+    def gains(self, loop: Loop) -> Gains:
+        """The learning rate: a part of the full Newton step."""
+        return Gains(0.5 if self.learning_rate is None else self.learning_rate, 0.0)
+
+    def step(self, loop: Loop) -> UpdateRule:
+        """The rule that moves the coefficient."""
+        return newton(damping=1e-2, learning_rate=self.gains(loop).integral, max_step=0.5, space=self.space)

@@ -1,0 +1,66 @@
+"""The loop of one coefficient, as update rules need to know it: signal, bounds, gains."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from maxent_ray.errors import ConfigError
+
+DEFAULT_CLIPS = {"tau": 0.25, "beta": 1.0}
+"""Largest relative error that τ and β act on, where ``clip`` is ``auto``."""
+
+
+class Loop(NamedTuple):
+    """The coefficient that a rule moves, and what it is measured by."""
+
+    coefficient: str
+    """``tau`` or ``beta``."""
+    signal: str
+    """The declared signal that it holds on target."""
+    low: float
+    high: float
+    """Its bounds."""
+    steps: int = 1
+    """Training steps between two updates."""
+
+    @property
+    def raises(self) -> bool:
+        """τ raises the entropy; β lowers the KL."""
+        return self.coefficient == "tau"
+
+    @property
+    def is_fast(self) -> bool:
+        """True for a signal that answers in the very next batch: one of the weights, which τ and β are part of."""
+        return self.signal in ("weight_entropy", "weight_kl")
+
+    @property
+    def field(self) -> str:
+        """Name of the rule's settings, for messages."""
+        return f"{self.coefficient}_rule"
+
+
+class Gains(NamedTuple):
+    """Step of one coefficient per unit of relative error."""
+
+    integral: float
+    """Per unit of error; the learning rate of rules other than ``pi``."""
+    proportional: float
+    """Per unit of change of the error; ``pi`` only."""
+
+
+SLOW = Gains(integral=0.2, proportional=2.0)
+"""For signals that answer over many policy steps: without a proportional part the loop swings around its target."""
+FAST = {"tau": Gains(2.0, 0.0), "beta": Gains(0.2, 0.0)}
+"""For signals that answer in the very next batch: an integrator alone."""
+
+
+def is_positive(value: object) -> bool:
+    """True for a positive finite number."""
+    return isinstance(value, int | float) and 0 < value < math.inf
+
+
+def require_setting(holds: bool, loop: Loop, name: str, value: object, valid: str) -> None:
+    """Reject a setting of a loop's rule: raise ConfigError with field, value and valid range."""
+    if not holds:
+        raise ConfigError(f"{loop.field}.{name} is {value}; it must be {valid}")
