@@ -96,7 +96,7 @@ class ControllerConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ControllerConfig:
         """Inverse of :meth:`to_dict`, also by way of JSON."""
-        config: ControllerConfig = build_settings(cls, values, lambda part, fields: part(**fields))
+        config: ControllerConfig = build_settings(cls, values)
         return config
 
     def to_dict(self) -> dict[str, Any]:

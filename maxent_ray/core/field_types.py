@@ -125,8 +125,20 @@ class Number:
         return " ".join(["a whole number" if self.whole else "a finite number", " and ".join(ends)]).rstrip()
 
 
+class _AsItIs:
+    """A type whose valid values are plain already."""
+
+    def build(self, value: Any) -> Any:
+        """The same."""
+        return value
+
+    def plain(self, value: Any) -> Any:
+        """The same."""
+        return value
+
+
 @dataclass(frozen=True)
-class Scalar:
+class Scalar(_AsItIs):
     """A text or a truth value."""
 
     kind: type
@@ -137,14 +149,6 @@ class Scalar:
             return None
         return Violation(path, value, f"a text of at most {LONGEST_TEXT} characters" if self.kind is str else "a bool")
 
-    def build(self, value: Any) -> Any:
-        """The same."""
-        return value
-
-    def plain(self, value: Any) -> Any:
-        """The same."""
-        return value
-
 
 @dataclass(frozen=True)
 class Optional:
@@ -153,11 +157,11 @@ class Optional:
     inner: FieldType
 
     def violation(self, value: Any, path: str) -> Violation | None:
-        """As of the kind inside, unless it is None."""
+        """As of the type inside, unless it is None."""
         return None if value is None else self.inner.violation(value, path)
 
     def build(self, value: Any) -> Any:
-        """None, or what the kind inside builds."""
+        """None, or what the type inside builds."""
         return None if value is None else self.inner.build(value)
 
     def plain(self, value: Any) -> Any:
@@ -167,7 +171,7 @@ class Optional:
 
 @dataclass(frozen=True)
 class ListOf:
-    """A list of one kind."""
+    """A list of one type."""
 
     inner: FieldType
 
@@ -199,19 +203,9 @@ class MapOf:
         if not isinstance(value, Mapping):
             return Violation(path, value, "a mapping")
         for key, entry in value.items():
-            found = self.wrong_key(value, key, path) or self.inner.violation(entry, f"{path}.{key}")
+            found = _wrong_key(value, key, path, self.keys.names) or self.inner.violation(entry, f"{path}.{key}")
             if found is not None:
                 return found
-        return None
-
-    def wrong_key(self, value: Mapping[Any, Any], key: object, path: str) -> Violation | None:
-        """Too many keys, or one that is no short text or not a valid one."""
-        if len(value) > MOST_KEYS:
-            return Violation(f"the number of keys of {path}", len(value), f"at most {MOST_KEYS}")
-        if not isinstance(key, str) or len(key) > LONGEST_KEY:
-            return Violation(f"a key of {path}", key, f"a text of at most {LONGEST_KEY} characters")
-        if self.keys.names and key not in self.keys.names:
-            return Violation(f"a key of {path}", key, f"one of {', '.join(self.keys.names)}")
         return None
 
     def build(self, value: Any) -> Any:
@@ -223,8 +217,19 @@ class MapOf:
         return {key: self.inner.plain(entry) for key, entry in value.items()}
 
 
+def _wrong_key(value: Mapping[Any, Any], key: object, path: str, names: tuple[str, ...] = ()) -> Violation | None:
+    """Too many keys, or one that is no short text or not a valid one."""
+    if len(value) > MOST_KEYS:
+        return Violation(f"the number of keys of {path}", len(value), f"at most {MOST_KEYS}")
+    if not isinstance(key, str) or len(key) > LONGEST_KEY:
+        return Violation(f"a key of {path}", key, f"a text of at most {LONGEST_KEY} characters")
+    if names and key not in names:
+        return Violation(f"a key of {path}", key, f"one of {', '.join(names)}")
+    return None
+
+
 @dataclass(frozen=True)
-class NestedMap:
+class NestedMap(_AsItIs):
     """A mapping from texts to finite numbers, or to mappings of such."""
 
     number: FieldType
@@ -237,25 +242,15 @@ class NestedMap:
         """Not a mapping, too many or too long keys, too deep, or a wrong number."""
         if not isinstance(value, Mapping) or self.depth == 0:
             return Violation(path, value, "a mapping" if self.depth else f"a number: {DEEPEST} levels are the most")
-        deeper = replace(self, depth=self.depth - 1)
-        limits = MapOf(self.number, Keys())
         for key, entry in value.items():
-            found = limits.wrong_key(value, key, path)
+            found = _wrong_key(value, key, path)
             if found is None and isinstance(entry, Mapping):
-                found = deeper.violation(entry, f"{path}.{key}")
+                found = replace(self, depth=self.depth - 1).violation(entry, f"{path}.{key}")
             elif found is None:
                 found = (self.non_negative if key in self.names else self.number).violation(entry, f"{path}.{key}")
             if found is not None:
                 return found
         return None
-
-    def build(self, value: Any) -> Any:
-        """The same."""
-        return value
-
-    def plain(self, value: Any) -> Any:
-        """The same: its numbers are plain already."""
-        return value
 
 
 @dataclass(frozen=True)

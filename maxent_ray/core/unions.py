@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from functools import cache
 from typing import Any, get_args, get_type_hints
@@ -10,18 +10,17 @@ from typing import Any, get_args, get_type_hints
 from maxent_ray.errors import ConfigError
 
 
-def build_settings(cls: type, values: Mapping[str, Any], build: Callable[[type, dict[str, Any]], Any]) -> Any:
+def build_settings(cls: type, values: Mapping[str, Any]) -> Any:
     """Build a dataclass of settings, the inner ones first.
 
     Args:
         cls: The dataclass.
         values: Its fields; a mapping for a field that holds a dataclass, or one of several with their ``type``.
-        build: From a dataclass and its fields to the instance.
 
     Example:
         >>> from maxent_ray.core.config import ControllerConfig
         >>> values = {"objective": {"type": "truncated_backprop", "form": {"type": "joint"}}}
-        >>> build_settings(ControllerConfig, values, lambda cls, fields: cls(**fields)).objective.form
+        >>> build_settings(ControllerConfig, values).objective.form
         Joint(type='joint')
     """
     built = dict(values)
@@ -31,8 +30,8 @@ def build_settings(cls: type, values: Mapping[str, Any], build: Callable[[type, 
             chosen = value.get("type", next(iter(choices)))
             if chosen not in choices:
                 raise ConfigError(f"{name}.type is {chosen!r}; valid: {', '.join(choices)}")
-            built[name] = build_settings(choices[chosen], value, build)
-    return build(cls, built)
+            built[name] = build_settings(choices[chosen], value)
+    return cls(**built)
 
 
 @cache
