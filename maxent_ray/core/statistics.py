@@ -8,6 +8,7 @@ from functools import reduce
 from typing import Annotated, Literal, NamedTuple
 
 from maxent_ray.core.field_types import NonNegative, Within
+from maxent_ray.core.numbers import hold_exact_numbers
 from maxent_ray.core.validation import find_violation, read_dataclass
 
 EntropySignal = Literal["weight_entropy", "policy_entropy"]
@@ -18,7 +19,8 @@ KlSignal = Literal["policy_kl", "weight_kl"]
 class BatchStatistics:
     """Sums over the groups and completion tokens of one batch, and their counts.
 
-    Ratios are formed only after merging, so a mean over ranks is weighted by each rank's counts.
+    Ratios are formed only after merging, so a mean over ranks is weighted by each rank's counts. Counts and sums may be
+    numbers of other libraries, such as ``np.int64``, ``np.float32`` or 0-dim tensors.
 
     Example:
         >>> one = BatchStatistics(groups=2, weight_entropy_sum=2.0)
@@ -56,6 +58,10 @@ class BatchStatistics:
     kl_at_beta_min_sum: float = 0.0
     """Σ over groups of KL(w‖p) at β's lower bound, nats."""
     kl_at_beta_max_sum: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Take counts and sums of any library."""
+        hold_exact_numbers(self)
 
     def mean(self, signal: str) -> float | None:
         """Mean of a declared signal over its groups, tokens or completions; None when there are none.

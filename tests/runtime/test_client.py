@@ -10,6 +10,7 @@ import threading
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from maxent_ray.core.config import ControllerConfig
@@ -44,6 +45,27 @@ def alone(config: ControllerConfig = ANALYTIC, lag: int = 1) -> ControllerClient
 def test_every_step_of_every_rank_trains_with_the_bare_loops_coefficients(ranks: int, lag: int) -> None:
     seen = on_all(thread_clients(ranks, lag=lag), lambda client: train(client, range(20)))
     assert seen == [expected(ranks, 20, lag)] * ranks
+
+
+def test_ranks_that_compute_in_numpy_train_with_the_same_coefficients() -> None:
+    """Steps and sums are numpy's, as where a trainer counts in arrays."""
+    shards = [BatchStatistics(**{n: np.float64(v) for n, v in vars(measured(rank, 3)).items()}) for rank in range(2)]
+
+    def take(client: ControllerClient) -> list[Any]:
+        for step in np.arange(4):
+            client.coefficients(step)
+            client.report(step, shards[client.rank])
+        return [client.coefficients(np.float64(4)), json.dumps(client.state_dict())]
+
+    def usual(client: ControllerClient) -> list[Any]:
+        for step in range(4):
+            client.coefficients(step)
+            client.report(step, measured(client.rank, 3))
+        return [client.coefficients(4), json.dumps(client.state_dict())]
+
+    assert on_all(thread_clients(2), take) == on_all(thread_clients(2), usual)
+    with pytest.raises(InvalidReportError, match=r"^rank 0: step is 4.5; it must be a whole number$"):
+        thread_clients(1)[0].coefficients(4.5)  # type: ignore[arg-type]
 
 
 def test_gradients_of_all_ranks_reach_the_controller() -> None:

@@ -6,6 +6,7 @@ from dataclasses import astuple, dataclass
 from typing import Annotated
 
 from maxent_ray.core.field_types import LARGEST, Within
+from maxent_ray.core.numbers import hold_exact_numbers
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class Sensitivity:
     share: Annotated[float, Within(1e-9, 1.0)]
     """Share of one batch's gradient in the live optimiser's step, and in each unrolled one: (1 − β₁)/(1 − β₁ᵗ) of
     Adam after t updates, 1 without momentum. What lasts has 1/share of the unrolled effect on every real step."""
+
+    def __post_init__(self) -> None:
+        """Take measurements of any library."""
+        hold_exact_numbers(self)
 
     def is_finite(self) -> bool:
         """True when every number is finite, and none so large that its square would not be."""
