@@ -74,8 +74,18 @@ class BatchStatistics:
         Raises:
             KeyError: ``signal`` is none of these.
         """
-        count = getattr(self, _COUNTED_IN[signal])
+        count = self.count(signal)
         return float(getattr(self, f"{signal}_sum")) / count if count else None
+
+    def count(self, signal: str) -> int:
+        """Number of groups, tokens or completions that a signal's mean is over.
+
+        Example:
+            >>> BatchStatistics(groups=12, tokens=108).count("policy_kl")
+            108
+        """
+        count: int = getattr(self, _COUNTED_IN[signal])
+        return count
 
     def reach(self, signal: str) -> Reach | None:
         """Range of ``weight_entropy`` over τ, or of ``weight_kl`` over β; None of policy signals, or if not measured.

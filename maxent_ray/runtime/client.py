@@ -54,7 +54,7 @@ class ControllerClient:
         >>> client = connect("run", 0, 1, config, options=ClientOptions(lag=0), local=True)
         >>> client.coefficients(0).tau
         0.3
-        >>> client.report(0, BatchStatistics(groups=1, weight_entropy_sum=2.0, tokens=1, policy_kl_sum=0.05))
+        >>> _ = client.report(0, BatchStatistics(groups=1, weight_entropy_sum=2.0, tokens=1, policy_kl_sum=0.05))
         >>> client.coefficients(1).tau < 0.3
         True
     """
@@ -110,7 +110,9 @@ class ControllerClient:
             )
         return replace(recent[needed], step=step)
 
-    def report(self, step: int, statistics: BatchStatistics, gradients: ControllerGradients | None = None) -> None:
+    def report(
+        self, step: int, statistics: BatchStatistics, gradients: ControllerGradients | None = None
+    ) -> BatchStatistics | None:
         """Reduce the measurements of ``step`` over the ranks and request a decision; a repeated step is ignored.
 
         A rank with unusable numbers takes part all the same: the round moves neither τ nor β (reason ``non_finite``,
@@ -121,6 +123,10 @@ class ControllerClient:
             step: The step after the last reported one, on all ranks.
             statistics: Of this rank's share of the batch.
             gradients: Of this rank's unroll, for truncated backprop.
+
+        Returns:
+            The statistics of all ranks together, which the controller acts on; None where some rank's are not usable,
+            and for a repeated step.
 
         Raises:
             InvalidReportError: this rank's numbers are not usable (names field and value), or ranks report different
@@ -133,7 +139,7 @@ class ControllerClient:
             snapshot = self._snapshot
             last = snapshot.step + (snapshot.pending is not None)
             if step == last:
-                return
+                return None
             where = f"rank {self.rank}, step {step}: "
             violation = check_report(where, statistics, gradients, self._config)
             position = (step, last + 1, crc32(snapshot.state.encode()))
@@ -141,11 +147,13 @@ class ControllerClient:
                 own = Report(*position, statistics, gradients)
             else:
                 own = Report(*position, invalid_reason=violation.message[:LONGEST_TEXT])
-            merged = merge_reports(self._collective.gather(own))  # first: shows on all ranks if they differ
+            reports = self._collective.gather(own)
+            merged = merge_reports(reports, self._config)  # first: shows on all ranks if they differ
             self._receive_decision()
             self._submit(merged)
         if violation is not None and violation.is_callers_fault:
             raise InvalidReportError(violation.message)
+        return merged.statistics
 
     def wait_for_decision(self) -> None:
         """Wait for the decision on the last report; all ranks call it."""

@@ -69,7 +69,7 @@ def test_ranks_that_compute_in_numpy_train_with_the_same_coefficients() -> None:
 
 
 def test_gradients_of_all_ranks_reach_the_controller() -> None:
-    """Token-weighted over ranks, as the bare loop does it by hand."""
+    """Weighted over ranks, H by groups and KL by tokens, as the bare loop does it by hand."""
 
     def take(client: ControllerClient) -> list[float]:
         for step in range(6):
@@ -85,9 +85,14 @@ def test_gradients_of_all_ranks_reach_the_controller() -> None:
         assert ours is not None
         assert theirs is not None
         tokens = ours.tokens + theirs.tokens
+        by_groups, by_tokens = [measured(rank, step).groups for rank in range(2)], [ours.tokens, theirs.tokens]
         values = {
-            name: (getattr(ours, name) * ours.tokens + getattr(theirs, name) * theirs.tokens) / tokens
-            for name in ("entropy", "kl", "entropy_tau", "entropy_beta", "kl_tau", "kl_beta")
+            name: (getattr(ours, name) * weights[0] + getattr(theirs, name) * weights[1]) / sum(weights)
+            for weights, names in (
+                (by_groups, ("entropy", "entropy_tau", "entropy_beta")),
+                (by_tokens, ("kl", "kl_tau", "kl_beta")),
+            )
+            for name in names
         }
         both = ControllerGradients(source="truncated_backprop", sensitivity=replace(ours, **values, tokens=tokens))
         total = [getattr(measured(0, step), n) + getattr(measured(1, step), n) for n in vars(measured(0, step))]

@@ -13,7 +13,7 @@ from maxent_ray.core.numbers import hold_exact_numbers
 class Sensitivity:
     """Measurement of an unroll of K policy steps on one rank, or on all of them after merging.
 
-    The values are means over the unrolled sequences; ``tokens`` is the weight of a rank in a merge.
+    A policy signal is a mean over the unrolled tokens, a weight signal one over the groups of the whole batch.
 
     Example:
         >>> derivatives = {"entropy_tau": 0.5, "entropy_beta": 0.2, "kl_tau": -0.01, "kl_beta": -0.02}
