@@ -84,9 +84,10 @@ def load_policy(model: str, *, device: torch.device, dtype: torch.dtype = torch.
     network = _load_model(source, model, local_only, dtype)
     tokenizer = _load_tokenizer(source, model, local_only)
     rows = network.get_input_embeddings().get_parameter("weight").shape[0]
-    if len(tokenizer) > rows:
+    needed = max(tokenizer.get_vocab().values()) + 1  # more than its tokens where their numbers have gaps
+    if needed > rows:
         raise PolicyLoadError(
-            f"model={model!r}: its tokenizer has {len(tokenizer)} tokens and its model embeds only {rows}; "
+            f"model={model!r}: its tokenizer needs {needed} tokens and its model embeds only {rows}; "
             "load a tokenizer that belongs to this model"
         )
     nn.Module.to(network, device)  # in place; the model's own .to is not typed
@@ -179,14 +180,14 @@ def _load_tokenizer(source: Path | str, name: str, local_only: bool) -> PreTrain
         tokenizer = AutoTokenizer.from_pretrained(
             source, padding_side="left", local_files_only=local_only, trust_remote_code=False
         )
-    except _LOAD_ERRORS as error:
+    except Exception as error:  # what tokenizers cannot read it raises bare
         raise _load_error(source, name, "tokenizer", local_only, error) from error
-    if tokenizer.eos_token_id is None:
+    if not tokenizer.eos_token:  # an empty one would be taken for the unknown token
         raise PolicyLoadError(
             f"the tokenizer of model={name!r} has no end-of-sequence token; set tokenizer.eos_token and save "
             "it again"
         )
-    if tokenizer.pad_token_id is None:
+    if not tokenizer.pad_token:
         tokenizer.pad_token = tokenizer.eos_token
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     return tokenizer
