@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from maxent_ray.errors import TaskError
 from maxent_ray.policy.decoding import read_tokens
 from maxent_ray.policy.loading import Policy
+from maxent_ray.policy.vocabulary import embedded_tokens
 
 _BESIDE_PUNCTUATION = re.compile(r"(?<=[^\w\s]) +| +(?=[^\w\s])")
 
@@ -77,6 +78,12 @@ def _encode(policy: Policy, prompt: str) -> list[int]:
     own = [place for place, added in enumerate(encoded["special_tokens_mask"]) if not added]
     if not own:
         raise TaskError(f"prompt {prompt!r} has no token; it cannot be given to policy {policy.name!r}")
+    beyond = [token for token in ids if token >= embedded_tokens(policy.model)]
+    if beyond:
+        raise TaskError(
+            f"prompt {prompt!r} holds {read_tokens(policy.tokenizer, [beyond])[0]!r}, which the tokenizer of policy "
+            f"{policy.name!r} has and its model has not; write the prompt without it, or choose another model"
+        )
     [read] = read_tokens(policy.tokenizer, [ids[own[0] : own[-1] + 1]])
     if not _is_same_text(policy.tokenizer, prompt, read):
         raise _changed(policy, prompt, read)

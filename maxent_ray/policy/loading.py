@@ -24,6 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from maxent_ray.errors import PolicyLoadError
 from maxent_ray.policy.source import find_source, hub_answers, source_advice
+from maxent_ray.policy.vocabulary import fit_tokenizer
 
 # An index may lead from safetensors to a pickle, which transformers reads with `weights_only`, and so may refuse.
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, ImportError, SafetensorError, UnpicklingError)
@@ -83,13 +84,7 @@ def load_policy(model: str, *, device: torch.device, dtype: torch.dtype = torch.
     local_only = isinstance(source, Path) or not hub_answers()
     network = _load_model(source, model, local_only, dtype)
     tokenizer = _load_tokenizer(source, model, local_only)
-    rows = network.get_input_embeddings().get_parameter("weight").shape[0]
-    needed = max(tokenizer.get_vocab().values()) + 1  # more than its tokens where their numbers have gaps
-    if needed > rows:
-        raise PolicyLoadError(
-            f"model={model!r}: its tokenizer needs {needed} tokens and its model embeds only {rows}; "
-            "load a tokenizer that belongs to this model"
-        )
+    fit_tokenizer(tokenizer, network, model)
     nn.Module.to(network, device)  # in place; the model's own .to is not typed
     return Policy(network, tokenizer, model)
 
@@ -187,8 +182,6 @@ def _load_tokenizer(source: Path | str, name: str, local_only: bool) -> PreTrain
             f"the tokenizer of model={name!r} has no end-of-sequence token; set tokenizer.eos_token and save "
             "it again"
         )
-    if not tokenizer.pad_token:
-        tokenizer.pad_token = tokenizer.eos_token
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     return tokenizer
 
