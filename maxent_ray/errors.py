@@ -5,7 +5,7 @@
     MaxentRayError
     ├── ConfigError (ValueError)           a setting is unknown, missing or out of range
     │   └── UnknownObjectiveError          no controller objective has that name
-    ├── PolicyLoadError                    a model or tokenizer cannot be loaded
+    ├── PolicyLoadError                    a model or tokenizer cannot be loaded, or not be sampled rightly
     ├── TaskError                          a task is empty or asked for more prompts than it has
     ├── ResourceError                      the cluster has fewer CPUs or GPUs than were asked for
     ├── ResumeError                        a run cannot be continued from where it was asked to
@@ -61,7 +61,7 @@ class UnknownObjectiveError(ConfigError):
 
 
 class PolicyLoadError(MaxentRayError):
-    """A policy's model or tokenizer cannot be loaded.
+    """A policy's model or tokenizer cannot be loaded, or the model cannot be sampled and scored rightly.
 
     Example:
         >>> from maxent_ray.policy.source import find_source

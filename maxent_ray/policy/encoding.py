@@ -1,6 +1,6 @@
-"""Encoding of prompts: left-padded token batches, and the positions of their tokens.
+"""Encoding of prompts: left-padded token batches.
 
-Symbols: B prompts, P prompt tokens, N sequences, T tokens of a sequence.
+Symbols: B prompts, P prompt tokens.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ from transformers import PreTrainedTokenizerBase
 from maxent_ray.errors import TaskError
 from maxent_ray.policy.decoding import read_tokens
 from maxent_ray.policy.loading import Policy
+from maxent_ray.policy.position_limit import check_length, position_limit
 from maxent_ray.policy.vocabulary import embedded_tokens
 
 _BESIDE_PUNCTUATION = re.compile(r"(?<=[^\w\s]) +| +(?=[^\w\s])")
+_ADDED_TOKENS = 8
+"""Tokens of a prompt beyond one for each of its bytes, such as one for the beginning of a sequence."""
+_BATCH = 256
 
 
 def encode_prompts(policy: Policy, prompts: Sequence[str]) -> tuple[Int[Tensor, "B P"], Int[Tensor, "B P"]]:
@@ -56,14 +60,32 @@ def encode_prompts(policy: Policy, prompts: Sequence[str]) -> tuple[Int[Tensor, 
     return ids.to(policy.device), mask.to(policy.device)
 
 
-def positions(attention_mask: Int[Tensor, "N T"]) -> Int[Tensor, "N T"]:
-    """Number the real tokens of each row from 0, so that left padding shifts nothing.
+def check_prompt_lengths(policy: Policy, prompts: Sequence[str], *, max_new_tokens: int) -> None:
+    """Check that the longest prompt leaves room for a completion; a prompt far from the limit is not tokenized.
+
+    Args:
+        policy: Has the limit.
+        prompts: All that it will be asked.
+        max_new_tokens: Largest number of tokens in a completion, the end included.
+
+    Raises:
+        ConfigError: It does not.
+        TaskError: The tokenizer changes a long prompt; see `encode_prompts`.
 
     Example:
-        >>> positions(torch.tensor([[0, 0, 1, 1, 1]]))
-        tensor([[0, 0, 0, 1, 2]])
+        >>> from maxent_ray.policy import load_policy
+        >>> policy = load_policy("embedded", device=torch.device("cpu"))
+        >>> check_prompt_lengths(policy, ["2,3=5:", "3=3:"], max_new_tokens=60)
+        Traceback (most recent call last):
+        maxent_ray.errors.ConfigError: max_new_tokens is 60; model='embedded' has 64 positions, ...
     """
-    return (attention_mask.cumsum(dim=-1) - 1).clamp(min=0)
+    limit = position_limit(policy.model.config)
+    if limit is None:
+        return
+    long = [text for text in prompts if len(text.encode()) + _ADDED_TOKENS + max_new_tokens > limit]
+    for start in range(0, len(long), _BATCH):
+        longest = encode_prompts(policy, long[start : start + _BATCH])[1].sum(dim=1).max()
+        check_length(limit, int(longest), max_new_tokens, policy.name)
 
 
 def _encode(policy: Policy, prompt: str) -> list[int]:

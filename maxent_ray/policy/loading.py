@@ -1,10 +1,10 @@
-"""Load a policy: any Hugging Face causal language model with its tokenizer, from a folder or from the hub."""
+"""Load a policy: a Hugging Face causal language model with its tokenizer, from a folder or the hub, and test it."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -23,8 +23,9 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from maxent_ray.errors import PolicyLoadError
+from maxent_ray.policy.self_test import self_test
 from maxent_ray.policy.source import find_source, hub_answers, source_advice
-from maxent_ray.policy.vocabulary import fit_tokenizer
+from maxent_ray.policy.vocabulary import embedded_tokens, fit_tokenizer
 
 # An index may lead from safetensors to a pickle, which transformers reads with `weights_only`, and so may refuse.
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, ImportError, SafetensorError, UnpicklingError)
@@ -60,20 +61,30 @@ class Policy:
         return tuple(sorted(ends))
 
 
-def load_policy(model: str, *, device: torch.device, dtype: torch.dtype = torch.float32) -> Policy:
+def load_policy(
+    model: str,
+    *,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    precision: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Policy:
     """Load a policy with `AutoModelForCausalLM` and `AutoTokenizer`, from the package, a folder or the hub.
+
+    Attention is PyTorch's `scaled_dot_product_attention` where the family has it, else its own. The model is tested
+    before it is returned: padding, a cache and later tokens must leave its log-probabilities as they are.
 
     Args:
         model: `"embedded"` (the model shipped with the package), a folder, or a name on the Hugging Face hub.
         device: Device of the model.
         dtype: Type of its parameters.
+        precision: Creates the context of its forward passes, such as autocast to bfloat16; the test runs in it too.
 
     Returns:
         The policy, its tokenizer set to pad on the left.
 
     Raises:
         PolicyLoadError: The folder does not exist or lacks a model or a tokenizer, the hub cannot deliver the
-            name, or the files are not a complete causal language model.
+            name, the files are not a complete causal language model, or it cannot be sampled and scored rightly.
 
     Example:
         >>> policy = load_policy("embedded", device=torch.device("cpu"))
@@ -86,6 +97,7 @@ def load_policy(model: str, *, device: torch.device, dtype: torch.dtype = torch.
     tokenizer = _load_tokenizer(source, model, local_only)
     fit_tokenizer(tokenizer, network, model)
     nn.Module.to(network, device)  # in place; the model's own .to is not typed
+    _test(network, tokenizer, model, precision)
     return Policy(network, tokenizer, model)
 
 
@@ -141,7 +153,7 @@ def parameter_count(model: nn.Module) -> int:
 def _load_model(source: Path | str, name: str, local_only: bool, dtype: torch.dtype) -> PreTrainedModel:
     with _no_progress_bars():
         try:
-            # Read first, so that our attention replaces the configured one, which may be code on the hub.
+            # Read first, so that ours replaces the configured attention, which may be code on the hub.
             config = AutoConfig.from_pretrained(
                 source,
                 local_files_only=local_only,
@@ -151,7 +163,8 @@ def _load_model(source: Path | str, name: str, local_only: bool, dtype: torch.dt
                 source,
                 config=config,
                 dtype=dtype,
-                attn_implementation="sdpa",
+                attn_implementation=None,  # sdpa where the family has it, else eager
+                experts_implementation=None,  # likewise: no kernel of the hub
                 local_files_only=local_only,
                 output_loading_info=True,
                 use_safetensors=True,
@@ -168,6 +181,23 @@ def _load_model(source: Path | str, name: str, local_only: bool, dtype: torch.dt
     assert isinstance(model, PreTrainedModel)
     model.eval()
     return model
+
+
+def _test(
+    network: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    name: str,
+    precision: Callable[[], AbstractContextManager[object]],
+) -> None:
+    ordinary = set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)
+    tokens = torch.tensor([token for token in sorted(ordinary) if token < embedded_tokens(network)])
+    try:
+        self_test(network, tokens, int(tokenizer.pad_token_id), precision)
+    except PolicyLoadError as error:
+        raise PolicyLoadError(
+            f"model={name!r} (model_type {network.config.model_type!r}) cannot be sampled and scored rightly: {error}; "
+            "take a model of another family"
+        ) from error
 
 
 def _load_tokenizer(source: Path | str, name: str, local_only: bool) -> PreTrainedTokenizerBase:

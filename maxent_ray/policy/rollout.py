@@ -1,4 +1,4 @@
-"""Sample groups of completions from a policy: left-padded batches, one prefill a prompt, a key-value cache.
+"""Sample groups of completions from a policy: left-padded batches, each prompt read once, a cache.
 
 Symbols: B prompts (groups), G completions each, N = B·G sequences, P prompt tokens, C completion tokens,
 T = P + C, V vocabulary. Sequences are ordered group by group.
@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
 
 from maxent_ray.errors import ConfigError
 from maxent_ray.policy.decoding import decode_completions
-from maxent_ray.policy.encoding import encode_prompts, positions
+from maxent_ray.policy.encoding import encode_prompts
+from maxent_ray.policy.forward import extend, prefill
 from maxent_ray.policy.loading import Policy
+from maxent_ray.policy.position_limit import check_length, position_limit
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +110,8 @@ def sample_groups(
         The sampled sequences; C is the longest completion drawn.
 
     Raises:
-        ConfigError: `group_size` or `max_new_tokens` is below 1, or `temperature` is not positive.
+        ConfigError: `group_size` or `max_new_tokens` is below 1, or `temperature` is not positive, or the model
+            has fewer positions than the longest prompt and a completion need.
         TaskError: There is no prompt, or the tokenizer changes one; see `encode_prompts`.
 
     Example:
@@ -127,6 +129,8 @@ def sample_groups(
     if not 0.0 < temperature < float("inf"):
         raise ConfigError(f"temperature is {temperature}; it must be finite and > 0")
     prompt_ids, prompt_mask = encode_prompts(policy, prompts)
+    longest = int(prompt_mask.sum(dim=1).max())
+    check_length(position_limit(policy.model.config), longest, max_new_tokens, policy.name)
     was_training = policy.model.training
     policy.model.eval()
     try:
@@ -159,45 +163,16 @@ def _sample(
 ) -> tuple[Int[Tensor, "N C"], Bool[Tensor, "N C"]]:
     generator = torch.Generator(device=prompt_ids.device).manual_seed(seed)
     ends = torch.tensor(policy.end_ids, device=prompt_ids.device)
-    cache = DynamicCache(config=policy.model.config)
-    position = positions(prompt_mask)
-    logits = _next_logits(policy.model, prompt_ids, prompt_mask, position, cache)
-    # The G copies of a prompt share its prefill; from here on every row is one sequence.
-    cache.batch_repeat_interleave(group_size)
-    logits = logits.repeat_interleave(group_size, dim=0)
-    mask = prompt_mask.repeat_interleave(group_size, dim=0)
-    position = position[:, -1:].repeat_interleave(group_size, dim=0)
-    alive = torch.ones(len(logits), 1, dtype=torch.bool, device=prompt_ids.device)
+    growing = prefill(policy.model, prompt_ids, prompt_mask, group_size)
+    alive = torch.ones(len(growing.logits), 1, dtype=torch.bool, device=prompt_ids.device)
     tokens: list[Tensor] = []
     alive_at: list[Tensor] = []
     while True:
-        probabilities = torch.softmax(logits.float() / temperature, dim=-1)
+        probabilities = torch.softmax(growing.logits.float() / temperature, dim=-1)
         token = torch.multinomial(probabilities, 1, generator=generator)
         tokens.append(token.masked_fill(~alive, int(policy.tokenizer.pad_token_id)))
         alive_at.append(alive)
         alive = alive & ~torch.isin(token, ends)
         if len(tokens) == max_new_tokens or not alive.any():
             return torch.cat(tokens, dim=1), torch.cat(alive_at, dim=1)
-        # A finished row gets padding; its further tokens are never read.
-        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-        position = position + 1
-        logits = _next_logits(policy.model, tokens[-1], mask, position, cache)
-
-
-def _next_logits(
-    model: PreTrainedModel,
-    input_ids: Int[Tensor, "N S"],
-    mask: Int[Tensor, "N T"],
-    position: Int[Tensor, "N S"],
-    cache: DynamicCache,
-) -> Float[Tensor, "N V"]:
-    output = model(
-        input_ids=input_ids,
-        attention_mask=mask,
-        position_ids=position,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    logits: Tensor = output.logits[:, -1]
-    return logits
+        growing = extend(policy.model, growing, tokens[-1])  # a finished row gets padding, never read again

@@ -11,11 +11,10 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.func import functional_call
 from transformers import PreTrainedModel
 
 from maxent_ray.core.weighting import expectation
-from maxent_ray.policy.encoding import positions
+from maxent_ray.policy.forward import last_logits
 from maxent_ray.policy.rollout import Rollout
 
 
@@ -58,17 +57,8 @@ def completion_logits(
         >>> completion_logits(policy.model, rollout).shape[:2] == rollout.completion_mask.shape
         True
     """
-    mask = rollout.attention_mask[:, :-1]
-    inputs = {
-        "input_ids": rollout.input_ids[:, :-1],
-        "attention_mask": mask,
-        "position_ids": positions(mask),
-        "use_cache": False,
-        "logits_to_keep": rollout.completion_mask.shape[1],
-    }
-    output = model(**inputs) if params is None else functional_call(model, dict(params), (), inputs)
-    logits: Tensor = output.logits
-    return logits
+    count = rollout.completion_mask.shape[1]
+    return last_logits(model, rollout.input_ids[:, :-1], rollout.attention_mask[:, :-1], count, params)
 
 
 def full_logprobs(logits: Float[Tensor, "N C V"], temperature: float = 1.0) -> Float[Tensor, "N C V"]:

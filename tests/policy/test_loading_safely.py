@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from maxent_ray.errors import PolicyLoadError
 from maxent_ray.policy import load_policy, source
+from tests.policy.families import write_model
 
 CPU = torch.device("cpu")
 
@@ -113,3 +114,12 @@ def test_a_model_does_not_choose_its_attention(gpt2_folder: Path, key: str) -> N
     """In a configuration the name of an attention may be that of a kernel, code that transformers would download."""
     edit(gpt2_folder / "config.json", **{key: "somebody/kernel"})
     assert load_policy(str(gpt2_folder), device=CPU).model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("key", ["experts_implementation", "_experts_implementation"])
+def test_a_model_does_not_choose_the_kernel_of_its_experts(tmp_path: Path, key: str) -> None:
+    """Some names of them stand for a kernel of the hub, which transformers would download."""
+    write_model("mixtral", tmp_path)
+    edit(tmp_path / "config.json", **{key: "sonicmoe"})
+    config = load_policy(str(tmp_path), device=CPU).model.config
+    assert config._experts_implementation in ("grouped_mm", "eager")

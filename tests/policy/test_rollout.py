@@ -8,7 +8,7 @@ import torch
 
 from maxent_ray.errors import ConfigError, TaskError
 from maxent_ray.policy import Policy, Rollout, completion_logits, load_policy, sample_groups
-from maxent_ray.policy.encoding import positions
+from maxent_ray.policy.forward import positions
 
 PROMPTS = ["2,3,4=9:", "10,11,12=10:", "3,5,12=27:"]
 SETTINGS: dict[str, Any] = {"group_size": 4, "max_new_tokens": 12, "temperature": 1.0}

@@ -1,0 +1,168 @@
+"""Forward passes of a causal language model: whole sequences at once, or token by token with a cache.
+
+The only calls of a model in this package. Every family gets the same arguments and takes those that it knows.
+
+Symbols: B prompts, G sequences of each, N = B·G sequences, P prompt tokens, T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.func import functional_call
+from transformers import Cache, DynamicCache
+from transformers.cache_utils import CacheLayerMixin
+
+from maxent_ray.errors import PolicyLoadError
+
+
+class GrowingSequences(NamedTuple):
+    """N sequences that grow token by token.
+
+    Attributes:
+        logits: Of the next token.
+        mask: 1 at every real token so far.
+        position: Position of the last token, left padding not counted.
+        cache: What the model keeps of the tokens so far, under the name of its argument.
+    """
+
+    logits: Float[Tensor, "N V"]
+    mask: Int[Tensor, "N T"]
+    position: Int[Tensor, "N 1"]
+    cache: Mapping[str, Cache]
+
+
+def positions(attention_mask: Int[Tensor, "N T"]) -> Int[Tensor, "N T"]:
+    """Number the real tokens of each row from 0, so that left padding shifts nothing.
+
+    Example:
+        >>> positions(torch.tensor([[0, 0, 1, 1, 1]]))
+        tensor([[0, 0, 0, 1, 2]])
+    """
+    return (attention_mask.cumsum(dim=-1) - 1).clamp(min=0)
+
+
+def last_logits(
+    model: nn.Module,
+    input_ids: Int[Tensor, "N T"],
+    mask: Int[Tensor, "N T"],
+    count: int,
+    params: Mapping[str, Tensor] | None = None,
+) -> Float[Tensor, "N C V"]:
+    """Compute the logits at the last positions of whole sequences, in one pass without a cache.
+
+    Args:
+        model: The causal language model.
+        input_ids: Tokens, padded on either side.
+        mask: 1 at every real token.
+        count: C, the number of positions.
+        params: Replaces the model's parameters.
+
+    Returns:
+        Logits of the token after each of these positions.
+
+    Example:
+        >>> from maxent_ray.policy import load_policy
+        >>> model = load_policy("embedded", device=torch.device("cpu")).model
+        >>> ids = torch.tensor([[5, 3, 4, 23], [0, 3, 4, 23]])
+        >>> last_logits(model, ids, (ids > 0).long(), count=2).shape
+        torch.Size([2, 2, 24])
+    """
+    inputs = {
+        "input_ids": input_ids,
+        "attention_mask": mask,
+        "position_ids": positions(mask),
+        "use_cache": False,
+        "logits_to_keep": count,
+    }
+    output = model(**inputs) if params is None else functional_call(model, dict(params), (), inputs)
+    logits: Tensor = output.logits[:, -count:]  # some families compute all
+    return logits
+
+
+def prefill(
+    model: nn.Module, prompt_ids: Int[Tensor, "B P"], prompt_mask: Int[Tensor, "B P"], group_size: int
+) -> GrowingSequences:
+    """Read each prompt once, and copy what the model keeps of it for the G sequences that it begins.
+
+    Args:
+        model: The causal language model.
+        prompt_ids: Prompts, padded on the left.
+        prompt_mask: 1 at every real token.
+        group_size: G.
+
+    Returns:
+        The N sequences, ordered group by group.
+
+    Raises:
+        PolicyLoadError: The model returns no cache.
+
+    Example:
+        >>> from maxent_ray.policy import load_policy
+        >>> model = load_policy("embedded", device=torch.device("cpu")).model
+        >>> ids = torch.tensor([[5, 3, 4, 23], [0, 3, 4, 23]])
+        >>> growing = prefill(model, ids, (ids > 0).long(), group_size=3)
+        >>> growing = extend(model, growing, torch.full((6, 1), 7))
+        >>> growing.logits.shape, growing.position[:, 0].tolist()
+        (torch.Size([6, 24]), [4, 4, 4, 3, 3, 3])
+    """
+    rows = torch.arange(len(prompt_ids), device=prompt_ids.device).repeat_interleave(group_size)
+    output, cache = _read(model, prompt_ids, prompt_mask)
+    if all(type(kept) is DynamicCache for kept in cache.values()):
+        for kept in cache.values():
+            kept.reorder_cache(rows)  # type: ignore[arg-type]  # declared a LongTensor, which rows is
+        return GrowingSequences(output.logits[rows, -1], prompt_mask[rows], _last(prompt_mask)[rows], cache)
+    # A family's own cache may not copy all that it holds: each sequence reads its prompt itself.
+    prompt_ids, prompt_mask = prompt_ids[rows], prompt_mask[rows]
+    output, cache = _read(model, prompt_ids, prompt_mask)
+    return GrowingSequences(output.logits[:, -1], prompt_mask, _last(prompt_mask), cache)
+
+
+def extend(model: nn.Module, growing: GrowingSequences, tokens: Int[Tensor, "N 1"]) -> GrowingSequences:
+    """Append one token to each sequence.
+
+    Args:
+        model: The model that read the prompts.
+        growing: The sequences so far; their cache is changed.
+        tokens: The next token of each.
+
+    Returns:
+        The longer sequences. `prefill` has an example.
+    """
+    mask = torch.cat([growing.mask, torch.ones_like(tokens)], dim=1)
+    position = growing.position + 1
+    # A cache of states alone has no keys of padding to mask, and its models would apply the mask to the new token.
+    keys = any(isinstance(layer, CacheLayerMixin) for cache in growing.cache.values() for layer in cache.layers)
+    output = _next(model, tokens, mask if keys else None, position, growing.cache)
+    return GrowingSequences(output.logits[:, -1], mask, position, growing.cache)
+
+
+def _read(
+    model: nn.Module, prompt_ids: Int[Tensor, "n P"], prompt_mask: Int[Tensor, "n P"]
+) -> tuple[Any, dict[str, Cache]]:
+    """Read whole prompts; the model makes the kind of cache that its layers need."""
+    output = _next(model, prompt_ids, prompt_mask, positions(prompt_mask), {})
+    cache = {name: value for name, value in output.items() if isinstance(value, Cache)}
+    if not cache:
+        raise PolicyLoadError("the model returns no cache of the tokens that it has read")
+    return output, cache
+
+
+def _last(mask: Int[Tensor, "n T"]) -> Int[Tensor, "n 1"]:
+    return positions(mask)[:, -1:]
+
+
+def _next(
+    model: nn.Module,
+    input_ids: Int[Tensor, "n S"],
+    mask: Int[Tensor, "n T"] | None,
+    position: Int[Tensor, "n S"],
+    cache: Mapping[str, Cache],
+) -> Any:
+    return model(
+        input_ids=input_ids, attention_mask=mask, position_ids=position, use_cache=True, logits_to_keep=1, **cache
+    )
