@@ -27,8 +27,8 @@ from maxent_ray.report.progress import Progress
 from maxent_ray.report.summary import Summary, summarise
 from maxent_ray.report.tables import held_out_table, points_table, print_comparison
 from maxent_ray.storage.run_files import CONFIG
-from maxent_ray.tasks import build_task
 from maxent_ray.train.run_folder import acquire_folder, check_has_run, check_is_new
+from maxent_ray.train.run_task import build_run_task
 from maxent_ray.tune.comparison import run_comparison
 from maxent_ray.tune.execution import RunResult
 from maxent_ray.tune.search_space import build_search_space
@@ -131,8 +131,7 @@ def check_inputs(config: ExperimentConfig) -> None:
         from maxent_ray.policy.source import find_source  # loads transformers
 
         find_source(config.policy.model)
-    task = config.task
-    build_task(task.name, held_out_count=task.held_out_prompts, seed=task.seed, kwargs=task.kwargs)
+    build_run_task(config.task)
     Controller(config.controller_config())
 
 

@@ -22,13 +22,14 @@ from maxent_ray.core.signals import Value
 from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.evaluation.held_out import HeldOutMetrics
-from maxent_ray.policy import frozen_copy, load_policy
+from maxent_ray.policy import frozen_copy
 from maxent_ray.report.labels import GRPO
 from maxent_ray.runtime.client import ControllerClient
-from maxent_ray.tasks import Prompt, build_task, draw, rank_share
+from maxent_ray.tasks import Prompt, draw, rank_share
 from maxent_ray.train.batch import PreparedBatch, prepare_batch, stream_seed
 from maxent_ray.train.held_out_sampling import measure_held_out
 from maxent_ray.train.loss import LossTerms, policy_loss
+from maxent_ray.train.policy_and_task import forward_precision, load_policy_and_task
 from maxent_ray.train.policy_update import PolicyUpdate, step_optimizer
 from maxent_ray.train.step_record import StepRecord, signal_values
 from maxent_ray.train.unroll.hypergradients import WorkerHypergradients
@@ -56,8 +57,9 @@ class TrainingWorker:
             initialised; gradients are averaged by ``DistributedDataParallel``.
 
     Raises:
-        PolicyLoadError: the model or its tokenizer cannot be loaded.
+        PolicyLoadError: the model or its tokenizer cannot be loaded, or it cannot be sampled and scored rightly.
         TaskError: the task is empty, or has fewer prompts than a step takes.
+        ConfigError: ``grpo.max_new_tokens`` is more than the model's positions leave.
     """
 
     def __init__(
@@ -66,12 +68,8 @@ class TrainingWorker:
         self.config = config
         self.client = client
         self.placement = placement
-        self.policy = load_policy(config.policy.model, device=placement.device)
+        self.policy, self.task = load_policy_and_task(config, placement.device)
         self.reference = frozen_copy(self.policy)
-        task = config.task
-        self.task = build_task(
-            task.name, held_out_count=task.held_out_prompts, seed=task.seed, kwargs=task.kwargs
-        )
         self.optimizer = torch.optim.AdamW(
             self.policy.model.parameters(), lr=config.grpo.learning_rate, weight_decay=config.grpo.weight_decay
         )
@@ -161,16 +159,8 @@ class TrainingWorker:
             )
 
     def _precision(self) -> torch.autocast:
-        """Autocast of forward passes to bfloat16, if configured.
-
-        Parameters and AdamW's moments stay in float32: in bfloat16 a step of 1e-4 would round to nothing. So do the
-        exact unrolls, whose second derivatives would be lost in bfloat16's rounding; ``first_order`` has none, and runs
-        in this precision.
-        """
-        device = self.placement.device.type
-        chosen = self.config.policy.dtype
-        enabled = chosen == "bfloat16" or (chosen == "auto" and device == "cuda")
-        return torch.autocast(device, dtype=torch.bfloat16, enabled=enabled)
+        """Autocast of forward passes, if configured."""
+        return forward_precision(self.config.policy, self.placement.device)
 
     def _prompts(self, step: int, rank: int, world_size: int) -> list[Prompt]:
         batch = draw(self.task.train, self.config.grpo.prompts_per_step, seed=self.config.train.seed, step=step)

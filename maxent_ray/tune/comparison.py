@@ -8,7 +8,7 @@ from pathlib import Path
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.storage.row_listener import RowListener
 from maxent_ray.train.run_folder import acquire_folder
-from maxent_ray.tune.execution import RunResult, ensure_resources, open_folder, run_trials
+from maxent_ray.tune.execution import RunResult, check_policy, ensure_resources, open_folder, run_trials
 from maxent_ray.tune.recording import Recorder
 from maxent_ray.tune.schedulers import StratifiedPBT
 from maxent_ray.tune.search_space import build_search_space
@@ -44,6 +44,7 @@ def run_comparison(
     Raises:
         ConfigError: the search space, an objective or a combination of settings is invalid.
         ResourceError: one trial does not fit into the cluster.
+        PolicyLoadError: the model cannot be loaded, or cannot be sampled and scored rightly; nothing was started.
         ResumeError: the folder exists (without ``resume``) or cannot be resumed (with it), as when another driver
             is at work in it.
         RunInterrupted: Ctrl-C; the message says how to resume.
@@ -51,6 +52,7 @@ def run_comparison(
     space = build_search_space(config)
     population(config, space)  # every trial's settings are checked before anything starts
     placed = ensure_resources(config)
+    check_policy(placed, space, trainable)
     specs = population(placed, space) + (references(placed, space) if config.tune.references else [])
     folder = results / name
     with acquire_folder(folder, resume=resume):

@@ -24,6 +24,7 @@ from maxent_ray.train.run_folder import RunInterrupted
 from maxent_ray.tune.environment import tune_environment
 from maxent_ray.tune.recording import Recorder
 from maxent_ray.tune.saved_state import KeepState, restore_state
+from maxent_ray.tune.search_space import SearchSpace
 from maxent_ray.tune.trainable import PopulationTrial
 from maxent_ray.tune.trial_spec import TrialSpec
 
@@ -49,6 +50,17 @@ def ensure_resources(config: ExperimentConfig) -> ExperimentConfig:
         ray.init()
     check_resources(config.train)
     return apply_overrides(config, {"train.use_gpu": uses_gpus(config.train)})
+
+
+def check_policy(config: ExperimentConfig, space: SearchSpace, trainable: type[PopulationTrial]) -> None:
+    """Check the policy of all trials, with the longest completions that one of them may sample.
+
+    Raises:
+        MaxentRayError: as :func:`~maxent_ray.train.model_check.check_model`.
+    """
+    length = "grpo.max_new_tokens"  # of what a trial loads, nothing else can be searched over
+    searched = [value for key in space.keys if key.name == length for value in key.grid(2)]
+    trainable.check(apply_overrides(config, {length: max([config.grpo.max_new_tokens, *searched])}))
 
 
 def open_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> bool:

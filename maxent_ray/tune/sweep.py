@@ -12,7 +12,7 @@ from maxent_ray.config import ExperimentConfig
 from maxent_ray.errors import ConfigError
 from maxent_ray.storage.row_listener import RowListener
 from maxent_ray.train.run_folder import acquire_folder
-from maxent_ray.tune.execution import RunResult, ensure_resources, open_folder, run_trials
+from maxent_ray.tune.execution import RunResult, check_policy, ensure_resources, open_folder, run_trials
 from maxent_ray.tune.recording import Recorder
 from maxent_ray.tune.search_space import SearchSpace, build_search_space
 from maxent_ray.tune.trainable import PopulationTrial
@@ -54,6 +54,7 @@ def run_sweep(
     Raises:
         ConfigError: as :func:`~maxent_ray.tune.comparison.run_comparison`; or nothing is searched over.
         ResourceError: one trial does not fit into the cluster.
+        PolicyLoadError: the model cannot be loaded, or cannot be sampled and scored rightly; nothing was started.
         ResumeError: the folder exists (without ``resume``) or cannot be resumed (with it), as when another driver
             is at work in it.
         RunInterrupted: Ctrl-C.
@@ -63,6 +64,7 @@ def run_sweep(
     search_points = sweep_points(config, space, points)
     variants(config, search_points)  # checked before anything starts
     placed = ensure_resources(config)
+    check_policy(placed, space, trainable)
     specs = variants(placed, search_points) + (references(placed, space) if config.tune.references else [])
     folder = results / name
     with acquire_folder(folder, resume=resume):

@@ -21,6 +21,7 @@ from maxent_ray.report.numbers import mean, number
 from maxent_ray.storage.atomic import write_atomic
 from maxent_ray.storage.checkpoint import load_json, read_block, save_json_atomic
 from maxent_ray.storage.json_lines import strict
+from maxent_ray.train.model_check import check_model
 from maxent_ray.tune.trial_group import Serialisable, TrialGroup
 from maxent_ray.tune.trial_spec import TrialSpec
 
@@ -40,6 +41,15 @@ class PopulationTrial(tune.Trainable):
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
         """Ask for one bundle for each worker, and nothing for the trial itself."""
         return tune.PlacementGroupFactory([{}, *worker_bundles(TrialSpec.from_config(config).experiment())])
+
+    @classmethod
+    def check(cls, config: ExperimentConfig) -> None:
+        """Check on the cluster, before the first trial, what the workers of all trials load.
+
+        Raises:
+            MaxentRayError: as :func:`~maxent_ray.train.model_check.check_model`.
+        """
+        check_model(config)
 
     def make_group(self, config: ExperimentConfig, run_id: str) -> TrialGroup:
         """Start the workers; they land in this trial's placement group."""

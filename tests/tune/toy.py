@@ -98,16 +98,20 @@ class GatedGroup(ToyGroup):
 
 
 class ToyTrial(PopulationTrial):
+    @classmethod
+    def check(cls, config: ExperimentConfig) -> None:
+        """Nothing: there is no model."""
+
     def make_group(self, config: ExperimentConfig, run_id: str) -> TrialGroup:
         return ToyGroup(config, run_id)
 
 
-class GatedTrial(PopulationTrial):
+class GatedTrial(ToyTrial):
     def make_group(self, config: ExperimentConfig, run_id: str) -> TrialGroup:
         return GatedGroup(config, run_id)
 
 
-class FragileTrial(PopulationTrial):
+class FragileTrial(ToyTrial):
     def make_group(self, config: ExperimentConfig, run_id: str) -> TrialGroup:
         return FragileGroup(config, run_id)
 

@@ -18,6 +18,7 @@ from maxent_ray.config import ExperimentConfig
 from maxent_ray.errors import MaxentRayError
 from maxent_ray.storage.row_listener import RowListener
 from maxent_ray.storage.run_files import CHECKPOINTS, POLICY, ROWS, truncate_partial_lines
+from maxent_ray.train.model_check import check_model
 from maxent_ray.train.ray_train.checkpoints import prepare_checkpoints, remove_leftovers
 from maxent_ray.train.ray_train.rank_loop import train_rank
 from maxent_ray.train.ray_train.recording import Follower, RecordReports
@@ -67,12 +68,15 @@ def run_training(
 
     Raises:
         ResourceError: the run does not fit into the cluster; nothing was started.
+        PolicyLoadError: the model cannot be loaded, or cannot be sampled and scored rightly; nothing was started.
+        ConfigError: ``grpo.max_new_tokens`` is more than the model's positions leave; nothing was started.
         ResumeError: the folder exists (without ``resume``) or its run cannot be resumed (with it), as when its newest
             checkpoint is damaged or another driver uses it.
         RunInterrupted: Ctrl-C.
         MaxentRayError: training failed more often than ``train.max_failures`` allows.
     """
     check_resources(config.train)
+    check_model(config)
     folder = (results / name).resolve()
     with acquire_folder(folder, resume=resume):
         open_run_folder(folder, config, resume=resume)

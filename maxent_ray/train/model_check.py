@@ -1,0 +1,61 @@
+"""Check of a run's model: before there is a folder or an actor, the policy is loaded where a rank would load it."""
+
+from __future__ import annotations
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from maxent_ray.config import ExperimentConfig
+from maxent_ray.errors import MaxentRayError
+from maxent_ray.train.resources import uses_gpus
+from maxent_ray.train.run_task import asked_texts, build_run_task
+
+EMBEDDED_POSITIONS = 64
+"""Of the embedded policy, which has one token for each character."""
+
+
+def check_model(config: ExperimentConfig) -> None:
+    """Load a run's policy once, with the resources of one rank, and let go of it.
+
+    Not on the driver, which may be a smaller machine. The embedded policy is known to pass, and is loaded only where
+    prompts and completions may not fit: starting a process that has transformers takes seconds.
+
+    Args:
+        config: The experiment.
+
+    Raises:
+        PolicyLoadError: the model or its tokenizer cannot be loaded, or it cannot be sampled and scored rightly.
+        TaskError: the task is empty or too small.
+        ConfigError: ``grpo.max_new_tokens`` is more than the model's positions leave.
+        MaxentRayError: memory ran out, or the process that loads it died.
+    """
+    if config.policy.model == "embedded" and _fits_embedded(config):
+        return
+    train, use_gpu = config.train, uses_gpus(config.train)
+    task = ray.remote(_load).options(
+        num_cpus=train.cpus_per_worker, num_gpus=train.gpus_per_worker if use_gpu else 0, max_retries=0
+    )
+    try:
+        ray.get(task.remote(config, use_gpu))
+    except RayError as error:
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        if isinstance(cause, MaxentRayError):
+            raise cause from None  # as it was raised, without the traceback of the other process
+        line = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+        raise MaxentRayError(
+            f"model={config.policy.model!r} could not be loaded with the resources of one worker: {line}"
+        ) from error
+
+
+def _fits_embedded(config: ExperimentConfig) -> bool:
+    texts = asked_texts(build_run_task(config.task), config)
+    return max(map(len, texts), default=0) + config.grpo.max_new_tokens <= EMBEDDED_POSITIONS
+
+
+def _load(config: ExperimentConfig, use_gpu: bool) -> None:
+    import torch
+
+    from maxent_ray.train.policy_and_task import load_policy_and_task  # loads transformers: only on a worker
+
+    torch.set_num_threads(max(1, int(config.train.cpus_per_worker)))
+    load_policy_and_task(config, torch.device("cuda" if use_gpu else "cpu"))

@@ -1,0 +1,43 @@
+"""Policy and task of a run, checked to go together."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from maxent_ray.config import ExperimentConfig, PolicySettings
+from maxent_ray.policy import Policy, check_prompt_lengths, load_policy
+from maxent_ray.tasks import Task
+from maxent_ray.train.run_task import asked_texts, build_run_task
+
+
+def load_policy_and_task(config: ExperimentConfig, device: torch.device) -> tuple[Policy, Task]:
+    """Load the policy, build the task, and check that its longest prompt leaves room for a completion.
+
+    Args:
+        config: The experiment.
+        device: Device of the policy.
+
+    Raises:
+        PolicyLoadError: the model or its tokenizer cannot be loaded, or it cannot be sampled and scored rightly.
+        TaskError: the task is empty or too small.
+        ConfigError: ``grpo.max_new_tokens`` is more than the model's positions leave.
+    """
+    policy = load_policy(
+        config.policy.model, device=device, precision=partial(forward_precision, config.policy, device)
+    )
+    task = build_run_task(config.task)
+    check_prompt_lengths(policy, asked_texts(task, config), max_new_tokens=config.grpo.max_new_tokens)
+    return policy, task
+
+
+def forward_precision(settings: PolicySettings, device: torch.device) -> torch.autocast:
+    """Autocast of forward passes to bfloat16, if configured.
+
+    Parameters and AdamW's moments stay in float32: in bfloat16 a step of 1e-4 would round to nothing. So do the exact
+    unrolls, whose second derivatives would be lost in bfloat16's rounding; ``first_order`` has none, and runs in this
+    precision.
+    """
+    enabled = settings.dtype == "bfloat16" or (settings.dtype == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
