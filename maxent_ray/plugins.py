@@ -56,7 +56,7 @@ def import_object(path: str, field: str) -> Any:
 
 
 def check_kwargs(kwargs: Mapping[str, Any], field: str) -> None:
-    """Check that arguments survive files and messages: plain values of JSON, and finite.
+    """Check that arguments survive files and messages: plain values of JSON, finite, and with text as keys.
 
     Raises:
         ConfigError: one does not; the message names it.
@@ -70,10 +70,12 @@ def check_kwargs(kwargs: Mapping[str, Any], field: str) -> None:
     """
     for name, value in kwargs.items():
         try:
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError):
+            survives = json.loads(json.dumps(value, allow_nan=False)) == value
+        except (TypeError, ValueError, RecursionError):
+            survives = False
+        if not survives:
             valid = "it must be a number, text, list or mapping of such"
-            raise ConfigError(f"{field}.{name} is {value!r}; {valid}") from None
+            raise ConfigError(f"{field}.{name} is {value!r}; {valid}")
 
 
 def call(path: str, kwargs: Mapping[str, Any], field: str) -> Any:

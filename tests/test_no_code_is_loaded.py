@@ -29,7 +29,8 @@ CALLS = {
     "torch.utils.cpp_extension.load",
     "runpy.run_path",
 }
-YAML = {"yaml.safe_load", "yaml.safe_dump", "yaml.YAMLError"}
+YAML = {f"yaml.{name}" for name in ("safe_load", "SafeLoader", "SafeDumper", "dump", "YAMLError", "MarkedYAMLError")}
+"""A loader of our own may extend the safe one; ``yaml.load``, which takes any, may not be used."""
 MUST_BE = {
     "trust_remote_code": False,
     "use_safetensors": True,
@@ -101,6 +102,8 @@ OPEN = [
     "yaml.load(text, Loader=yaml.SafeLoader)",
     "yaml.full_load(text)",
     "load = yaml.unsafe_load",
+    "class Mine(yaml.Loader): pass",
+    "Mine.add_multi_constructor('', yaml.constructor.UnsafeConstructor.construct_python_object)",
     "eval(completion)",
     "value = [exec(text) for text in texts]",
     "compile(text, '', 'eval')",
@@ -117,6 +120,7 @@ OPEN = [
 SHUT = [
     "torch.load(path, weights_only=True)",
     "yaml.safe_load(text)",
+    "class Mine(yaml.SafeLoader): pass",
     "re.compile('eval')",
     "'''eval(text)'''",
     "# pickle\nmodel.eval()",

@@ -20,6 +20,7 @@ from maxent_ray.cli.cluster import ray_cluster
 from maxent_ray.cli.cluster_options import ClusterOptions
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import load_config
+from maxent_ray.config.yaml_text import Unquoted
 from maxent_ray.core.controller import Controller
 from maxent_ray.report.labels import FIXED, GRPO
 from maxent_ray.report.plots import PLOTS, draw_plots
@@ -32,7 +33,7 @@ from maxent_ray.train.run_task import build_run_task
 from maxent_ray.tune.comparison import run_comparison
 from maxent_ray.tune.execution import RunResult
 from maxent_ray.tune.search_space import build_search_space
-from maxent_ray.tune.sweep import SWEPT_KEYS, run_sweep, sweep_points
+from maxent_ray.tune.sweep import run_sweep, sweep_points, swept_space
 from maxent_ray.tune.trial_spec import (
     REFERENCE_SETTINGS,
     TrialSpec,
@@ -47,13 +48,13 @@ LOG_WIDTH = 110
 SWEEP_POINTS = 3
 """Values of each interval in a grid; of a choice, all values are used."""
 OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
-    name: {key: "null" if value is None else value for key, value in settings.items()}
+    name: {key: Unquoted("null") if value is None else value for key, value in settings.items()}
     for name, settings in (
         *((objective, objective_settings(objective)) for objective in ("analytic", "truncated_backprop")),
         *((reference, REFERENCE_SETTINGS[reference]) for reference in (FIXED, GRPO)),
     )
 }
-"""Value of ``train --objective`` → settings, as overrides."""
+"""Value of ``train --objective`` → settings; null as it would be typed, since None is an option that was not given."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,8 @@ def settings(
     if location.resume and file is None:
         check_has_run(location.folder)
         file = location.folder / CONFIG
-    given = [f"{key}={value}" for key, value in flags.items() if value is not None]
-    config = load_config(file, [*given, *(overrides or ())])
+    given = {key: value for key, value in flags.items() if value is not None}
+    config = load_config(file, overrides or (), given)
     check_inputs(config)
     return config
 
@@ -157,8 +158,7 @@ def compare(location: RunLocation, config: ExperimentConfig, options: ClusterOpt
 def sweep(location: RunLocation, config: ExperimentConfig, options: ClusterOptions) -> None:
     """``maxent-ray sweep``."""
     space = build_search_space(config)
-    searched = space.only([key for key in SWEPT_KEYS if key in space.names])
-    planned = variants(config, sweep_points(config, searched, SWEEP_POINTS))
+    planned = variants(config, sweep_points(config, swept_space(config, space), SWEEP_POINTS))
     planned += references(config, space) if config.tune.references else []
     _run_trials(location, config, options, planned, run_sweep, print_sweep)
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from functools import cache
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, Union
 
-from pydantic import TypeAdapter, ValidationError
+import pydantic
+from pydantic import ValidationError, create_model
 
 from maxent_ray import plugins
+from maxent_ray.config.section import Section, Whole
 from maxent_ray.core.unions import members
 from maxent_ray.errors import ConfigError, UnknownObjectiveError
 
@@ -53,10 +57,13 @@ def read_section(cls: type[T], place: str, values: object) -> T:
             types = f" with a type: {', '.join(choices)}" if len(choices) > 1 else ""
             raise ConfigError(f"{place}.{name} is {value!r}; it must be a mapping of settings{types}")
     try:
-        built_section: T = _adapter(cls).validate_python(built)  # type: ignore[arg-type]
+        checked = _model(cls).model_validate(built)  # type: ignore[arg-type]  # a class is hashable
     except ValidationError as error:
         raise ConfigError("\n".join(_sentence(detail, place, values) for detail in error.errors())) from None
-    return built_section
+    try:
+        return cls(**{name: getattr(checked, name) for name in checked.model_fields_set})
+    except ConfigError as error:
+        raise ConfigError(f"{place}.{error}") from None
 
 
 def unknown_key(place: str, valid: Iterable[str]) -> str:
@@ -90,15 +97,45 @@ def _read_choice(name: str, value: Mapping[str, Any], choices: Mapping[str, type
 
 
 @cache
-def _adapter(cls: type) -> TypeAdapter[Any]:
-    return TypeAdapter(cls)
+def _model(cls: type) -> type[Section]:
+    """Fields and types of a dataclass, for a check as strict as that of every section."""
+    hints = typing.get_type_hints(cls)
+    declared: dict[str, Any] = {field.name: (_exact(hints[field.name]), _default(field)) for field in fields(cls)}
+    return create_model(cls.__name__, __base__=Section, **declared)
+
+
+def _exact(hint: Any) -> Any:
+    """The same type, with whole numbers as all sections take them."""
+    if typing.get_origin(hint) in (Union, UnionType):
+        return Union[tuple(map(_exact, typing.get_args(hint)))]  # noqa: UP007  # of a variable number of types
+    return Whole if hint is int else hint
+
+
+def _default(field: Field[Any]) -> Any:
+    if field.default_factory is not MISSING:
+        return pydantic.Field(default_factory=field.default_factory)
+    return ... if field.default is MISSING else field.default
 
 
 def _sentence(detail: Any, place: str, values: Mapping[str, Any]) -> str:
-    where = ".".join([place, *(str(part) for part in detail["loc"][:1])])
-    message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "value_error":
-        return f"{place}.{message}"
+    name = str(detail["loc"][0])
     if detail["type"] == "missing":
-        return f"{where} is missing; it must be set"
-    return f"{where} is {values.get(str(detail['loc'][0]))!r}: {message}"
+        return f"{place}.{name} is missing; it must be set"
+    return refusal(f"{place}.{name}", values.get(name), detail)
+
+
+def refusal(place: str, value: object, detail: Any) -> str:
+    """The message for a value that its field cannot have, with how to write one."""
+    how = _HOW_TO_WRITE.get(detail["type"])
+    return f"{place} is {value!r}: {detail['msg'].removeprefix('Value error, ')}{f'; {how}' if how else ''}"
+
+
+_HOW_TO_WRITE = {
+    "int_type": "write a whole number without quotes, as 60",
+    "float_type": "write a number without quotes, as 0.1",
+    "bool_type": "write true or false, without quotes",
+    "string_type": "write it in quotes, as '2024'",
+    "tuple_type": "write it in brackets, as [analytic]",
+    "model_type": "write settings below it, or leave it out for their defaults",
+    "union_tag_not_found": "write whole domains, as {controller.target_kl: {type: uniform, low: 0.03, high: 0.1}}",
+}

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from maxent_ray.config.section import Finite, Positive, Section
+from maxent_ray.config.section import Finite, FromList, Positive, Section
 
 
 class Uniform(Section):
@@ -39,7 +39,7 @@ class Choice(Section):
     """One of a list; in a grid sweep every one. A value may be a mapping, such as the settings of an update rule."""
 
     type: Literal["choice"] = "choice"
-    values: Annotated[tuple[float | int | str | bool | dict[str, Any] | None, ...], Field(min_length=1)]
+    values: Annotated[tuple[int | Finite | str | bool | dict[str, Any] | None, ...], Field(min_length=1), FromList]
 
 
 Domain = Annotated[Uniform | LogUniform | Choice, Field(discriminator="type")]

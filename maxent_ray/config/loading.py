@@ -1,4 +1,4 @@
-"""From a YAML file and ``section.key=value`` overrides to a checked :class:`ExperimentConfig`, with readable errors."""
+"""From a YAML file, options and ``section.key=value`` overrides to a checked :class:`ExperimentConfig`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from maxent_ray.config.dataclass_section import unknown_key
+from maxent_ray.config.dataclass_section import refusal, unknown_key
+from maxent_ray.config.field_kinds import kinds_at
 from maxent_ray.config.old_spellings import check_spellings
-from maxent_ray.config.settings import ExperimentConfig
+from maxent_ray.config.reading import read_file, read_override, typed
+from maxent_ray.config.settings import CHECKED, ExperimentConfig
+from maxent_ray.config.yaml_text import write_yaml
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.objectives import TruncatedBackprop
 from maxent_ray.core.unions import members
@@ -35,34 +37,44 @@ _OTHER_FORM = {
 }
 
 
-def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> ExperimentConfig:
+def load_config(
+    path: Path | None = None, overrides: Sequence[str] = (), options: Mapping[str, Any] | None = None
+) -> ExperimentConfig:
     """Read a configuration.
 
     Args:
         path: A YAML file; None for the defaults.
-        overrides: ``section.key=value`` strings, values in YAML; later ones win.
+        overrides: ``section.key=value`` strings; later ones win.
+        options: Dotted key → value, which wins over the file and not over an override.
 
     Raises:
         ConfigError: the file is missing or not YAML, a key is unknown (the message names the valid ones) or a value
-            is out of range.
+            is not of its field's type or out of range.
 
     Example:
-        >>> load_config(overrides=["train.steps=60"]).train.steps
-        60
+        >>> config = load_config(overrides=["policy.model=runs/run #2", "grpo.learning_rate=1e-4"])
+        >>> config.policy.model, config.grpo.learning_rate
+        ('runs/run #2', 0.0001)
     """
-    values = _read(path) if path is not None else {}
-    return build_config(with_overrides(values, _settled(dict(_parse(item) for item in overrides))))
+    values = read_file(path) if path is not None else {}
+    chosen = {key: typed(value, tuple(key.split("."))) for key, value in (options or {}).items()}
+    given = {**chosen, **dict(map(read_override, overrides))}
+    return build_config(with_overrides(values, _settled(given)))
 
 
-def build_config(values: Mapping[str, Any]) -> ExperimentConfig:
+def build_config(values: Mapping[str, Any], *, checked: bool = False) -> ExperimentConfig:
     """Check nested values and freeze them.
+
+    Args:
+        values: Section → its settings.
+        checked: They are those of another :class:`ExperimentConfig`, and paths among them are not resolved again.
 
     Raises:
         ConfigError: as :func:`load_config`.
     """
     check_spellings(values)
     try:
-        return ExperimentConfig.model_validate(values)
+        return ExperimentConfig.model_validate(values, context=CHECKED if checked else None)
     except ValidationError as error:
         details = error.errors()
         causes = (detail.get("ctx", {}).get("error") for detail in details)
@@ -70,10 +82,17 @@ def build_config(values: Mapping[str, Any]) -> ExperimentConfig:
         raise kind("\n".join(map(_sentence, details))) from None
 
 
-def with_overrides(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def with_overrides(
+    values: Mapping[str, Any], overrides: Mapping[str, Any], place: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """A copy of nested ``values`` with dotted keys replaced, outer ones first.
 
-    Another ``type`` starts from that type's defaults; a mapping without one has the default type.
+    Another ``type`` of a section starts from that type's defaults; a section without one has the default type.
+
+    Args:
+        values: Section → its settings.
+        overrides: Dotted key → value.
+        place: Where the values are in the settings, if not at the top.
 
     Example:
         >>> with_overrides({"a": {"b": 1, "c": 2}}, {"a.b": 3})
@@ -85,12 +104,13 @@ def with_overrides(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> d
     for dotted, value in sorted(overrides.items(), key=lambda item: _depth(item[0])):
         head, _, rest = dotted.partition(".")
         if not rest:
-            result = _with_type(result, value) if head == "type" else {**result, head: value}
+            chooses = head == "type" and Any not in kinds_at((*place, head))
+            result = _with_type(result, value) if chooses else {**result, head: value}
             continue
-        inner = result.get(head) or {}
+        inner = {} if result.get(head) is None else result[head]
         if not isinstance(inner, Mapping):
             raise ConfigError(f"{dotted!r} reaches inside {head!r}, which is {inner!r} and has no keys")
-        result[head] = with_overrides(inner, {rest: value})
+        result[head] = with_overrides(inner, {rest: value}, (*place, head))
     return result
 
 
@@ -111,27 +131,13 @@ def _with_type(values: Mapping[str, Any], chosen: Any) -> dict[str, Any]:
 
 def apply_overrides(config: ExperimentConfig, overrides: Mapping[str, Any]) -> ExperimentConfig:
     """The same experiment with some dotted keys replaced, checked again."""
-    return build_config(with_overrides(config.model_dump(), _settled(overrides)))
+    checked = not any(key.startswith("policy") for key in overrides)
+    return build_config(with_overrides(config.model_dump(), _settled(overrides)), checked=checked)
 
 
 def dump_config(config: ExperimentConfig, path: Path) -> None:
     """Write the whole configuration, defaults included, as YAML that :func:`load_config` reads; whole or not at all."""
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    write_atomic(path, text.encode())
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds a {type(values).__name__}; it must hold sections of settings")
-    return values
+    write_atomic(path, write_yaml(config.model_dump(mode="json")))
 
 
 def _settled(overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,22 +146,15 @@ def _settled(overrides: Mapping[str, Any]) -> dict[str, Any]:
     return {**unset, **overrides}
 
 
-def _parse(item: str) -> tuple[str, Any]:
-    key, equals, value = item.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"override {item!r} is not of the form section.key=value, as in train.steps=60")
-    try:
-        return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ConfigError(f"override {item!r}: the value {value!r} is not valid YAML") from None
-
-
 def _sentence(detail: ErrorDetails) -> str:
     place = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        return unknown_key(place, _valid_keys(detail["loc"][:-1]))
-    message = detail["msg"].removeprefix("Value error, ")
-    return f"{place} is {detail['input']!r}: {message}" if place and detail["type"] != "value_error" else message
+        dotted = "; in a file, settings stand below their section, as train: {steps: 60}"
+        hint = dotted if "." in str(detail["loc"][-1]) else ""
+        return unknown_key(place, _valid_keys(detail["loc"][:-1])) + hint
+    if not place or detail["type"] == "value_error":
+        return detail["msg"].removeprefix("Value error, ")
+    return refusal(place, detail["input"], detail)
 
 
 def _valid_keys(place: Sequence[int | str]) -> list[str]:

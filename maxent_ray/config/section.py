@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from numbers import Integral, Real
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
+from maxent_ray.core.field_types import LARGEST_COUNT
+
+
+def whole_number(value: Any) -> Any:
+    """24 of 24.0 and of numpy's 24; what is no whole number, or not exactly, as it is, for its field to refuse.
+
+    Example:
+        >>> whole_number(24.0), whole_number(1.5), whole_number(True), whole_number("24")
+        (24, 1.5, True, '24')
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    number = float(value)
+    return int(number) if number.is_integer() and abs(number) < LARGEST_COUNT else value
+
+
+Whole = Annotated[int, BeforeValidator(whole_number)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
+Count = Annotated[Whole, Field(ge=1)]
+Seed = Annotated[Whole, Field(ge=0)]
+FromList = Strict(False)
+"""Marks a tuple that may be given as a list, as files have it."""
 
 
 class Section(BaseModel):
-    """Base of all sections: frozen, and closed to unknown keys."""
+    """Base of all sections: frozen, closed to unknown keys, and of exactly the declared types."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, strict=True)

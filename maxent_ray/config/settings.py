@@ -10,25 +10,37 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticSerializationError
 
 from maxent_ray.config.controller_section import read_controller
 from maxent_ray.config.dataclass_section import read_section
 from maxent_ray.config.domains import DEFAULT_SEARCH_SPACE, Domain
+from maxent_ray.config.folders import EMBEDDED, absolute_folder
 from maxent_ray.config.published import WeightingSettings
-from maxent_ray.config.section import Count, NonNegative, Positive, Section, Seed
+from maxent_ray.config.section import Count, FromList, NonNegative, Positive, Section, Seed, Whole
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.plugins import check_kwargs
 from maxent_ray.runtime.options import ClientOptions
+
+CHECKED = "checked"
+"""Context of a validation of settings that were checked before."""
 
 
 class PolicySettings(Section):
     """Policy that is trained."""
 
-    model: str = "embedded"
-    """``embedded``, or the name or path of a Hugging Face causal language model with its tokenizer."""
+    model: str = EMBEDDED
+    """``embedded``, or a Hugging Face causal language model with its tokenizer: a folder, or a name on the hub where
+    there is no such folder. A relative path means the working directory of the command."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of forward passes; parameters and moments are float32. ``auto``: bfloat16 on GPU, float32 on CPU."""
+
+    @field_validator("model")
+    @classmethod
+    def _where_it_was_typed(cls, model: str, info: ValidationInfo) -> str:
+        """Settings that were checked before are those of another process, perhaps in another folder."""
+        return model if info.context == CHECKED else absolute_folder(model)
 
 
 class TaskSettings(Section):
@@ -40,7 +52,7 @@ class TaskSettings(Section):
     """Further arguments of the task."""
     held_out_prompts: Count = 256
     """Prompts kept apart from training."""
-    seed: int = 0
+    seed: Whole = 0
     """Seed of the split into training and held-out prompts; equal across the runs that are compared."""
 
     @model_validator(mode="after")
@@ -57,7 +69,7 @@ class GRPOConfig(Section):
         24
     """
 
-    group_size: Annotated[int, Field(ge=2)] = 8
+    group_size: Annotated[Whole, Field(ge=2)] = 8
     """G: completions per prompt."""
     prompts_per_step: Count = 24
     """B: prompts of one step, over all ranks."""
@@ -95,7 +107,7 @@ class TrainSettings(Section):
     gpus_per_worker: Positive = 1.0
     cpus_per_worker: Positive = 1.0
     checkpoint_every: Count = 20
-    max_failures: Annotated[int, Field(ge=0)] = 1
+    max_failures: Annotated[Whole, Field(ge=0)] = 1
     """Restarts from the last checkpoint after a worker died."""
 
 
@@ -103,7 +115,7 @@ class EvaluationSettings(Section):
     """The held-out evaluation."""
 
     prompts: Count = 128
-    samples: Annotated[int, Field(ge=1)] = 8
+    samples: Count = 8
     """Samples per prompt: the k of mean@k, pass@k, distinct@k and coverage@k."""
     seed: Seed = 1234
 
@@ -111,7 +123,7 @@ class EvaluationSettings(Section):
 class TuneSettings(Section):
     """Population-based training, and sweeps."""
 
-    objectives: Annotated[tuple[str, ...], Field(min_length=1)] = ("analytic", "truncated_backprop")
+    objectives: Annotated[tuple[str, ...], Field(min_length=1), FromList] = ("analytic", "truncated_backprop")
     """One stratum of the population for each."""
     trials_per_objective: Count = 4
     mode: Literal["stratified", "tournament"] = "stratified"
@@ -158,6 +170,10 @@ class ExperimentConfig(Section):
     @model_validator(mode="after")
     def _consistent(self) -> ExperimentConfig:
         self.controller_config()
+        try:
+            self.model_dump_json()
+        except PydanticSerializationError as error:
+            raise ValueError(f"a setting cannot be written to a file: {error}") from None
         batch, ranks = self.grpo.prompts_per_step, self.train.num_workers
         if batch % ranks:
             raise ValueError(f"grpo.prompts_per_step is {batch}; it must be a multiple of train.num_workers = {ranks}")

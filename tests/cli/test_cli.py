@@ -17,8 +17,9 @@ from maxent_ray.cli import commands
 from maxent_ray.cli.app import app
 from maxent_ray.cli.cluster_options import ClusterOptions
 from maxent_ray.cli.commands import LOG_WIDTH, OBJECTIVES, RunLocation, make_console, settings
-from maxent_ray.config.loading import load_config
+from maxent_ray.config.loading import dump_config, load_config
 from maxent_ray.errors import MaxentRayError
+from maxent_ray.policy.source import EMBEDDED_FOLDER
 from maxent_ray.train.worker import objective_name
 
 ROOT = Path(__file__).parents[2]
@@ -91,11 +92,37 @@ def test_overrides_win_over_options_and_options_over_the_file(tmp_path: Path) ->
     assert (config.train.steps, config.train.seed, config.train.num_workers) == (20, 3, 2)
 
 
+def test_options_are_values_and_not_text_to_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders with names that YAML would take for a comment, a number, a date, false or a mapping."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("run #2", "2024", "2024-05-01", "no", "a: b", "[v2]"):
+        (tmp_path / name).symlink_to(EMBEDDED_FOLDER)
+        for config in (
+            settings(NEW, None, {"policy.model": name}, None),
+            settings(NEW, None, {}, [f"policy.model={name}"]),
+            settings(NEW, None, {}, [f"policy.model=./{name}"]),
+        ):
+            assert config.policy.model == str(tmp_path / name)
+
+
+def test_the_settings_of_a_result_reproduce_it_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run #2").symlink_to(EMBEDDED_FOLDER)
+    flags = {**OBJECTIVES["grpo"], "train.use_gpu": False, "train.gpus_per_worker": 0.1}
+    config = settings(NEW, SMOKE, flags, ["policy.model=run #2", "grpo.learning_rate=1e-4", "task.kwargs={}"])
+    dump_config(config, tmp_path / "config.yaml")
+    monkeypatch.chdir("/")
+    assert settings(NEW, tmp_path / "config.yaml", {}, None) == config
+
+
 BAD_INPUT = {
     "unknown key": (["train.step=3"], "unknown key 'train.step'. Did you mean 'steps'?"),
     "unknown section": (["trian.steps=3"], "'trian'"),
     "no override": (["results/first"], "section.key=value"),
     "not YAML": (["train.steps=[3"], "train.steps"),
+    "a number as text": (["train.steps='60'"], "without quotes"),
+    "a comment": (["train.steps=60 # short"], "'60 # short'"),
+    "a value that is read in two ways": (["task.kwargs.since=2024-05-01"], "'2024-05-01' with its quotes"),
     "unknown objective": (["controller.objective.type=newton"], "truncated_backprop"),
     "H* = log G": (["controller.target_entropy=2.0794416"], "target_entropy"),
     "H* above log G": (["controller.target_entropy=3.0"], "target_entropy"),

@@ -475,8 +475,9 @@ def test_an_own_objective_keeps_its_settings_when_its_type_is_named_again() -> N
     ("override", "message"),
     [
         ("controller.tau_rule={type: custom, import_path: 'a:b', kwargs: {limit: .inf}}", "tau_rule.kwargs.limit is"),
-        ("controller.objective={type: 'a:b', kwargs: {since: 2024-01-01}}", "objective.kwargs.since is datetime.date"),
-        ("task.kwargs={since: 2024-01-01}", "task.kwargs.since is datetime.date"),
+        ("controller.objective={type: 'a:b', kwargs: {since: 2024-01-01}}", "objective.kwargs.since is 2024-01-01"),
+        ("task.kwargs={since: 2024-01-01}", "task.kwargs.since is 2024-01-01, .*write '2024-01-01' with its quotes"),
+        ("task.kwargs={since: !!timestamp 2024-01-01}", "task.kwargs.since is datetime.date"),
         ("controller.tau_rule={type: [pi]}", r"controller.tau_rule.type is \['pi'\]; valid: adam"),
         ("controller.objective={type: {a: 1}}", "controller.objective.type is {'a': 1}; valid: analytic"),
         ("controller.objective={type: truncated_backprop, form: {type: [joint]}}", "form.type is .*valid: decoupled"),
@@ -491,6 +492,8 @@ def test_values_that_no_file_could_carry_or_that_are_no_type(override: str, mess
     ("changes", "message"),
     [
         ({"tau": "0.3"}, "tau is '0.3'; it must be a number"),
+        ({"tau": True}, "tau is True; it must be a number"),
+        ({"update_interval": 1.5}, "update_interval is 1.5; it must be a whole number"),
         ({"target_entropy": "1.9"}, "target_entropy is '1.9'; it must be a number"),
         ({"tau_rule": PI(learning_rate="1"), "target_entropy": 1.9}, "tau_rule.learning_rate is 1; it must be > 0"),  # type: ignore[arg-type]
         ({"objective": TruncatedBackprop(form="joint")}, "objective.form is 'joint'; valid: Paired"),  # type: ignore[arg-type]

@@ -1,0 +1,79 @@
+"""Declared types of settings by their dotted keys: one look-up for files, overrides and searches."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from types import UnionType
+from typing import Any, Literal, Union
+
+from pydantic import BaseModel
+
+from maxent_ray.config.settings import ExperimentConfig
+
+ITEM = "[]"
+"""Part of a path: any entry of a list."""
+
+
+@cache
+def kinds_at(path: tuple[str, ...]) -> frozenset[Any]:
+    """Types that a setting may have, in every alternative that has the setting, and the texts of a closed list.
+
+    Args:
+        path: Parts of its dotted key. Choices of ``tune.search_space`` have the types of the key that is searched.
+
+    Returns:
+        ``Any`` stands for a free value, as in ``kwargs``; nothing for a section, or where there is no such setting.
+
+    Example:
+        >>> sorted(kind.__name__ for kind in kinds_at(("train", "use_gpu")))
+        ['NoneType', 'bool']
+        >>> kinds_at(("tune", "search_space", "controller.target_kl", "values", ITEM))
+        frozenset({<class 'float'>})
+    """
+    if path[:2] == ("tune", "search_space") and path[3:5] == ("values", ITEM):
+        return kinds_at((*path[2].split("."), *path[5:]))
+    found: list[Any] = [ExperimentConfig]
+    for part in path:
+        found = [inner for hint in found for inner in _inside(hint, part)]
+    return frozenset(kind for hint in found for kind in _kinds(hint))
+
+
+def _inside(hint: Any, part: str) -> Iterator[Any]:
+    """Alternatives of one part of a section, of a mapping or of a list."""
+    origin = typing.get_origin(hint)
+    if hint is Any:
+        yield Any
+    elif _is_section(hint):
+        yield from _alternatives(_fields(hint)[part]) if part in _fields(hint) else ()
+    elif isinstance(origin, type):
+        yield from _alternatives(typing.get_args(hint)[1 if issubclass(origin, Mapping) else 0])
+
+
+def _alternatives(hint: Any) -> Iterator[Any]:
+    if typing.get_origin(hint) in (Union, UnionType):
+        for part in typing.get_args(hint):
+            yield from _alternatives(part)
+    else:
+        yield hint
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    """A type of plain values, or the values of a ``Literal``."""
+    if typing.get_origin(hint) is Literal:
+        return typing.get_args(hint)
+    return () if _is_section(hint) or typing.get_origin(hint) is not None else (hint,)
+
+
+def _is_section(hint: Any) -> bool:
+    return is_dataclass(hint) or (isinstance(hint, type) and issubclass(hint, BaseModel))
+
+
+@cache
+def _fields(section: Any) -> Mapping[str, Any]:
+    """Field → type, without what only pydantic reads."""
+    hints = typing.get_type_hints(section)
+    names = section.model_fields if issubclass(section, BaseModel) else [field.name for field in fields(section)]
+    return {name: hints[name] for name in names}

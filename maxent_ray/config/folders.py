@@ -1,0 +1,20 @@
+"""Folders that settings name: a relative path means the place where it was typed, in every process of a run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+EMBEDDED = "embedded"
+
+
+def absolute_folder(model: str) -> str:
+    """A folder that exists by its absolute path, links kept; any other name of a model as it is.
+
+    Example:
+        >>> absolute_folder("owner/model"), absolute_folder("embedded")
+        ('owner/model', 'embedded')
+    """
+    folder = os.path.expanduser(model)
+    is_folder = model != EMBEDDED and model.strip() and os.path.isdir(folder)
+    return str(Path(folder).absolute()) if is_folder else model
