@@ -7,16 +7,15 @@ sampling reads global generators and is not used.
 from __future__ import annotations
 
 import math
-import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel
 from ray import tune
 
 from maxent_ray.config import Choice, Domain, ExperimentConfig, LogUniform
+from maxent_ray.config.field_kinds import kinds_at
 from maxent_ray.config.loading import apply_overrides
 from maxent_ray.core.controller import Controller
 from maxent_ray.errors import ConfigError
@@ -176,13 +175,36 @@ def _search_key(config: ExperimentConfig, name: str) -> SearchKey:
             f"except {', '.join(EXCLUDED_KEYS)}"
         )
     domain = config.tune.search_space[name]
-    values = domain.values if isinstance(domain, Choice) else (domain.low, domain.high)
-    for value in values:
-        try:
-            Controller(apply_overrides(config, {name: value}).controller_config())
-        except ConfigError as error:
-            raise ConfigError(f"tune.search_space[{name!r}] reaches {value!r}: {error}") from None
-    return SearchKey(name, domain, _is_integer(name))
+    if isinstance(domain, Choice):
+        domain = Choice(values=tuple(_checked(config, name, value) for value in domain.values))
+    else:
+        for value in (domain.low, domain.high):
+            _checked(config, name, value)
+    kinds = kinds_at(tuple(name.split(".")))
+    return SearchKey(name, domain, integer=int in kinds and float not in kinds)
+
+
+def _checked(config: ExperimentConfig, name: str, value: Any) -> Any:
+    """Try one value of a key; returns it as the setting holds it, which for a number may be of another type."""
+    try:
+        changed = apply_overrides(config, {name: value})
+        Controller(changed.controller_config())
+    except ConfigError as error:
+        raise ConfigError(f"tune.search_space[{name!r}] reaches {value!r}: {error}") from None
+    return setting(changed, name) if _is_number(value) else value
+
+
+def setting(config: ExperimentConfig, name: str) -> Any:
+    """Find the value of a dotted key; None inside a section that is null, such as a rule that is left to its default.
+
+    Example:
+        >>> setting(ExperimentConfig(), "grpo.group_size"), setting(ExperimentConfig(), "controller.tau_rule.clip")
+        (8, None)
+    """
+    found: Any = config.model_dump()
+    for part in name.split("."):
+        found = None if found is None else found[part]
+    return found
 
 
 def _check_together(config: ExperimentConfig, space: SearchSpace) -> None:
@@ -211,22 +233,6 @@ def _perturb(key: SearchKey, value: Any, rng: np.random.Generator) -> tuple[Any,
     return key.clamp(value * factor), f"* {factor}"
 
 
-def _is_integer(name: str) -> bool:
-    """True for a setting that is declared as an integer, in every alternative that has it."""
-    section, _, path = name.partition(".")
-    found: list[Any] = [ExperimentConfig.model_fields[section].annotation]
-    for part in path.split("."):
-        found = [hints[part] for choice in found for hints in _fields(choice) if part in hints]
-    return bool(found) and all(int in (hint, *typing.get_args(hint)) for hint in found)
-
-
-def _fields(annotation: Any) -> list[dict[str, Any]]:
-    """Fields with their types, of every class of settings that an annotation allows."""
-    if isinstance(annotation, type) and (is_dataclass(annotation) or issubclass(annotation, BaseModel)):
-        return [typing.get_type_hints(annotation)]
-    return [hints for part in typing.get_args(annotation) for hints in _fields(part)]
-
-
 def _ray_domain(domain: Domain) -> Any:
     if isinstance(domain, Choice):
         return list(domain.values)
@@ -240,4 +246,5 @@ __all__ = [
     "SearchSpace",
     "build_search_space",
     "ray_domains",
+    "setting",
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from ray.tune.schedulers import FIFOScheduler
 
-from maxent_ray.config import ExperimentConfig
+from maxent_ray.config import ExperimentConfig, TuneSettings
 from maxent_ray.errors import ConfigError
 from maxent_ray.storage.row_listener import RowListener
 from maxent_ray.train.run_folder import acquire_folder
@@ -45,7 +45,8 @@ def run_sweep(
         config: The experiment.
         name: The folder under ``results``.
         results: Where result folders are.
-        keys: Keys of ``tune.search_space`` to search over; None for the targets and update rules among them.
+        keys: Keys of ``tune.search_space`` to search over; None for all, which must be targets and update rules (of
+            the default search space, those among them).
         points: Values of each interval in a grid.
         resume: Resume an interrupted sweep.
         listeners: Follow the run as it happens.
@@ -60,7 +61,7 @@ def run_sweep(
         RunInterrupted: Ctrl-C.
     """
     space = build_search_space(config)
-    space = space.only(keys if keys is not None else [key for key in SWEPT_KEYS if key in space.names])
+    space = space.only(keys) if keys is not None else swept_space(config, space)
     search_points = sweep_points(config, space, points)
     variants(config, search_points)  # checked before anything starts
     placed = ensure_resources(config)
@@ -78,6 +79,21 @@ def run_sweep(
             resume=has_state,
             trainable=trainable,
         )
+
+
+def swept_space(config: ExperimentConfig, space: SearchSpace) -> SearchSpace:
+    """Select targets and update rules of a search space; one that is not the default may have nothing else.
+
+    Raises:
+        ConfigError: a key that the configuration asks for would be left out.
+    """
+    left_out = [key for key in space.names if key not in SWEPT_KEYS]
+    if left_out and config.tune.search_space != TuneSettings().search_space:
+        raise ConfigError(
+            f"tune.search_space has {', '.join(left_out)}; a sweep searches over {', '.join(SWEPT_KEYS)}: leave the "
+            "others out, or search over them with compare"
+        )
+    return space.only([key for key in SWEPT_KEYS if key in space.names])
 
 
 def sweep_points(config: ExperimentConfig, space: SearchSpace, points: int) -> list[dict[str, object]]:

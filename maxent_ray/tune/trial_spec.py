@@ -17,9 +17,11 @@ from maxent_ray.config.loading import apply_overrides, build_config
 from maxent_ray.core.controller import Controller
 from maxent_ray.errors import ConfigError
 from maxent_ray.report.labels import FIXED, GRPO, REFERENCES, WARM_START
-from maxent_ray.tune.search_space import SearchSpace
+from maxent_ray.tune.search_space import SearchSpace, setting
 
 _FIELDS = ("trial", "objective", "segment", "round", "settings")
+_JSON = ("{", '"')
+"""Beginnings of values that travel as JSON."""
 REFERENCE_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     WARM_START: {"controller.objective": None},
     GRPO: {"controller.objective": None, "grpo.train_grpo_objective": True, "controller.beta": 0.0},
@@ -79,7 +81,8 @@ class TrialSpec:
         else:
             own = objective_settings(self.objective)
         try:
-            return apply_overrides(build_config(json.loads(self.settings)), {**self.values, **own})
+            shared = build_config(json.loads(self.settings), checked=True)
+            return apply_overrides(shared, {**self.values, **own})
         except ConfigError as error:
             raise ConfigError(f"trial {self.trial} ({dict(self.values)}): {error}") from None
 
@@ -94,11 +97,13 @@ class TrialSpec:
 
 
 def _encoded(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, Mapping) else value
+    """A mapping as JSON, and with it every text that would be taken for JSON."""
+    is_like_json = isinstance(value, str) and value.startswith(_JSON)
+    return json.dumps(value) if isinstance(value, Mapping) or is_like_json else value
 
 
 def _decoded(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) and value.startswith("{") else value
+    return json.loads(value) if isinstance(value, str) and value.startswith(_JSON) else value
 
 
 def objective_settings(objective: str) -> dict[str, Any]:
@@ -165,13 +170,6 @@ def variants(config: ExperimentConfig, points: list[dict[str, Any]]) -> list[Tri
 
 def references(config: ExperimentConfig, space: SearchSpace) -> list[TrialSpec]:
     """Make the warm start, plain GRPO (β = 0) and fixed τ and β, with the settings of ``config`` itself."""
-    values = {name: _lookup(config.model_dump(), name) for name in space.names}
+    values = {name: setting(config, name) for name in space.names}
     settings = settings_json(config)
     return [TrialSpec(objective, objective, settings, values) for objective in REFERENCES]
-
-
-def _lookup(values: Mapping[str, Any] | None, dotted: str) -> Any:
-    """The value of a dotted key; None inside a section that is null, such as a rule that is left to its default."""
-    head, _, rest = dotted.partition(".")
-    found = None if values is None else values[head]
-    return _lookup(found, rest) if rest else found

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from maxent_ray.config import Choice, ExperimentConfig, LogUniform, TuneSettings, Uniform
-from maxent_ray.config.loading import apply_overrides
+from maxent_ray.config.loading import apply_overrides, load_config
 from maxent_ray.errors import ConfigError
 from maxent_ray.tune.search_space import SearchSpace, build_search_space, ray_domains
+from maxent_ray.tune.sweep import swept_space
 
 KL, INTERVAL = "controller.target_kl", "controller.update_interval"
 WARMUP, OPTIMIZER = "controller.warmup_steps", "controller.tau_rule.type"
@@ -140,6 +142,59 @@ def test_ray_sees_the_same_domains() -> None:
     assert domains[INTERVAL] == [1, 2, 4]
 
 
+RATE, CLIP = "grpo.learning_rate", "controller.tau_rule.clip"
+CHOICES = """\
+tune:
+  search_space:
+    grpo.learning_rate: {type: choice, values: [1e-4, 3e-4]}
+    controller.target_kl: {type: choice, values: [5e-2, 1]}
+    controller.update_interval: {type: choice, values: [1, 2.0]}
+    controller.tau_rule.clip: {type: choice, values: [null, auto, 0.5]}
+    grpo.kl_estimator: {type: choice, values: [full, k3]}
+    grpo.length_normalize_ref: {type: choice, values: [yes, false]}
+"""
+
+
+def test_choices_are_values_of_the_setting_that_they_are_for(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(CHOICES)
+    space = build_search_space(load_config(tmp_path / "run.yaml"))
+    expected = {
+        RATE: (1e-4, 3e-4),
+        KL: (0.05, 1.0),
+        INTERVAL: (1, 2),
+        CLIP: (None, "auto", 0.5),
+        "grpo.kl_estimator": ("full", "k3"),
+        "grpo.length_normalize_ref": (True, False),
+    }
+    found = {key.name: key.domain.values for key in space.keys}  # type: ignore[union-attr]
+    assert found == expected
+    for name, values in expected.items():
+        assert [type(value) for value in found[name]] == [type(value) for value in values]
+
+
+def test_numbers_are_clamped_to_the_nearest_choice(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(CHOICES)
+    space = build_search_space(load_config(tmp_path / "run.yaml")).only([RATE, KL, CLIP])
+    assert space.clamp({RATE: 3e-4, KL: 0.05, CLIP: None}) == {RATE: 3e-4, KL: 0.05, CLIP: None}
+    assert space.clamp({RATE: 2.5e-4, KL: 0.4, CLIP: 7.0}) == {RATE: 3e-4, KL: 0.05, CLIP: 0.5}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (RATE, "1e-4", r"reaches '1e-4': grpo.learning_rate is '1e-4': .*number"),
+        (RATE, True, r"reaches True: grpo.learning_rate is True"),
+        (RATE, None, r"reaches None: grpo.learning_rate is None"),
+        (INTERVAL, True, r"reaches True: controller.update_interval is True"),
+        ("grpo.length_normalize_ref", 1, r"reaches 1: grpo.length_normalize_ref is 1: .*true or false"),
+    ],
+)
+def test_a_choice_that_the_setting_cannot_have_is_named(key: str, value: object, message: str) -> None:
+    config = ExperimentConfig(tune=TuneSettings(search_space={key: Choice(values=(value,))}))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=message):
+        build_search_space(config)
+
+
 RULES = ({"type": "pi"}, {"type": "adaptive_kl", "horizon": 50.0}, {"type": "sac_alpha"})
 
 
@@ -177,3 +232,11 @@ def test_settings_that_not_every_searched_rule_has_are_named_before_anything_sta
         controller__tau_rule__learning_rate=LogUniform(low=0.1, high=0.4),
     )
     assert len(build_search_space(same).keys) == 2
+
+
+def test_a_sweep_leaves_out_no_key_that_the_configuration_names() -> None:
+    usual = ExperimentConfig()
+    assert swept_space(usual, build_search_space(usual)).names == ("controller.target_entropy_fraction", KL)
+    wider = experiment(controller__target_kl=Uniform(low=0.1, high=0.2), grpo__learning_rate=Choice(values=(1e-4,)))
+    with pytest.raises(ConfigError, match=r"tune.search_space has grpo.learning_rate; a sweep searches over "):
+        swept_space(wider, build_search_space(wider))

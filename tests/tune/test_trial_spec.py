@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -34,6 +35,14 @@ def test_a_trial_survives_its_way_through_tune() -> None:
         config = spec.to_config()
         assert TrialSpec.from_config(config) == spec
         assert all(not isinstance(value, dict) for value in config.values())  # flat
+
+
+@pytest.mark.parametrize("value", [None, True, 1, 1.0, 1e-4, "log", "", "{}", '{"a": 1}', '"quoted"', "null", "2024"])
+def test_values_survive_their_way_through_tune_as_they_are(value: object) -> None:
+    spec = TrialSpec("analytic-0", "analytic", "{}", {"controller.tau_rule.clip": value})
+    found = TrialSpec.from_config(json.loads(json.dumps(spec.to_config()))).values["controller.tau_rule.clip"]
+    assert found == value
+    assert type(found) is type(value)
 
 
 def test_whole_rules_as_values_survive_their_way_through_tune() -> None:
