@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -36,8 +37,11 @@ _HUB_TIMEOUT_SECONDS = 5.0
 def find_source(model: str) -> Path | str:
     """Turn the user's string into a checked folder, or into a name for the hub.
 
+    A name that could be one on the hub is one, whatever folders the process finds in its working directory: it may be
+    a worker in another folder than the user. Settings know where they were typed, and name folders by absolute paths.
+
     Args:
-        model: `"embedded"`, a folder or a hub name.
+        model: `"embedded"`, a folder (absolute, or as `./folder`) or a hub name.
 
     Returns:
         A folder that holds a model and a tokenizer, or the name unchanged.
@@ -49,13 +53,14 @@ def find_source(model: str) -> Path | str:
         >>> find_source("owner/model")
         'owner/model'
     """
-    folder = EMBEDDED_FOLDER if model == EMBEDDED else Path(model).expanduser()
-    if model.strip() and folder.is_dir():
+    folder = EMBEDDED_FOLDER if model == EMBEDDED else Path(os.path.expanduser(model))
+    is_path = model == EMBEDDED or not model.strip() or _looks_like_path(model)
+    if is_path and model.strip() and os.path.isdir(folder):
         _check_folder(folder)
         return folder
-    if folder.is_file():
+    if os.path.isfile(folder):
         raise PolicyLoadError(f"model={model!r} is a file; give the folder that holds config.json")
-    if model == EMBEDDED or not model.strip() or _looks_like_path(model):
+    if is_path:
         raise PolicyLoadError(
             f"model={model!r}: there is no folder {str(folder)!r}; give an existing Hugging Face model "
             f"folder, a hub name such as 'owner/model', or {EMBEDDED!r}"

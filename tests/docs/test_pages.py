@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from maxent_ray import BatchStatistics, Controller, ControllerConfig, plugins
 from maxent_ray.cli.commands import check_inputs
-from maxent_ray.config import build_config
+from maxent_ray.config import TuneSettings, load_config
 from maxent_ray.report.summary import summarise
+from maxent_ray.tune.search_space import build_search_space
 from tests.docs.blocks import PAGES, ROOT, SHELL, blocks, check_command, commands
 from tests.report.results_folder import write_results
 
@@ -91,7 +91,11 @@ def test_yaml_is_a_configuration(name: str, folder: Path, request: pytest.Fixtur
     plugins.plug_ins.cache_clear()  # entry points are read once a process
     request.addfinalizer(plugins.plug_ins.cache_clear)
     for block in blocks(ROOT / name, "yaml"):
-        check_inputs(build_config(yaml.safe_load(block)))
+        (folder / "page.yaml").write_text(block, encoding="utf-8")
+        config = load_config(folder / "page.yaml")
+        check_inputs(config)
+        if config.tune.search_space != TuneSettings().search_space:
+            build_search_space(config)
 
 
 @pytest.mark.parametrize(

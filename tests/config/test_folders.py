@@ -1,0 +1,109 @@
+"""A relative path means the place where it was typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import ray
+
+from maxent_ray.config import ExperimentConfig, PolicySettings, folders
+from maxent_ray.config.loading import apply_overrides, build_config, dump_config, load_config
+from maxent_ray.errors import PolicyLoadError
+from maxent_ray.policy import source
+from maxent_ray.policy.source import EMBEDDED_FOLDER, find_source
+from maxent_ray.tune.trial_spec import TrialSpec, settings_json
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with models ``mymodel``, ``owner/model``, ``2024`` and a link."""
+    home = tmp_path / "home"
+    for name in ("mymodel", "owner/model", "2024", "embedded"):
+        (home / name).mkdir(parents=True)
+    (home / "link").symlink_to(home / "mymodel")
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("HOME", str(home))
+    return home
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("./mymodel", "mymodel"),
+        ("mymodel", "mymodel"),
+        ("mymodel/", "mymodel"),
+        ("owner/model", "owner/model"),
+        ("2024", "2024"),
+        ("link", "link"),  # as it was typed: what it points to may change
+        ("~/mymodel", "mymodel"),
+        ("./embedded", "embedded"),
+        ("../home/mymodel", "../home/mymodel"),
+    ],
+)
+def test_a_folder_is_where_it_was_typed(typed: str, meant: str, home: Path, tmp_path: Path) -> None:
+    expected = str(home / meant)
+    file = tmp_path / "run.yaml"
+    file.write_text(f"policy:\n  model: {typed}\n")
+    found = [
+        load_config(overrides=[f"policy.model={typed}"]),
+        load_config(options={"policy.model": typed}),
+        load_config(file),
+        apply_overrides(ExperimentConfig(), {"policy.model": typed}),
+        ExperimentConfig(policy=PolicySettings(model=typed)),
+    ]
+    assert {config.policy.model for config in found} == {expected}
+
+
+@pytest.mark.parametrize("name", ["embedded", "owner/other", "./missing", "~/missing", "~nobody/x", "", "x" * 5000])
+def test_what_is_no_folder_stays_as_it_was_typed(name: str, home: Path) -> None:
+    assert load_config(overrides=[f"policy.model={name}"]).policy.model == name
+
+
+def test_a_file_of_settings_means_the_same_folder_from_anywhere(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config(overrides=["policy.model=mymodel"])
+    dump_config(config, home / "config.yaml")
+    (home / "elsewhere" / "mymodel").mkdir(parents=True)
+    monkeypatch.chdir(home / "elsewhere")
+    assert load_config(home / "config.yaml") == config
+
+
+def test_a_name_on_the_hub_stays_one_in_another_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials build their settings again on workers, which may run where a folder has that name."""
+    monkeypatch.chdir("/")
+    config = load_config(overrides=["policy.model=owner/model"])
+    spec = TrialSpec("analytic-0", "analytic", settings_json(config), {"controller.target_kl": 0.1})
+    monkeypatch.chdir(home)
+    assert spec.experiment().policy.model == "owner/model"
+    assert build_config(config.model_dump(), checked=True) == config
+    assert apply_overrides(config, {"train.steps": 3}).policy.model == "owner/model"
+    assert find_source("owner/model") == "owner/model"
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "~nobody-here/x", "./" + "x" * 5000, "a\0b", "./a\0b"])
+def test_a_name_that_is_no_path_is_no_crash(name: str) -> None:
+    try:
+        assert find_source(name) == name
+    except PolicyLoadError as error:
+        assert "there is no folder" in str(error)
+
+
+def test_the_shipped_policy_has_one_name() -> None:
+    """Settings cannot load the policy package, which loads transformers."""
+    assert folders.EMBEDDED == source.EMBEDDED
+
+
+@pytest.mark.ray
+def test_a_worker_in_another_folder_finds_the_model(
+    ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mymodel").symlink_to(EMBEDDED_FOLDER)
+    monkeypatch.chdir(tmp_path)  # the cluster's workers stay where it was started
+    config = load_config(overrides=["policy.model=./mymodel"])
+
+    def look(experiment: ExperimentConfig) -> tuple[str, str]:
+        return str(Path.cwd()), str(find_source(experiment.policy.model))
+
+    folder, found = ray.get(ray.remote(look).remote(config))
+    assert folder != str(tmp_path)
+    assert found == str(tmp_path / "mymodel")
