@@ -14,7 +14,7 @@ import pydantic
 from pydantic import ValidationError, create_model
 
 from maxent_ray import plugins
-from maxent_ray.config.section import Section, Whole
+from maxent_ray.config.section import Number, Section, Whole
 from maxent_ray.core.unions import members
 from maxent_ray.errors import ConfigError, UnknownObjectiveError
 
@@ -105,10 +105,10 @@ def _model(cls: type) -> type[Section]:
 
 
 def _exact(hint: Any) -> Any:
-    """The same type, with whole numbers as all sections take them."""
+    """The same type, with numbers as all sections take them."""
     if typing.get_origin(hint) in (Union, UnionType):
         return Union[tuple(map(_exact, typing.get_args(hint)))]  # noqa: UP007  # of a variable number of types
-    return Whole if hint is int else hint
+    return {int: Whole, float: Number}.get(hint, hint)
 
 
 def _default(field: Field[Any]) -> Any:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
-from maxent_ray.core.field_types import LARGEST_COUNT
+from maxent_ray.core.numbers import exact_number, exact_whole
+
+
+def number(value: Any) -> Any:
+    """A number of any library as Python's; what is none as it is, for its field to refuse."""
+    exact = exact_number(value)
+    return value if exact is None else exact
 
 
 def whole_number(value: Any) -> Any:
@@ -17,18 +22,15 @@ def whole_number(value: Any) -> Any:
         >>> whole_number(24.0), whole_number(1.5), whole_number(True), whole_number("24")
         (24, 1.5, True, '24')
     """
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return value
-    if isinstance(value, Integral):
-        return int(value)
-    number = float(value)
-    return int(number) if number.is_integer() and abs(number) < LARGEST_COUNT else value
+    exact = exact_whole(value)
+    return value if exact is None else exact
 
 
+Number = Annotated[float, BeforeValidator(number)]
 Whole = Annotated[int, BeforeValidator(whole_number)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[Number, Field(allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[Number, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[Whole, Field(ge=1)]
 Seed = Annotated[Whole, Field(ge=0)]
 FromList = Strict(False)

@@ -18,7 +18,7 @@ from maxent_ray.config.dataclass_section import read_section
 from maxent_ray.config.domains import DEFAULT_SEARCH_SPACE, Domain
 from maxent_ray.config.folders import EMBEDDED, absolute_folder
 from maxent_ray.config.published import WeightingSettings
-from maxent_ray.config.section import Count, FromList, NonNegative, Positive, Section, Seed, Whole
+from maxent_ray.config.section import Count, FromList, NonNegative, Number, Positive, Section, Seed, Whole
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.plugins import check_kwargs
 from maxent_ray.runtime.options import ClientOptions
@@ -87,7 +87,7 @@ class GRPOConfig(Section):
     """``full``: over the whole vocabulary at each sampled prefix; ``k3``: Schulman's estimator from samples."""
     q_temperature: Positive = 1.0
     """T_q of the distribution q = softmax(r/T_q) that rewards ask for."""
-    q_epsilon: Annotated[float, Field(ge=0, lt=1)] = 1e-6
+    q_epsilon: Annotated[Number, Field(ge=0, lt=1)] = 1e-6
     """Smoothing of q."""
     length_normalize_ref: bool = True
     """ρ as mean-token instead of summed reference log-probability."""
@@ -133,8 +133,8 @@ class TuneSettings(Section):
     steps_per_report: Count = 5
     perturbation_interval: Count = 20
     """Policy steps between two perturbations."""
-    quantile_fraction: Annotated[float, Field(gt=0, le=0.5)] = 0.25
-    resample_probability: Annotated[float, Field(ge=0, le=1)] = 0.25
+    quantile_fraction: Annotated[Number, Field(gt=0, le=0.5)] = 0.25
+    resample_probability: Annotated[Number, Field(ge=0, le=1)] = 0.25
     synchronous: bool = True
     """Perturb when all trials have come as far; repeatable for a seed."""
     metric: Literal["coverage", "pass_rate", "mean", "distinct"] = "coverage"

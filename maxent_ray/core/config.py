@@ -266,10 +266,13 @@ class ControllerConfig:
         not_numbers = ("objective", "tau_rule", "beta_rule", "entropy_signal", "kl_signal")
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name not in not_numbers and not isinstance(value, int | float | None):
+            is_number = isinstance(value, int | float | None) and not isinstance(value, bool)
+            if field.name not in not_numbers and not is_number:
                 raise ConfigError(f"{field.name} is {value!r}; it must be a number")
             if isinstance(value, float) and not math.isfinite(value):
                 raise ConfigError(f"{field.name} is {value}; it must be finite")
+            if isinstance(value, float) and "int" in str(field.type):
+                raise ConfigError(f"{field.name} is {value}; it must be a whole number")
         for name in ("update_interval", "saturation_patience"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
         _require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, ">= 0")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from maxent_ray.config import ExperimentConfig, TaskSettings, TrainSettings
 from maxent_ray.config.field_kinds import ITEM, kinds_at
@@ -125,7 +126,7 @@ def test_values_are_read_as_their_field_asks(key: str, text: str, value: object,
         ("train.steps=true", "whole number"),
         ("train.steps=017", "whole number"),
         ("train.steps=12:30:45", "whole number"),
-        ("train.steps=9007199254740993.0", "whole number"),  # as a float it is another one
+        ("train.steps=9007199254740995.0", "whole number"),  # as a float it is another one
         ("train.steps=", "train.steps is None"),
         ("train.num_workers=1 # one", "train.num_workers is '1 # one'"),
         ("grpo.learning_rate=true", "write a number without quotes, as 0.1"),
@@ -154,11 +155,12 @@ def test_settings_made_in_python_are_of_their_types(section: type, seed: object)
         section(seed=seed)
 
 
-def test_numbers_of_numpy_are_numbers() -> None:
-    overrides = {"train.steps": np.int64(60), "grpo.learning_rate": np.float32(0.5), "controller.tau": np.float64(0.5)}
+def test_numbers_of_other_libraries_are_numbers() -> None:
+    tau = torch.tensor(0.5)
+    overrides = {"train.steps": np.int64(60), "grpo.learning_rate": np.float32(0.5), "controller.tau": tau}
     config = apply_overrides(ExperimentConfig(), overrides)
     assert (config.train.steps, config.grpo.learning_rate, config.controller.tau) == (60, 0.5, 0.5)
-    assert type(config.train.steps) is int
+    assert [type(value) for value in (config.train.steps, config.controller.tau)] == [int, float]
     assert apply_overrides(config, {"controller.warmup_steps": np.int64(3)}).controller.warmup_steps == 3
 
 
