@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from maxent_ray.config.dataclass_section import refusal, unknown_key
 from maxent_ray.config.field_kinds import kinds_at
+from maxent_ray.config.fixed_settings import fix_settings
 from maxent_ray.config.old_spellings import check_spellings
 from maxent_ray.config.reading import read_file, read_override, typed
 from maxent_ray.config.settings import CHECKED, ExperimentConfig
@@ -40,7 +41,7 @@ _OTHER_FORM = {
 def load_config(
     path: Path | None = None, overrides: Sequence[str] = (), options: Mapping[str, Any] | None = None
 ) -> ExperimentConfig:
-    """Read a configuration.
+    """Read a configuration. What options and overrides set is the same in every run: no search moves it.
 
     Args:
         path: A YAML file; None for the defaults.
@@ -59,7 +60,8 @@ def load_config(
     values = read_file(path) if path is not None else {}
     chosen = {key: typed(value, tuple(key.split("."))) for key, value in (options or {}).items()}
     given = {**chosen, **dict(map(read_override, overrides))}
-    return build_config(with_overrides(values, _settled(given)))
+    settled = _settled(given)
+    return build_config(fix_settings(with_overrides(values, settled), settled))
 
 
 def build_config(values: Mapping[str, Any], *, checked: bool = False) -> ExperimentConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from maxent_ray.errors import ConfigError
@@ -76,7 +76,7 @@ def check_spellings(values: Mapping[str, Any]) -> None:
     """
     searched = values.get("tune")
     space = searched.get("search_space") if isinstance(searched, Mapping) else None
-    keys = [*_dotted(values, ""), *(space if isinstance(space, Mapping) else ())]
+    keys = [*dotted_keys(values), *(space if isinstance(space, Mapping) else ())]
     lines = [f"{key} is now {NEW_SPELLINGS[key]}" for key in keys if key in NEW_SPELLINGS]
     lines += [
         f"{key} is unknown; the section weighting became controller and grpo"
@@ -87,10 +87,15 @@ def check_spellings(values: Mapping[str, Any]) -> None:
         raise ConfigError("\n".join(lines))
 
 
-def _dotted(values: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """Dotted keys of all values that are no mappings."""
+def dotted_keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys of all values that are no mappings.
+
+    Example:
+        >>> dotted_keys({"train": {"steps": 60, "seed": 1}, "task": {}})
+        ['train.steps', 'train.seed', 'task']
+    """
+    keys: list[str] = []
     for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _dotted(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
+        is_section = isinstance(value, Mapping) and value
+        keys += dotted_keys(value, f"{prefix}{key}.") if is_section else [f"{prefix}{key}"]
+    return keys

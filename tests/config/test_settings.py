@@ -139,7 +139,7 @@ UNUSUAL = [
     "train.use_gpu=false",
     "tune.objectives=[truncated_backprop]",
     "tune.search_space={controller.target_kl: {type: loguniform, low: 0.001, high: 0.1}, "
-    "grpo.learning_rate: {type: uniform, low: 0.0001, high: 0.001}, "
+    "grpo.weight_decay: {type: uniform, low: 0.0001, high: 0.001}, "
     "controller.tau_rule.space: {type: choice, values: [log, linear]}, "
     "controller.beta_rule: {type: choice, values: [{type: pi}, {type: adaptive_kl, horizon: 50}, null]}}",
 ]

@@ -1,0 +1,68 @@
+"""What a command line sets holds in every run: a search that would move it does not, or it is an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from maxent_ray.config import ExperimentConfig
+from maxent_ray.config.domains import DEFAULT_SEARCH_SPACE
+from maxent_ray.config.loading import dump_config, load_config
+from maxent_ray.errors import ConfigError
+from maxent_ray.tune.search_space import build_search_space
+from maxent_ray.tune.trial_spec import population, references
+
+FILE = """
+controller: {target_kl: 0.05}
+tune:
+  search_space:
+    controller.target_kl: {type: uniform, low: 0.1, high: 0.2}
+    grpo.temperature: {type: choice, values: [1.0]}
+"""
+
+
+def values_of_trials(config: ExperimentConfig, name: str) -> set[float | None]:
+    space = build_search_space(config)
+    runs = [*population(config, space), *references(config, space)]
+    return {getattr(run.experiment().controller, name) for run in runs}
+
+
+def test_every_trial_has_what_was_set() -> None:
+    assert len(values_of_trials(load_config(), "target_kl")) > 2
+    assert values_of_trials(load_config(overrides=["controller.target_kl=0.1"]), "target_kl") == {0.1}
+    assert values_of_trials(load_config(options={"controller.target_kl": 0.1}), "target_kl") == {0.1}
+
+
+def test_a_target_in_nats_is_not_replaced_by_a_searched_fraction() -> None:
+    config = load_config(overrides=["controller.target_entropy=1.5"])
+    assert values_of_trials(config, "target_entropy") == {1.5}
+    assert values_of_trials(config, "target_entropy_fraction") == {None}
+
+
+def test_only_what_was_set_leaves_the_search() -> None:
+    config = load_config(overrides=["controller={target_kl: 0.1, tau_rule: {type: adam, learning_rate: 0.1}}"])
+    left = DEFAULT_SEARCH_SPACE.keys() - {"controller.target_kl", "controller.tau_rule.learning_rate"}
+    assert config.tune.search_space.keys() == left
+
+
+def test_a_command_line_wins_over_the_search_space_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(FILE)
+    assert load_config(file).tune.search_space.keys() == {"controller.target_kl", "grpo.temperature"}
+    fixed = load_config(file, ["controller.target_kl=0.1"])
+    assert fixed.tune.search_space.keys() == {"grpo.temperature"}
+    dump_config(fixed, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == fixed
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("tune.search_space={controller.target_kl: {type: uniform, low: 0.1, high: 0.2}}", " and is also in tune.search_space"),
+        ("tune.search_space={controller: {type: choice, values: [{}]}}", ", but .*, whose values would replace it"),
+    ],
+)
+def test_what_contradicts_is_an_error(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"controller\.target_kl is set{message}"):
+        load_config(overrides=["controller.target_kl=0.1", override])
