@@ -70,7 +70,8 @@ class RunLocation:
         """``results/name``, or the folder to resume."""
         if resume is None:
             return cls(name, results, False)
-        return cls(resume.resolve().name, resume.parent, True)
+        folder = resume.resolve()  # a link, or the folder that this process is in, has another name than the run's
+        return cls(folder.name, folder.parent, True)
 
     @property
     def folder(self) -> Path:

@@ -85,7 +85,7 @@ def build_summary(records: RunRecords, wall_seconds: float | None = None) -> Sum
     objectives = sorted({trial.objective for trial in trials}, key=objective_order)
     counts = {evaluation.metrics.prompts for evaluation in records.evaluations.values()}
     return Summary(
-        name=records.folder.name,
+        name=records.folder.resolve().name,
         mode=config.tune.mode,
         metric=config.tune.metric,
         window=config.tune.perturbation_interval,

@@ -64,8 +64,10 @@ def _take(descriptor: int, path: Path) -> None:
         _warn(path, str(error.strerror))
         return
     if not taken:
+        holder = _HOLDER.fullmatch(read_holder(path.parent))
+        by = f" (process {holder[1]} on {holder[2]})" if holder else ""
         raise ResumeError(
-            f"{path.parent} is in use by another driver{_holder(descriptor)}: wait until it has ended, or end it, then "
+            f"{path.parent} is in use by another driver{by}: wait until it has ended, or end it, then "
             "continue with --resume"
         )
     with writing(path, "Recorded results are kept"):
@@ -73,10 +75,13 @@ def _take(descriptor: int, path: Path) -> None:
         os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
 
 
-def _holder(descriptor: int) -> str:
-    """Holder of the lock according to the file; empty for a moment after locking."""
-    holder = _HOLDER.fullmatch(os.pread(descriptor, _LONGEST_HOLDER, 0).decode(errors="replace"))
-    return f" (process {holder[1]} on {holder[2]})" if holder else ""
+def read_holder(folder: Path) -> str:
+    """Driver that locked a folder last, as it wrote it; empty without a lock file, and for a moment after locking."""
+    try:
+        with (folder / LOCK).open("rb") as file:
+            return file.read(_LONGEST_HOLDER).decode(errors="replace")
+    except OSError:
+        return ""
 
 
 @cache

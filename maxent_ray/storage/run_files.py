@@ -25,6 +25,12 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return [dict(row) for row in {(row["trial"], row["step"], row["rank"]): row for row in rows}.values()]
 
 
+def recorded_trial(folder: Path) -> str | None:
+    """Name of a run of one trial in its own records; None before its first row. A renamed folder keeps it."""
+    rows, _ = read_lines(folder / ROWS)
+    return str(rows[-1]["trial"]) if rows else None
+
+
 def evaluation_record(
     trial: str, objective: str, settings: Mapping[str, Any], metrics: Mapping[str, Any]
 ) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import dump_config, load_config
 from maxent_ray.errors import ResumeError
-from maxent_ray.storage.driver_lock import driver_lock
+from maxent_ray.storage.atomic import remove
+from maxent_ray.storage.driver_lock import LOCK, driver_lock
 from maxent_ray.storage.run_files import CONFIG, TUNE_FOLDER
 from maxent_ray.storage.write_errors import writing
 
@@ -66,7 +67,21 @@ def acquire_folder(folder: Path, *, resume: bool) -> Iterator[None]:
         with writing(folder, "Nothing was started"):
             folder.mkdir(parents=True)
     with driver_lock(folder):
-        yield
+        try:
+            yield
+        finally:
+            _remove_stray(folder)
+
+
+def _remove_stray(folder: Path) -> None:
+    """Remove what Tune has written to the old place of a folder that was moved during the run: its state, in ``tune``.
+
+    Nothing else is removed: neither checkpoints, nor a folder that is locked or has a configuration.
+    """
+    if (folder / LOCK).exists() or (folder / CONFIG).exists() or not folder.is_dir():
+        return
+    if [path.name for path in folder.iterdir()] == [TUNE_FOLDER] and not any(folder.rglob("checkpoint_*")):
+        remove([folder])
 
 
 def open_run_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> None:

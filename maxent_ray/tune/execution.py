@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.experiment import Trial
+from ray.tune.experiment import Experiment, Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import BasicVariantGenerator
 from ray.tune.tune_config import ResumeConfig
@@ -23,6 +23,7 @@ from maxent_ray.train.resources import check_resources, uses_gpus
 from maxent_ray.train.run_folder import RunInterrupted
 from maxent_ray.tune.environment import tune_environment
 from maxent_ray.tune.recording import Recorder
+from maxent_ray.tune.relocation import relocate_state, stage_apart
 from maxent_ray.tune.saved_state import KeepState, restore_state
 from maxent_ray.tune.search_space import SearchSpace
 from maxent_ray.tune.trainable import PopulationTrial
@@ -95,31 +96,24 @@ def run_trials(
 
     Raises:
         RunInterrupted: Ctrl-C.
-        RecordingError: results could not be written.
+        RecordingError: results could not be written, as when the folder was moved during the run.
         MaxentRayError: every trial failed; the message is the first error.
     """
     if resume:
         recorder.replay(read_rows(folder / ROWS), {spec.trial: spec for spec in specs})
     configs = [spec.to_config() for spec in specs]
+    experiment = _experiment(configs, folder, config, trainable)
+    if resume:
+        relocate_state(folder / TUNE_FOLDER, experiment.storage)
     try:
         with tune_environment():
             analysis = tune.run(
-                trainable,
-                config=_param_space(configs),
+                experiment,  # type: ignore[arg-type]  # taken, though not declared
                 search_alg=BasicVariantGenerator(points_to_evaluate=configs),
-                num_samples=len(configs),
-                name=TUNE_FOLDER,
-                storage_path=str(folder.resolve()),
                 scheduler=scheduler,
                 callbacks=[recorder, KeepState(folder / TUNE_FOLDER)],
                 reuse_actors=True,
-                checkpoint_config=tune.CheckpointConfig(
-                    num_to_keep=_checkpoints_to_keep(config), checkpoint_frequency=1
-                ),
-                max_failures=config.train.max_failures,
                 raise_on_failed_trial=False,
-                trial_name_creator=_trial_name,
-                trial_dirname_creator=_trial_name,
                 resume_config=_RESUME if resume else None,
                 verbose=0,
             )
@@ -132,6 +126,25 @@ def run_trials(
 
 _RESUME = ResumeConfig(errored=ResumeConfig.ResumeType.RESUME)  # type: ignore[arg-type]  # declared str by Ray
 """Finished trials are skipped, all others resume from their checkpoints."""
+
+
+def _experiment(
+    configs: Sequence[Mapping[str, Any]], folder: Path, config: ExperimentConfig, trainable: type[PopulationTrial]
+) -> Experiment:
+    """The trials as Tune gets them, stored in the run's folder."""
+    experiment = Experiment(
+        TUNE_FOLDER,
+        trainable,
+        config=_param_space(configs),
+        num_samples=len(configs),
+        storage_path=str(folder.resolve()),
+        checkpoint_config=tune.CheckpointConfig(num_to_keep=_checkpoints_to_keep(config), checkpoint_frequency=1),
+        max_failures=config.train.max_failures,
+        trial_name_creator=_trial_name,
+        trial_dirname_creator=_trial_name,
+    )
+    stage_apart(experiment)
+    return experiment
 
 
 def _checkpoints_to_keep(config: ExperimentConfig) -> int:

@@ -7,7 +7,8 @@ written is trained again after a resume. Of two rows for the same (trial, step, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from ray import tune
 
 from maxent_ray.errors import RecordingError
-from maxent_ray.storage.json_lines import append
+from maxent_ray.storage.records import Records
 from maxent_ray.storage.row_listener import RowListener
 from maxent_ray.storage.run_files import (
     DECISIONS,
@@ -71,10 +72,15 @@ class Recorder(tune.Callback):
         self._listeners = listeners
         self._steps: dict[str, int] = {}
         self._states: dict[str, str] = {}
-        self._folder = folder
+        self._records = Records(folder)
         truncate_partial_lines(folder)
         for name in (ROWS, DECISIONS, LINEAGE, EVALUATIONS):
             (folder / name).touch()
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Stop a run whose folder was moved, before Tune writes where it was."""
+        with self._noting_failure():
+            self._records.check_in_place()
 
     def on_exploit(self, exploit: Exploit) -> None:
         """Record a clone."""
@@ -122,8 +128,13 @@ class Recorder(tune.Callback):
             listener.advance(new)
 
     def _write(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
+        with self._noting_failure():
+            self._records.append(name, records)
+
+    @contextmanager
+    def _noting_failure(self) -> Iterator[None]:
         try:
-            append(self._folder / name, records)
+            yield
         except RecordingError as error:
             self.failure = error
             raise

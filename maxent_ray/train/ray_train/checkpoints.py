@@ -30,11 +30,13 @@ def write_checkpoint(run_folder: Path, step: int, block: bytes) -> Path:
         Its folder.
 
     Raises:
-        RecordingError: the disk is full, or the storage fails for another reason; older checkpoints are intact.
+        RecordingError: the disk is full, the run's folder was moved, or the storage fails for another reason; older
+            checkpoints are intact.
     """
     folder = run_folder / CHECKPOINTS / f"{_PREFIX}{step:08d}"
     with writing(folder, "Older checkpoints are intact"):
-        folder.mkdir(parents=True, exist_ok=True)
+        for each in (folder.parent, folder):  # the run's own folder is missing if it was moved
+            each.mkdir(exist_ok=True)
     write_atomic(folder / STATE, block)
     sync_folder(folder.parent)
     return folder

@@ -16,8 +16,10 @@ from ray.train.torch import TorchTrainer
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.errors import MaxentRayError
+from maxent_ray.runtime.connect import LONGEST_RUN_ID
+from maxent_ray.storage.records import Records
 from maxent_ray.storage.row_listener import RowListener
-from maxent_ray.storage.run_files import CHECKPOINTS, POLICY, ROWS, truncate_partial_lines
+from maxent_ray.storage.run_files import CHECKPOINTS, POLICY, ROWS, recorded_trial, truncate_partial_lines
 from maxent_ray.train.model_check import check_model
 from maxent_ray.train.ray_train.checkpoints import prepare_checkpoints, remove_leftovers
 from maxent_ray.train.ray_train.rank_loop import train_rank
@@ -37,6 +39,7 @@ class TrainingResult:
 
     folder: Path
     name: str
+    """In the records; that of the folder when the run was new."""
 
     @property
     def policy(self) -> Path:
@@ -61,7 +64,8 @@ def run_training(
     Args:
         config: The experiment. With ``resume`` the one in the folder's config.yaml, save for its ``train``
             section: a run may train for longer, or with other workers.
-        name: The folder under ``results``.
+        name: The folder under ``results``, and the run's name in its records, which it keeps where the folder is
+            renamed before a resume.
         results: Parent of the results folders; with several machines, on storage that all of them share.
         resume: Resume an interrupted run from its newest checkpoint.
         listeners: Follow the run; after a resume they first get the recorded rows.
@@ -73,6 +77,7 @@ def run_training(
         ResumeError: the folder exists (without ``resume``) or its run cannot be resumed (with it), as when its newest
             checkpoint is damaged or another driver uses it.
         RunInterrupted: Ctrl-C.
+        RecordingError: the folder was moved, renamed or removed during the run.
         MaxentRayError: training failed more often than ``train.max_failures`` allows.
     """
     check_resources(config.train)
@@ -81,17 +86,28 @@ def run_training(
     with acquire_folder(folder, resume=resume):
         open_run_folder(folder, config, resume=resume)
         truncate_partial_lines(folder)
+        trial = recorded_trial(folder) or name
         if resume:
             remove_leftovers(folder)
             prepare_checkpoints(folder)
+        records = Records(folder)
         try:
-            job = TrainJob(config, f"{name}-{uuid.uuid4().hex[:12]}", name, folder, uses_gpus(config.train))
+            job = TrainJob(config, _new_run_id(trial), trial, folder, uses_gpus(config.train))
             _run(job, listeners)
+        except MaxentRayError:
+            records.check_in_place()  # the reason of any other error, if it has been moved
+            raise
         except (KeyboardInterrupt, SystemExit):  # Ray Train answers Ctrl-C with an exit
             raise RunInterrupted(f"interrupted. Continue with --resume {results / name}") from None
     for listener in listeners:
-        listener.state(name, "done")
-    return TrainingResult(folder, name)
+        listener.state(trial, "done")
+    return TrainingResult(folder, trial)
+
+
+def _new_run_id(trial: str) -> str:
+    """A name for the run's controller that is never used twice: one of an earlier session may still be alive."""
+    unique = f"-{uuid.uuid4().hex[:12]}"
+    return trial[: LONGEST_RUN_ID - len(unique)] + unique
 
 
 def _run(job: TrainJob, listeners: Sequence[RowListener]) -> None:

@@ -14,6 +14,7 @@ from maxent_ray.evaluation.held_out import HeldOutMetrics
 from maxent_ray.policy import save_policy
 from maxent_ray.report.labels import WARM_START
 from maxent_ray.storage.run_files import POLICY, evaluation_record
+from maxent_ray.storage.write_errors import writing
 from maxent_ray.train.rank import RankProcess, RankSpec
 from maxent_ray.train.ray_train.checkpoints import STATE, read_checkpoint, recovery_advice, write_checkpoint
 from maxent_ray.train.ray_train.train_job import TrainJob
@@ -100,6 +101,8 @@ def _finish(process: RankProcess, job: TrainJob) -> None:
         return
     part = job.folder / f"{POLICY}.part"
     shutil.rmtree(part, ignore_errors=True)
+    with writing(part, "Checkpoints are intact"):
+        part.mkdir()  # not its parents: the run's folder may have been moved
     save_policy(process.worker.policy, part)
     shutil.rmtree(job.folder / POLICY, ignore_errors=True)
     part.rename(job.folder / POLICY)

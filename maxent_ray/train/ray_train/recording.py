@@ -15,7 +15,7 @@ from typing import Any
 
 from ray.train import Checkpoint, UserCallback
 
-from maxent_ray.storage.json_lines import append
+from maxent_ray.storage.records import Records
 from maxent_ray.storage.row_listener import RowListener
 from maxent_ray.storage.run_files import DECISIONS, EVALUATIONS, ROWS
 
@@ -31,7 +31,7 @@ class RecordReports(UserCallback):
     """
 
     def __init__(self, folder: Path, trial: str) -> None:
-        self._folder = folder
+        self._records = Records(folder)
         self._label = {"trial": trial, "segment": 0}
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
@@ -39,9 +39,9 @@ class RecordReports(UserCallback):
         rows = [row for rank in metrics for row in rank.get("rows", ())]
         rows.sort(key=lambda row: (row["step"], row["rank"]))
         decisions = [decision for rank in metrics for decision in rank.get("decisions", ())]
-        append(self._folder / ROWS, ({**row, **self._label} for row in rows))
-        append(self._folder / DECISIONS, ({**decision, **self._label} for decision in decisions))
-        append(self._folder / EVALUATIONS, [line for rank in metrics for line in rank.get("evaluations", ())])
+        self._records.append(ROWS, ({**row, **self._label} for row in rows))
+        self._records.append(DECISIONS, ({**decision, **self._label} for decision in decisions))
+        self._records.append(EVALUATIONS, [line for rank in metrics for line in rank.get("evaluations", ())])
 
 
 class Follower:

@@ -13,7 +13,7 @@ import torch
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import apply_overrides, load_config
-from maxent_ray.errors import ResourceError, ResumeError
+from maxent_ray.errors import RecordingError, ResourceError, ResumeError
 from maxent_ray.evaluation.held_out import HeldOutMetrics
 from maxent_ray.policy import load_policy
 from maxent_ray.storage.json_lines import read_lines
@@ -148,12 +148,13 @@ def dying_rank(settings: dict[str, TrainJob]) -> None:
 def survivor(
     whole: TrainingResult, config: ExperimentConfig, tmp_path_factory: pytest.TempPathFactory
 ) -> TrainingResult:
-    """A run that was killed twice, ended early, and was resumed for one more step."""
+    """A run that was killed twice, ended early, and was resumed for one more step under another name of its folder."""
     results = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "train_rank", dying_rank)
         run_training(apply_overrides(config, {"train.steps": STEPS - 1}), name="survivor", results=results)
-    return run_training(config, name="survivor", results=results, resume=True)
+    (results / "survivor").rename(results / "renamed")
+    return run_training(config, name="renamed", results=results, resume=True)
 
 
 @pytest.mark.slow
@@ -169,6 +170,43 @@ def test_killed_and_resumed_equals_uninterrupted(whole: TrainingResult, survivor
     assert rows_of(survivor) == rows_of(whole)
     runs = [read_lines(run.folder / "evaluations.jsonl")[0][-1]["metrics"] for run in (survivor, whole)]
     assert runs[0] == runs[1]
+
+
+@pytest.mark.slow
+def test_a_renamed_folder_holds_the_same_run(survivor: TrainingResult) -> None:
+    assert (survivor.folder.name, survivor.name) == ("renamed", "survivor")
+    for name, trials in {
+        "rows.jsonl": {"survivor"},
+        "decisions.jsonl": {"survivor"},
+        "evaluations.jsonl": {"warm_start", "survivor"},
+    }.items():
+        assert {line["trial"] for line in read_lines(survivor.folder / name)[0]} == trials
+
+
+class Mover(Listener):
+    """Renames the run's folder at its first row."""
+
+    def __init__(self, old: Path, new: Path) -> None:
+        super().__init__()
+        self._old, self._new = old, new
+
+    def update(self, trial: str, objective: str, row: Mapping[str, Any], clones: int) -> None:
+        self._old.rename(self._new)
+
+
+@pytest.mark.slow
+def test_renamed_during_the_run_it_stops_and_begins_no_second_folder(
+    ray_cluster: None, config: ExperimentConfig, tmp_path: Path
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    long = apply_overrides(config, {"train.steps": 200, "train.num_workers": 1, "train.max_failures": 0})
+    with pytest.raises(RecordingError, match=rf"{old} is no longer this run's folder.*continue where .* --resume"):
+        run_training(long, name="old", results=tmp_path, listeners=[Mover(old, new)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
+    recorded = len(read_rows(new / "rows.jsonl"))
+    short = apply_overrides(long, {"train.steps": recorded + 1})
+    assert run_training(short, name="new", results=tmp_path, resume=True).name == "old"
+    assert [row["step"] for row in read_rows(new / "rows.jsonl")] == list(range(recorded + 1))
 
 
 def test_a_folder_is_not_overwritten(whole: TrainingResult, config: ExperimentConfig) -> None:
