@@ -36,7 +36,7 @@ class ControllerActor:
     def __init__(self) -> None:
         self._log: deque[dict[str, Any]] = deque(maxlen=LOGGED)
         self._to_export: deque[tuple[str, str]] = deque()
-        self._addresses: dict[str, str] = {}
+        self._addresses: dict[str, str | None] = {}
         self._askers: dict[tuple[str, int], str] = {}
         Thread(target=self._export, name="maxent-ray-metrics", daemon=True).start()
 
@@ -53,12 +53,16 @@ class ControllerActor:
         """The last decisions of this actor, oldest first, without those that rank 0 made during an outage."""
         return [decision for decision in list(self._log) if decision["version"] > since_version]
 
+    def reserve(self, topic: str) -> None:
+        """Say that the ranks of a run will look for an address here; one of an earlier run is withdrawn."""
+        self._addresses[topic] = None
+
     def publish(self, topic: str, address: str) -> None:
         """Publish the address of rank 0's store to the other ranks of a run."""
         self._addresses[topic] = address
 
-    def has_address(self, topic: str) -> bool:
-        """True once rank 0 of this run has published its address."""
+    def has_run(self, topic: str) -> bool:
+        """True once rank 0 of this run has reserved its topic."""
         return topic in self._addresses
 
     def address(self, topic: str, rank: int, asker: str) -> str | None:

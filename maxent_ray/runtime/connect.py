@@ -41,7 +41,8 @@ def connect(
     Rank 0 creates the controller's actor. The ranks' rendezvous is over ``group``, else torch.distributed's default
     group, of any backend, else the actor; then they form a small gloo group of their own. A ``run_id`` that a live run
     of the cluster has already is made unique, and a warning is logged (``client.run_id`` is the name in use); it is an
-    error where the rendezvous is over the actor and both runs are in one job and placement group.
+    error where the rendezvous is over the actor and both runs are in one job and placement group. So runs of one name,
+    as of two drivers, never share a controller.
 
     Args:
         run_id: Names the run, in logs, metrics and the actor's name; at most 200 characters.

@@ -67,8 +67,10 @@ def rendezvous_over_actor(
     # distinguishes runs of one name
     topic = f"{run_id}@{context.get_job_id()}/{context.get_placement_group_id() or ''}"
     if rank == 0:
-        own, *others = actors()
-        if any(ray.get([other.has_address.remote(topic) for other in others], timeout=_CALL_TIMEOUT_S)):
+        own = next(iter(actors()))
+        # before the question to the others: of two runs that start at once, one at least hears of the other
+        ray.get(own.reserve.remote(topic), timeout=_CALL_TIMEOUT_S)
+        if any(_has_run(other, topic) for other in list(actors())[1:]):
             raise ConfigError(
                 f"run {run_id!r}: a live run of this name is in the same job and placement group, and ranks cannot "
                 "distinguish the two; choose another run_id, or pass the ranks' process group (group=)"
@@ -84,6 +86,16 @@ def rendezvous_over_actor(
                 return _rank_store(found, rank, world_size)
         time.sleep(_POLL_S)
     raise ControllerUnavailableError(f"run {run_id!r}, rank {rank}: rank 0 did not connect within {timeout_s:g} s")
+
+
+def _has_run(actor: Any, topic: str) -> bool:
+    """True when the actor serves ranks that would look for the same topic; one that is about to end does not."""
+    import ray
+
+    try:
+        return bool(ray.get(actor.has_run.remote(topic), timeout=_CALL_TIMEOUT_S))
+    except ray.exceptions.RayError:
+        return False
 
 
 def _find_store(actor: Any, topic: str, rank: int, asker: str) -> Store | None:

@@ -17,8 +17,10 @@ import torch.distributed as dist
 
 from maxent_ray.core.state import Coefficients
 from maxent_ray.errors import ConfigError, ControllerUnavailableError, RankLostError
-from maxent_ray.runtime.connect import connect
+from maxent_ray.runtime.actor import create_controller
+from maxent_ray.runtime.connect import LONGEST_RUN_ID, NAMESPACE, connect
 from maxent_ray.runtime.options import ClientOptions
+from maxent_ray.runtime.rendezvous import rendezvous_over_actor
 from tests.runtime.support import ANALYTIC, Host, expected, measured, new_host, on_hosts, train
 
 pytestmark = pytest.mark.ray
@@ -243,6 +245,37 @@ def test_two_runs_of_one_name_that_cannot_be_distinguished_are_an_error(hosts: l
     assert "choose another run_id, or pass the ranks' process group" in str(first)
     assert isinstance(second, ControllerUnavailableError)
     assert on_hosts(hosts[:2], take_steps, 0, 4) == [expected(2, 4, 1)] * 2
+
+
+def test_a_run_may_be_named_as_another_s_second(hosts: list[Any], run_id: str) -> None:
+    """``my-run-2`` is a name like any other, though the second live run of ``my-run`` would be called so."""
+    assert on_hosts(hosts[:2], join, f"{run_id}-2", PATIENT) == [f"{run_id}-2"] * 2
+    assert on_hosts(hosts[2:], join, run_id, PATIENT) == [run_id] * 2
+    for pair in (hosts[:2], hosts[2:]):
+        assert on_hosts(pair, take_steps, 0, 4) == [expected(2, 4, 1)] * 2
+
+
+@pytest.mark.parametrize("name", ["a b/c", "ü: #%?\n'\"", "-2"], ids=["path", "signs", "number"])
+def test_ranks_of_a_run_of_any_name_meet(hosts: list[Any], run_id: str, name: str) -> None:
+    for odd in (f"{run_id}{name}", f"{run_id}{name}".ljust(LONGEST_RUN_ID, "x")):
+        assert on_hosts(hosts[:2], join, odd, PATIENT) == [odd] * 2
+        assert on_hosts(hosts[:2], take_steps, 0, 3) == [expected(2, 3, 1)] * 2
+
+
+def test_of_two_runs_that_start_at_once_one_hears_of_the_other(ray_cluster: None, run_id: str) -> None:
+    """The other one has reserved its name, and has not published its address yet."""
+    actors = [create_controller(run_id, NAMESPACE, wait=False)[0] for _ in range(2)]
+    context = ray.get_runtime_context()
+    ray.get(actors[1].reserve.remote(f"{run_id}@{context.get_job_id()}/{context.get_placement_group_id() or ''}"))
+    with pytest.raises(ConfigError, match="choose another run_id"):
+        rendezvous_over_actor(lambda: actors, run_id, 0, 2, LIMIT_S)
+
+
+def test_an_actor_that_is_about_to_end_is_no_other_run(ray_cluster: None, run_id: str) -> None:
+    """As that of a driver that was killed a moment ago, and is started again."""
+    actors = [create_controller(run_id, NAMESPACE)[0] for _ in range(2)]
+    ray.kill(actors[1])
+    rendezvous_over_actor(lambda: actors, run_id, 0, 2, LIMIT_S).close()
 
 
 def close_and_report(host: Host, rank: int, size: int) -> Any:
