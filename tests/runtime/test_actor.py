@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -25,7 +23,6 @@ from maxent_ray.runtime.actor import create_controller
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.runtime.connect import NAMESPACE, connect
 from maxent_ray.runtime.options import ClientOptions
-from tests.conftest import ROOT
 from tests.runtime.support import ANALYTIC, expected, hand_loop, measured, train
 
 pytestmark = pytest.mark.ray
@@ -255,42 +252,6 @@ def test_a_name_that_is_taken_is_made_unique_and_said(
     assert {decision["kl"] for decision in ray.get(actor.decisions.remote())} == {0.005}
     for client in (first, second):
         client.close()
-
-
-OTHER_DRIVER = """
-import ray, sys
-ray.init(address=sys.argv[1], log_to_driver=False)
-from maxent_ray.runtime.connect import connect
-from maxent_ray.runtime.options import ClientOptions
-from tests.runtime.support import Host, expected, new_host, on_hosts, train
-from tests.runtime.test_ranks import join
-hosts = [new_host() for _ in range(2)]
-print("names", on_hosts(hosts, join, sys.argv[2], {"timeout_s": 30.0}), flush=True)
-sys.stdin.readline()
-"""
-
-
-@pytest.mark.slow
-def test_two_drivers_may_take_one_name_with_several_ranks_each(ray_cluster: None, run_id: str) -> None:
-    """Both at once; every rank finds the other one of its own driver."""
-    from tests.runtime.support import new_host, on_hosts
-    from tests.runtime.test_ranks import join, take_steps
-
-    address = ray.get_runtime_context().gcs_address
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
-    command = [sys.executable, "-c", OTHER_DRIVER, address, run_id]
-    driver = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    hosts = [new_host() for _ in range(2)]
-    try:
-        here = on_hosts(hosts, join, run_id, {"timeout_s": 30.0})
-        assert driver.stdout is not None
-        there = next(line for line in driver.stdout if line.startswith("names"))
-        assert {str(here), there.removeprefix("names ").strip()} == {str([run_id] * 2), str([f"{run_id}-2"] * 2)}
-        assert on_hosts(hosts, take_steps, 0, 6) == [expected(2, 6, 1)] * 2
-    finally:
-        driver.communicate("\n", timeout=60)
-        for host in hosts:
-            ray.kill(host)
 
 
 # --- metrics ---
