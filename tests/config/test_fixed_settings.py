@@ -59,7 +59,7 @@ def test_a_command_line_wins_over_the_search_space_of_a_file(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("tune.search_space={controller.target_kl: {type: uniform, low: 0.1, high: 0.2}}", " and is also in tune.search_space"),
+        ("tune.search_space={controller.target_kl: {type: uniform, low: 0.1, high: 0.2}}", " and is also in tune"),
         ("tune.search_space={controller: {type: choice, values: [{}]}}", ", but .*, whose values would replace it"),
     ],
 )
