@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
+from numbers import Complex, Real
 from typing import Any, SupportsFloat, SupportsIndex, get_args, get_type_hints
 
 LARGEST_COUNT = 2**53
@@ -29,20 +30,20 @@ def exact_number(value: object) -> int | float | None:
     """
     if type(value) is float or type(value) is int:
         return value
-    if not isinstance(value, SupportsIndex | SupportsFloat) or isinstance(value, bool | str | bytes):
+    held = _unwrapped(value)
+    if isinstance(held, bool | str | bytes) or (isinstance(held, Complex) and not isinstance(held, Real)):
         return None
-    if _dtype_of(value).endswith(("bool", "complex64", "complex128")):
-        return None
-    for convert in _CONVERSIONS:
-        try:
-            return convert(value)
-        except (TypeError, ValueError, OverflowError, RuntimeError):  # arrays have both methods, whatever they hold
-            continue
+    if isinstance(held, SupportsIndex | SupportsFloat):
+        for convert in _CONVERSIONS:
+            try:
+                return convert(held)
+            except (TypeError, ValueError, OverflowError):
+                continue
     return None
 
 
 def exact_whole(value: object) -> int | None:
-    """The whole number that a value is exactly; None if it is none. A float is one up to :data:`LARGEST_COUNT`.
+    """The whole number that a value is exactly; None if it is none. A float is one below :data:`LARGEST_COUNT`.
 
     Example:
         >>> exact_whole(24.0), exact_whole(24.5), exact_whole(True)
@@ -50,7 +51,7 @@ def exact_whole(value: object) -> int | None:
     """
     number = exact_number(value)
     if isinstance(number, float):
-        return int(number) if number.is_integer() and abs(number) <= LARGEST_COUNT else None
+        return int(number) if number.is_integer() and abs(number) < LARGEST_COUNT else None
     return number
 
 
@@ -96,9 +97,15 @@ def _exact_or_same(value: Any) -> Any:
     return value if number is None else number
 
 
-def _dtype_of(value: object) -> str:
-    """Name of the element type of an array or of one of its elements; empty for anything else."""
-    return str(getattr(value, "dtype", ""))
+def _unwrapped(value: Any) -> object:
+    """Element of an array, a tensor or a scalar of one element, as Python's where Python has such; anything else as is.
+
+    Their conversions to numbers would take texts, truth values and complex numbers for real ones.
+    """
+    try:
+        return value.item()
+    except (AttributeError, TypeError, ValueError, RuntimeError):  # no such method, or several elements
+        return value
 
 
 @cache

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from maxent_ray.core.numbers import exact_number, hold_exact_numbers
 from maxent_ray.errors import ConfigError
 
 WhenUnreachable = Literal["decide_locally", "raise"]
@@ -36,14 +37,15 @@ class ClientOptions:
 
     def __post_init__(self) -> None:
         """Check every field."""
+        hold_exact_numbers(self)
         for name, valid in (("lag", (0, 1)), ("when_unreachable", get_args(WhenUnreachable))):
             value = getattr(self, name)
             if value not in valid:
                 raise ConfigError(f"{name} is {value!r}; valid: {', '.join(map(str, valid))}")
         for name in ("timeout_s", "round_timeout_s"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ConfigError(f"{name} is {value}; it must be finite and > 0 seconds")
+            if exact_number(value) is None or not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"{name} is {value!r}; it must be finite and > 0 seconds")
         if self.timeout_s > self.round_timeout_s / 3:  # others wait while rank 0 waits for the actor
             limit = f"at most a third of round_timeout_s = {self.round_timeout_s}"
             raise ConfigError(f"timeout_s is {self.timeout_s}; it must be {limit} seconds")

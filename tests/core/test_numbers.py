@@ -66,9 +66,12 @@ def test_no_value_is_rounded() -> None:
         b"24",
         1 + 0j,
         np.complex64(1),
+        np.clongdouble(1 + 2j),
         torch.tensor(1 + 0j),
+        np.array("24"),
+        np.array(True, dtype=object),
+        np.datetime64("2024-05-01"),
         [24],
-        np.array([24]),
         np.array([1.0, 2.0]),
         torch.tensor([1.0, 2.0]),
         object(),
@@ -82,7 +85,9 @@ def test_what_is_no_number_is_refused(value: Any) -> None:
     assert violation.path == "groups"
 
 
-@pytest.mark.parametrize("value", [24.5, np.float32(24.5), math.nan, np.float32("nan"), torch.tensor(math.inf)])
+@pytest.mark.parametrize(
+    "value", [24.5, 2.0**53, np.float32(24.5), math.nan, np.float32("nan"), torch.tensor(math.inf)]
+)
 def test_a_count_is_whole(value: Any) -> None:
     violation = find_violation(BatchStatistics(groups=value))
     assert violation is not None

@@ -68,6 +68,13 @@ def test_ranks_that_compute_in_numpy_train_with_the_same_coefficients() -> None:
         thread_clients(1)[0].coefficients(4.5)  # type: ignore[arg-type]
 
 
+def test_options_of_any_library_are_those_of_python() -> None:
+    given = ClientOptions(lag=np.float64(0), timeout_s=np.int64(5), round_timeout_s=np.float32(60))  # type: ignore[arg-type]
+    assert repr(given) == repr(ClientOptions(lag=0, timeout_s=5, round_timeout_s=60.0))
+    with pytest.raises(ConfigError, match=r"^timeout_s is '5'; it must be finite"):
+        ClientOptions(timeout_s="5")  # type: ignore[arg-type]
+
+
 def test_gradients_of_all_ranks_reach_the_controller() -> None:
     """Weighted over ranks, H by groups and KL by tokens, as the bare loop does it by hand."""
 
