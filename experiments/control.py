@@ -17,9 +17,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from side_by_side import run_all
+
+from maxent_ray.report.plots.canvas import agg_figure
 
 TARGETS = {"tight": (0.95, 0.05), "loose": (0.85, 0.10)}
 """Name → (H* as a fraction of log G, KL* in nats per token)."""
@@ -61,8 +61,7 @@ def errors(rows: Sequence[Mapping[str, Any]], last: int = 40) -> dict[str, float
 
 def plot(records: Mapping[tuple[str, str, str, int], Mapping[str, Any]], path: Path) -> None:
     """H, KL, τ and β of every run against the step; a column for each pair of targets."""
-    figure = Figure(figsize=(12, 11), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = agg_figure(figsize=(12, 11), layout="constrained")
     axes = figure.subplots(4, len(TARGETS), sharex=True)
     quantities = (("entropy", "H (nats)"), ("kl", "KL (nats per token)"), ("tau", "τ"), ("beta", "β"))
     for (objective, targets, _, _), record in records.items():

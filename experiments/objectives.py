@@ -25,9 +25,9 @@ from statistics import fmean, median
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from side_by_side import run_all
+
+from maxent_ray.report.plots.canvas import agg_figure
 
 OBJECTIVE = "controller.objective"
 
@@ -126,8 +126,7 @@ def judge_part(rows: Sequence[Mapping[str, Any]], begin: int, end: int) -> Part:
 
 def plot(records: Mapping[tuple[str, str, int], Mapping[str, Any]], changes: Sequence[int], path: Path) -> None:
     """H, KL, τ and β against the step: median over seeds of the running mean; for two arms the range of the seeds."""
-    figure = Figure(figsize=(13, 11), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = agg_figure(figsize=(13, 11), layout="constrained")
     axes = figure.subplots(4, len(SCENARIOS), sharex=True, sharey="row")
     for column, scenario in enumerate(SCENARIOS):
         for arm, colour in COLOURS.items():

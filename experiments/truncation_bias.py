@@ -12,11 +12,10 @@ import argparse
 from pathlib import Path
 
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from maxent_ray.core.hypergradient import CoefficientTensors, Mode, Params, unrolled_gradients
+from maxent_ray.report.plots.canvas import agg_figure
 
 CURVATURE = 1.0
 CONTRACTIONS = (0.05, 0.2, 0.5)
@@ -57,8 +56,7 @@ def closed_form(steps: float, contraction: float) -> float:
 
 def draw(path: Path) -> None:
     """Bias against K, log scale: points measured, lines by formula."""
-    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = agg_figure(figsize=(6.4, 3.8), layout="constrained")
     axis = figure.subplots()
     for contraction, colour in zip(CONTRACTIONS, COLOURS, strict=True):
         axis.plot(STEPS, [closed_form(k, contraction) for k in STEPS], color=colour, linewidth=1.2)

@@ -7,12 +7,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 from chaos_rank import Step
+
+from maxent_ray.report.plots.canvas import agg_figure
 
 COLOURS = {"controller killed": "0.75", "controller stopped": "#f0e442", "rank killed": "#d55e00"}
 
@@ -26,7 +23,8 @@ def draw(steps: Sequence[Step], faults: Mapping[str, Sequence[float]], path: Pat
         path: Of the PNG.
     """
     times = [step.time for step in steps]
-    figure, (top, bottom) = plt.subplots(2, 1, figsize=(9, 5), sharex=True, layout="constrained")
+    figure = agg_figure(figsize=(9, 5), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True)
     top.plot([step.tau for step in steps], label="τ", linewidth=1)
     top.plot([step.beta for step in steps], label="β", linewidth=1)
     top.set(yscale="log", ylabel="coefficient", title="every coefficient is that of a bare loop, whatever is killed")
@@ -40,4 +38,3 @@ def draw(steps: Sequence[Step], faults: Mapping[str, Sequence[float]], path: Pat
     top.legend(loc="upper center", ncols=5, fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
-    plt.close(figure)

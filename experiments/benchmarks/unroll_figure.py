@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from unroll_bars import TIME
 from unroll_cost import Memory, Time
 from unroll_methods import METHODS, PLAIN
+
+from maxent_ray.report.plots.canvas import agg_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLOURS = dict(zip(METHODS, ("0.45", "#0072B2", "#D55E00", "#CC79A7", "#009E73", "#E69F00"), strict=True))
 MARKERS = dict(zip(METHODS, ("x", "o", "s", "D", "^", "v"), strict=True))
@@ -20,8 +23,7 @@ def draw_costs(
     times: Mapping[tuple[str, int], Time], memories: Mapping[tuple[str, int], Memory], path: Path
 ) -> None:
     """Two panels, K across: ratio of times with its range and bars, and memory of the unroll."""
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = agg_figure(figsize=(10, 4.2), layout="constrained")
     time_axis, memory_axis = figure.subplots(1, 2)
     for method in METHODS:
         style = {"color": COLOURS[method], "marker": MARKERS[method], "markersize": 5, "linewidth": 1.4}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -213,8 +214,9 @@ def show_results(
 
 
 def make_console() -> Console:
-    """Console on standard output, as wide as the terminal, or LOG_WIDTH without one."""
-    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH)
+    """Console on standard output, as wide as the terminal, or LOG_WIDTH without one; COLUMNS wins where it is > 0."""
+    follows_terminal = sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(width=None if follows_terminal else shutil.get_terminal_size((LOG_WIDTH, 0)).columns)
 
 
 def _run_trials(

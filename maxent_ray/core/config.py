@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, get_args
 
 from maxent_ray.core.diagnostics.alarms import Actuator
+from maxent_ray.core.numbers import hold_exact_numbers
 from maxent_ray.core.objectives.analytic import Analytic
 from maxent_ray.core.objectives.sensitivity import Sensitivity
 from maxent_ray.core.objectives.settings import ObjectiveSettings
@@ -82,6 +83,7 @@ class ControllerConfig:
 
     def __post_init__(self) -> None:
         """Check every field."""
+        hold_exact_numbers(self)
         self._check_types()
         self._check_ranges()
         self._check_targets()

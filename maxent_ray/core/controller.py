@@ -260,7 +260,7 @@ class Controller:
             count=self.config.update_interval,
         )
         signal, new_state = rule.update(signal, rule_state)
-        return _Moved(signal.value, new_state, signal.events)
+        return _Moved(float(signal.value), new_state, signal.events)  # a user's rule may compute with other floats
 
     def _keep(
         self,

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Annotated, Any, NamedTuple, Protocol
 
+from maxent_ray.core.numbers import exact_number, exact_numbers, exact_whole
 from maxent_ray.errors import InvalidReportError
 
 LARGEST = 1e100
 """No number from outside may be as large: three of them still multiply to a float."""
-LARGEST_COUNT = 2**53
-"""Whole numbers up to here are exact as floats, too."""
 MOST_KEYS, LONGEST_KEY, LONGEST_TEXT, DEEPEST = 32, 64, 200, 5
 SHOWN = 60
 """Characters of a refused value that a message shows."""
@@ -100,45 +99,33 @@ class Number:
 
     def violation(self, value: Any, path: str) -> Violation | None:
         """Wrong type, not finite, or out of range."""
-        kind = type(value)
-        plain = kind is int or (kind is float and not self.whole)
-        if (plain or self._is_number(value)) and self.least <= value <= self.most:  # comparisons with NaN are false
+        number = self._exact(value)
+        if number is not None and self.least <= number <= self.most:  # comparisons with NaN are false
             return None
-        return Violation(path, value, self._valid(value))
+        return Violation(path, value if number is None else number, self._valid(number))
 
     def build(self, value: Any) -> Any:
-        """A float where one was declared, also from a whole number."""
-        return value if self.whole else float(value)
+        """The number as the declared type: a float, also from 3; a whole number, also from 3.0."""
+        number = self._exact(value)
+        return number if self.whole else float(number)  # type: ignore[arg-type]  # it has no violation
 
     def plain(self, value: Any) -> Any:
         """The same."""
         return value
 
-    def _is_number(self, value: object) -> bool:
-        """Subclasses too, such as numpy's float64."""
-        return isinstance(value, int if self.whole else int | float) and not isinstance(value, bool)
+    def _exact(self, value: object) -> int | float | None:
+        """The number that a value is, of whatever library; None if it is none of this type."""
+        return exact_whole(value) if self.whole else exact_number(value)
 
-    def _valid(self, value: Any) -> str:
+    def _valid(self, number: int | float | None) -> str:
         ends = [f">= {self.least:g}"] if self.whole or self.least > -LARGEST else []
-        if self._is_number(value) and abs(value) > self.most:
+        if number is not None and abs(number) > self.most:
             ends.append(f"<= {self.most:g}" if ends else f"at most {self.most:g} in size")
         return " ".join(["a whole number" if self.whole else "a finite number", " and ".join(ends)]).rstrip()
 
 
-class _AsItIs:
-    """A type whose valid values are plain already."""
-
-    def build(self, value: Any) -> Any:
-        """The same."""
-        return value
-
-    def plain(self, value: Any) -> Any:
-        """The same."""
-        return value
-
-
 @dataclass(frozen=True)
-class Scalar(_AsItIs):
+class Scalar:
     """A text or a truth value."""
 
     kind: type
@@ -148,6 +135,14 @@ class Scalar(_AsItIs):
         if isinstance(value, self.kind) and (not isinstance(value, str) or len(value) <= LONGEST_TEXT):
             return None
         return Violation(path, value, f"a text of at most {LONGEST_TEXT} characters" if self.kind is str else "a bool")
+
+    def build(self, value: Any) -> Any:
+        """The same."""
+        return value
+
+    def plain(self, value: Any) -> Any:
+        """The same."""
+        return value
 
 
 @dataclass(frozen=True)
@@ -229,7 +224,7 @@ def _wrong_key(value: Mapping[Any, Any], key: object, path: str, names: tuple[st
 
 
 @dataclass(frozen=True)
-class NestedMap(_AsItIs):
+class NestedMap:
     """A mapping from texts to finite numbers, or to mappings of such."""
 
     number: FieldType
@@ -251,6 +246,14 @@ class NestedMap(_AsItIs):
             if found is not None:
                 return found
         return None
+
+    def build(self, value: Any) -> Any:
+        """The same numbers, as Python's."""
+        return exact_numbers(value)
+
+    def plain(self, value: Any) -> Any:
+        """The same numbers, as Python's: a rule or an objective of the user's own may compute with others."""
+        return exact_numbers(value)
 
 
 @dataclass(frozen=True)
@@ -283,8 +286,7 @@ class Struct:
         """An instance of the dataclass."""
         if isinstance(value, self.cls):
             return value
-        types = self.types.items()  # a float is what it is wherever it is valid
-        return self.cls(**{n: held if type(held := value[n]) is float else kind.build(held) for n, kind in types})
+        return self.cls(**{name: _built(kind, value[name]) for name, kind in self.types.items()})
 
     def plain(self, value: Any) -> Any:
         """A dictionary of plain values."""
@@ -299,6 +301,12 @@ class Struct:
         unknown = [key for key in islice(value, MOST_KEYS) if key not in self.types]
         lists = (("missing", missing), ("unknown", unknown))
         return "; ".join(f"{what}: {_some(names)}" for what, names in lists if names)
+
+
+def _built(kind: FieldType, held: Any) -> Any:
+    if isinstance(kind, Number) and type(held) is kind.usual:
+        return held  # by far the most
+    return kind.build(held)
 
 
 def _some(names: Sequence[object]) -> str:

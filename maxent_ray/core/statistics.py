@@ -8,6 +8,7 @@ from functools import reduce
 from typing import Annotated, Literal, NamedTuple
 
 from maxent_ray.core.field_types import NonNegative, Within
+from maxent_ray.core.numbers import hold_exact_numbers
 from maxent_ray.core.validation import find_violation, read_dataclass
 
 EntropySignal = Literal["weight_entropy", "policy_entropy"]
@@ -18,7 +19,8 @@ KlSignal = Literal["policy_kl", "weight_kl"]
 class BatchStatistics:
     """Sums over the groups and completion tokens of one batch, and their counts.
 
-    Ratios are formed only after merging, so a mean over ranks is weighted by each rank's counts.
+    Ratios are formed only after merging, so a mean over ranks is weighted by each rank's counts. Counts and sums may be
+    numbers of other libraries, such as ``np.int64``, ``np.float32`` or 0-dim tensors.
 
     Example:
         >>> one = BatchStatistics(groups=2, weight_entropy_sum=2.0)
@@ -57,6 +59,10 @@ class BatchStatistics:
     """Σ over groups of KL(w‖p) at β's lower bound, nats."""
     kl_at_beta_max_sum: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Take counts and sums of any library."""
+        hold_exact_numbers(self)
+
     def mean(self, signal: str) -> float | None:
         """Mean of a declared signal over its groups, tokens or completions; None when there are none.
 
@@ -68,8 +74,18 @@ class BatchStatistics:
         Raises:
             KeyError: ``signal`` is none of these.
         """
-        count = getattr(self, _COUNTED_IN[signal])
+        count = self.count(signal)
         return float(getattr(self, f"{signal}_sum")) / count if count else None
+
+    def count(self, signal: str) -> int:
+        """Number of groups, tokens or completions that a signal's mean is over.
+
+        Example:
+            >>> BatchStatistics(groups=12, tokens=108).count("policy_kl")
+            108
+        """
+        count: int = getattr(self, _COUNTED_IN[signal])
+        return count
 
     def reach(self, signal: str) -> Reach | None:
         """Range of ``weight_entropy`` over τ, or of ``weight_kl`` over β; None of policy signals, or if not measured.

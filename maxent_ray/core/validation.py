@@ -15,7 +15,6 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 
 from maxent_ray.core.field_types import (
     LARGEST,
-    LARGEST_COUNT,
     FieldType,
     Keys,
     ListOf,
@@ -29,6 +28,7 @@ from maxent_ray.core.field_types import (
     Violation,
     Within,
 )
+from maxent_ray.core.numbers import LARGEST_COUNT
 
 T = TypeVar("T")
 

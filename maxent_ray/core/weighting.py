@@ -59,11 +59,31 @@ def listwise_log_q(rewards: Float[Tensor, "B G"], temperature: float, epsilon: f
     return smoothed.log() if epsilon > 0 else torch.log_softmax(rewards / temperature, dim=-1)
 
 
+def expectation(weights: Float[Tensor, "*N K"], values: Float[Tensor, "*N K"]) -> Float[Tensor, "*N"]:
+    """Σ_k w_k·x_k over the outcomes that have weight: 0·(±∞) counts as 0, with derivative 0.
+
+    Args:
+        weights: ``[…, K]`` weights or probabilities w, not negative.
+        values: ``[…, K]`` x, such as log-probabilities; −∞ at impossible outcomes.
+
+    Returns:
+        ``[…]``, in the unit of ``values``.
+
+    Example:
+        >>> expectation(torch.tensor([1.0, 0.0]), torch.tensor([2.0, -torch.inf]))
+        tensor(2.)
+    """
+    # Masked before the product: 0·∞ would reach the gradient as NaN, whatever is done with the product.
+    return (weights * values.masked_fill(weights == 0, 0.0)).sum(dim=-1)
+
+
 def _tilted(
     log_q: Float[Tensor, "B G"], log_p: Float[Tensor, "B G"], tau: Coefficient, beta: Coefficient
 ) -> Float[Tensor, "B G"]:
-    """ℓ = (log q + β log p)/κ."""
-    return (log_q + beta * log_p) / (tau + beta)
+    """ℓ = (log q + β log p)/κ; −∞ where the reference rules a completion out, unless β = 0 leaves the reference out."""
+    impossible = torch.isneginf(log_p)
+    tilted = (log_q + beta * log_p.masked_fill(impossible, 0.0)) / (tau + beta)
+    return tilted.masked_fill(impossible & (torch.as_tensor(beta) != 0), -torch.inf)
 
 
 def log_group_weights(
@@ -87,7 +107,8 @@ def group_weights(
 
     Args:
         log_q: ``[B, G]`` log q, up to a constant per row.
-        ref_logprobs: ``[B, G]`` reference log-probabilities ρ, up to a constant per row (nats).
+        ref_logprobs: ``[B, G]`` reference log-probabilities ρ, up to a constant per row (nats); −∞ for a completion
+            that the reference rules out, whose weight is then 0, unless β is.
         tau: Entropy temperature τ ≥ 0; a float or a 0-dim tensor to differentiate in.
         beta: KL coefficient β ≥ 0, with τ + β > 0; a float or a 0-dim tensor.
 
@@ -128,7 +149,7 @@ def weight_kl(weights: Float[Tensor, "B G"], ref_logprobs: Float[Tensor, "B G"])
         tensor([0.6931])
     """
     log_p = torch.log_softmax(ref_logprobs, dim=-1)
-    return -weight_entropy(weights) - (weights * log_p).sum(dim=-1)
+    return -weight_entropy(weights) - expectation(weights, log_p)
 
 
 def dual_value(
@@ -226,6 +247,7 @@ def dual_curvature(
     """
     tilted = _tilted(log_q, log_p, tau, beta)
     weights = torch.softmax(tilted, dim=-1) if weights is None else weights
+    tilted, log_p = (values.masked_fill(weights == 0, 0.0) for values in (tilted, log_p))  # −∞ would make NaN of 0·∞
     centred = tilted - (weights * tilted).sum(-1, keepdim=True)
     residual = tilted - log_p
     residual = residual - (weights * residual).sum(-1, keepdim=True)

@@ -24,6 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from maxent_ray.errors import PolicyLoadError
 from maxent_ray.policy.source import find_source, hub_answers, source_advice
+from maxent_ray.policy.vocabulary import fit_tokenizer
 
 # An index may lead from safetensors to a pickle, which transformers reads with `weights_only`, and so may refuse.
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, ImportError, SafetensorError, UnpicklingError)
@@ -83,12 +84,7 @@ def load_policy(model: str, *, device: torch.device, dtype: torch.dtype = torch.
     local_only = isinstance(source, Path) or not hub_answers()
     network = _load_model(source, model, local_only, dtype)
     tokenizer = _load_tokenizer(source, model, local_only)
-    rows = network.get_input_embeddings().get_parameter("weight").shape[0]
-    if len(tokenizer) > rows:
-        raise PolicyLoadError(
-            f"model={model!r}: its tokenizer has {len(tokenizer)} tokens and its model embeds only {rows}; "
-            "load a tokenizer that belongs to this model"
-        )
+    fit_tokenizer(tokenizer, network, model)
     nn.Module.to(network, device)  # in place; the model's own .to is not typed
     return Policy(network, tokenizer, model)
 
@@ -179,15 +175,13 @@ def _load_tokenizer(source: Path | str, name: str, local_only: bool) -> PreTrain
         tokenizer = AutoTokenizer.from_pretrained(
             source, padding_side="left", local_files_only=local_only, trust_remote_code=False
         )
-    except _LOAD_ERRORS as error:
+    except Exception as error:  # what tokenizers cannot read it raises bare
         raise _load_error(source, name, "tokenizer", local_only, error) from error
-    if tokenizer.eos_token_id is None:
+    if not tokenizer.eos_token:  # an empty one would be taken for the unknown token
         raise PolicyLoadError(
             f"the tokenizer of model={name!r} has no end-of-sequence token; set tokenizer.eos_token and save "
             "it again"
         )
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     return tokenizer
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from maxent_ray.errors import ConfigError
+from maxent_ray.policy.decoding import decode_completions
 from maxent_ray.policy.encoding import encode_prompts, positions
 from maxent_ray.policy.loading import Policy
 
@@ -27,7 +28,7 @@ class Rollout:
         input_ids: Prompt, padded on the left, then completion, padded on the right.
         attention_mask: 1 at every real token.
         completion_mask: True from the first new token up to and with the end-of-sequence token.
-        completions: The N texts, without end and padding.
+        completions: The N texts, without end and padding; see `decode_completions`.
         prompt_length: P, the width of the prompt part.
         group_size: G.
     """
@@ -109,7 +110,7 @@ def sample_groups(
 
     Raises:
         ConfigError: `group_size` or `max_new_tokens` is below 1, or `temperature` is not positive.
-        TaskError: There is no prompt, or one has no token or a character that the tokenizer does not know.
+        TaskError: There is no prompt, or the tokenizer changes one; see `encode_prompts`.
 
     Example:
         >>> from maxent_ray.policy import load_policy
@@ -140,7 +141,7 @@ def sample_groups(
         input_ids=torch.cat([prompt_ids, completion_ids], dim=1),
         attention_mask=torch.cat([prompt_mask, completion_mask.to(prompt_mask.dtype)], dim=1),
         completion_mask=completion_mask,
-        completions=_decode(policy, completion_ids, completion_mask),
+        completions=decode_completions(policy, prompt_ids, completion_ids, completion_mask),
         prompt_length=prompt_ids.shape[1],
         group_size=group_size,
     )
@@ -200,15 +201,3 @@ def _next_logits(
     )
     logits: Tensor = output.logits[:, -1]
     return logits
-
-
-def _decode(
-    policy: Policy, completion_ids: Int[Tensor, "N C"], completion_mask: Bool[Tensor, "N C"]
-) -> list[str]:
-    rows = zip(completion_ids.tolist(), completion_mask.sum(dim=1).tolist(), strict=True)
-    answers = [[token for token in ids[:length] if token not in policy.end_ids] for ids, length in rows]
-    # Special tokens inside an answer stay visible: the grader must get the text as sampled.
-    texts: list[str] = policy.tokenizer.batch_decode(
-        answers, skip_special_tokens=False, clean_up_tokenization_spaces=False
-    )
-    return texts

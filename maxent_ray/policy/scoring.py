@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.func import functional_call
 from transformers import PreTrainedModel
 
+from maxent_ray.core.weighting import expectation
 from maxent_ray.policy.encoding import positions
 from maxent_ray.policy.rollout import Rollout
 
@@ -142,7 +143,7 @@ def token_entropy(log_probs: Float[Tensor, "N C V"], mask: Bool[Tensor, "N C"]) 
     """H(π(· | y_<t)) = −Σ_v π_v log π_v.
 
     Args:
-        log_probs: Over the whole vocabulary.
+        log_probs: Over the whole vocabulary; −inf at tokens that the model rules out.
         mask: True at completion tokens.
 
     Returns:
@@ -153,7 +154,7 @@ def token_entropy(log_probs: Float[Tensor, "N C V"], mask: Bool[Tensor, "N C"]) 
         >>> token_entropy(uniform, torch.tensor([[True, False]]))
         tensor([[1.3863, 0.0000]])
     """
-    return _masked(-(log_probs.exp() * log_probs).sum(dim=-1), mask)
+    return _masked(-expectation(log_probs.exp(), log_probs), mask)
 
 
 def token_kl(
@@ -162,19 +163,19 @@ def token_kl(
     """KL(π ‖ π_ref) = Σ_v π_v (log π_v − log π_ref,v) over the whole vocabulary, at each sampled prefix.
 
     Args:
-        log_probs: Of the policy.
+        log_probs: Of the policy; −inf at tokens that it rules out, which count for nothing.
         ref_log_probs: Of the reference.
         mask: True at completion tokens.
 
     Returns:
-        Nats per token, not negative; 0 at padding.
+        Nats per token, not negative, infinite where the reference rules out what the policy does not; 0 at padding.
 
     Example:
         >>> log_probs = torch.tensor([[[0.5, 0.5]]]).log()
         >>> token_kl(log_probs, torch.tensor([[[0.25, 0.75]]]).log(), torch.tensor([[True]]))
         tensor([[0.1438]])
     """
-    return _masked((log_probs.exp() * (log_probs - ref_log_probs)).sum(dim=-1), mask)
+    return _masked(expectation(log_probs.exp(), log_probs - ref_log_probs), mask)
 
 
 def k3_kl(

@@ -17,7 +17,7 @@ def build_character_tokenizer(
     """Build a fast tokenizer with one token per character.
 
     Identifiers: 0 is padding, 1 is "unknown" (kept so that a foreign character can be reported; see
-    `maxent_ray.policy.rollout.encode_prompts`), then one per character in the given order.
+    `maxent_ray.policy.encoding.encode_prompts`), then one per character in the given order.
 
     Args:
         characters: The alphabet, each character once.

@@ -14,7 +14,8 @@ from zlib import crc32
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.diagnostics.observer import Observer, ObserverState
-from maxent_ray.core.field_types import LONGEST_TEXT
+from maxent_ray.core.field_types import LONGEST_TEXT, shown
+from maxent_ray.core.numbers import exact_whole
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.state import Coefficients, Decision
 from maxent_ray.core.statistics import BatchStatistics
@@ -53,7 +54,7 @@ class ControllerClient:
         >>> client = connect("run", 0, 1, config, options=ClientOptions(lag=0), local=True)
         >>> client.coefficients(0).tau
         0.3
-        >>> client.report(0, BatchStatistics(groups=1, weight_entropy_sum=2.0, tokens=1, policy_kl_sum=0.05))
+        >>> _ = client.report(0, BatchStatistics(groups=1, weight_entropy_sum=2.0, tokens=1, policy_kl_sum=0.05))
         >>> client.coefficients(1).tau < 0.3
         True
     """
@@ -91,10 +92,12 @@ class ControllerClient:
         """Coefficients that ``step`` trains with: those that round step − 1 − lag decided, the same on all ranks.
 
         Raises:
-            InvalidReportError: this client has not reported that round, or no longer keeps it.
+            InvalidReportError: this client has not reported that round, or no longer keeps it; ``step`` is no whole
+                number.
             ControllerUnavailableError: the actor did not answer and ``when_unreachable`` is ``raise``.
             RankLostError: a rank died or hangs; names it.
         """
+        step = self._whole(step)
         needed = step - 1 - self.options.lag
         with self._lock:
             if needed > self._snapshot.step:
@@ -107,7 +110,9 @@ class ControllerClient:
             )
         return replace(recent[needed], step=step)
 
-    def report(self, step: int, statistics: BatchStatistics, gradients: ControllerGradients | None = None) -> None:
+    def report(
+        self, step: int, statistics: BatchStatistics, gradients: ControllerGradients | None = None
+    ) -> BatchStatistics | None:
         """Reduce the measurements of ``step`` over the ranks and request a decision; a repeated step is ignored.
 
         A rank with unusable numbers takes part all the same: the round moves neither τ nor β (reason ``non_finite``,
@@ -119,17 +124,22 @@ class ControllerClient:
             statistics: Of this rank's share of the batch.
             gradients: Of this rank's unroll, for truncated backprop.
 
+        Returns:
+            The statistics of all ranks together, which the controller acts on; None where some rank's are not usable,
+            and for a repeated step.
+
         Raises:
             InvalidReportError: this rank's numbers are not usable (names field and value), or ranks report different
                 steps or hold different states (on all of them).
             ControllerUnavailableError: the actor did not answer and ``when_unreachable`` is ``raise``.
             RankLostError: a rank died or hangs; names it.
         """
+        step = self._whole(step)
         with self._lock:
             snapshot = self._snapshot
             last = snapshot.step + (snapshot.pending is not None)
             if step == last:
-                return
+                return None
             where = f"rank {self.rank}, step {step}: "
             violation = check_report(where, statistics, gradients, self._config)
             position = (step, last + 1, crc32(snapshot.state.encode()))
@@ -137,11 +147,13 @@ class ControllerClient:
                 own = Report(*position, statistics, gradients)
             else:
                 own = Report(*position, invalid_reason=violation.message[:LONGEST_TEXT])
-            merged = merge_reports(self._collective.gather(own))  # first: shows on all ranks if they differ
+            reports = self._collective.gather(own)
+            merged = merge_reports(reports, self._config)  # first: shows on all ranks if they differ
             self._receive_decision()
             self._submit(merged)
         if violation is not None and violation.is_callers_fault:
             raise InvalidReportError(violation.message)
+        return merged.statistics
 
     def wait_for_decision(self) -> None:
         """Wait for the decision on the last report; all ranks call it."""
@@ -186,6 +198,13 @@ class ControllerClient:
         self._collective.close()
         if self._decider is not None:
             self._decider.close()
+
+    def _whole(self, step: object) -> int:
+        """The step as Python's int, whatever library it comes from."""
+        whole = exact_whole(step)
+        if whole is None:
+            raise InvalidReportError(f"rank {self.rank}: step is {shown(step)}; it must be a whole number")
+        return whole
 
     def _submit(self, merged: Round) -> None:
         """Make a round the pending one; rank 0 requests its decision."""

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.field_types import LONGEST_TEXT
 from maxent_ray.core.objectives import ControllerGradients
-from maxent_ray.core.objectives.merging import merge_gradients
+from maxent_ray.core.objectives.merging import RankWeights, merge_gradients
 from maxent_ray.core.statistics import BatchStatistics, merge_all
 from maxent_ray.core.validation import build_dataclass, find_violation, to_plain
 from maxent_ray.errors import InvalidReportError
@@ -90,18 +90,20 @@ def check_report(
     return Rejection(f"{where}gradients.sensitivity.{misfit}", True) if misfit else None
 
 
-def merge_reports(reports: Sequence[Report]) -> Round:
+def merge_reports(reports: Sequence[Report], config: ControllerConfig) -> Round:
     """Merge all ranks' reports into one round.
 
     Args:
         reports: One a rank, in rank order, so that floating-point sums repeat to the last bit.
+        config: The controller's settings, which name the signals.
 
     Raises:
         InvalidReportError: ranks report different steps, a step that is not the next one, or hold different states.
 
     Example:
         >>> measured = [BatchStatistics(groups=1, weight_entropy_sum=h) for h in (1.0, 2.0)]
-        >>> merge_reports([Report(0, 0, 0, shard) for shard in measured]).statistics.mean("weight_entropy")
+        >>> config = ControllerConfig(group_size=8, target_entropy=1.9)
+        >>> merge_reports([Report(0, 0, 0, shard) for shard in measured], config).statistics.mean("weight_entropy")
         1.5
     """
     _check_alike(reports)
@@ -109,9 +111,17 @@ def merge_reports(reports: Sequence[Report]) -> Round:
     if reasons:
         more = (f"{UNUSABLE}{len(reasons) - REASONS_SHOWN} more ranks",) if len(reasons) > REASONS_SHOWN else ()
         return Round(None, events=(*reasons[:REASONS_SHOWN], *more))
-    tokens = [report.statistics.tokens for report in reports]
-    gradients, is_partial = merge_gradients([report.gradients for report in reports], tokens)
+    weights = [_weights(report, config) for report in reports]
+    gradients, is_partial = merge_gradients([report.gradients for report in reports], weights)
     return Round(merge_all(report.statistics for report in reports), gradients, (PARTIAL,) if is_partial else ())
+
+
+def _weights(report: Report, config: ControllerConfig) -> RankWeights:
+    """Groups or tokens that a rank's signals are means over; of an unroll, the tokens are those that it unrolled."""
+    statistics, gradients = report.statistics, report.gradients
+    if gradients is not None and gradients.sensitivity is not None:
+        statistics = replace(statistics, tokens=gradients.sensitivity.tokens)
+    return RankWeights(statistics.count(config.entropy_signal), statistics.count(config.kl_signal))
 
 
 def _check_alike(reports: Sequence[Report]) -> None:

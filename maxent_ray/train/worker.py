@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+import torch.distributed as dist
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from maxent_ray.config import ExperimentConfig
@@ -111,7 +112,7 @@ class TrainingWorker:
         updated = time.perf_counter()
         gradients = self._hypergradient(batch, update, statistics, coefficients)
         differentiated = time.perf_counter()
-        self.client.report(step, statistics, gradients)
+        merged = self.client.report(step, statistics, gradients)
         self.next_step += 1
         ended = time.perf_counter()
         seconds = {
@@ -120,7 +121,7 @@ class TrainingWorker:
             "seconds_hypergradient": differentiated - updated,
             "seconds_controller": (received - rolled_out) + (ended - differentiated),
         }
-        measured = {**self._measured(step, batch, update, statistics, coefficients), **seconds}
+        measured = {**self._measured(step, batch, update, merged or BatchStatistics(), coefficients), **seconds}
         values = signal_values(measured, self.client.last_decision)
         return StepRecord(step, self.placement.rank, objective_name(self.config), values)
 
@@ -184,10 +185,18 @@ class TrainingWorker:
                 groups.tau,
                 groups.beta,
                 grpo=self.config.grpo,
+                kl_tokens=self._mean_tokens(batch),
                 weights=groups.weights,
             )
         where = f"step {self.next_step} (tau {groups.tau}, beta {groups.beta})"
         return step_optimizer(self.optimizer, terms, self.config.grpo.gradient_clip, where)
+
+    def _mean_tokens(self, batch: PreparedBatch) -> Tensor:
+        """Mean of the ranks' completion tokens: with it the mean of their losses is the loss of the whole batch."""
+        tokens = batch.rollout.completion_mask.sum().to(batch.rewards.dtype)
+        if self.placement.world_size > 1:
+            dist.all_reduce(tokens)
+        return tokens / self.placement.world_size
 
     def _measure(self, batch: PreparedBatch, terms: LossTerms, groups: GroupMeasures) -> BatchStatistics:
         """3: sums and counts of this batch."""
@@ -217,7 +226,11 @@ class TrainingWorker:
         statistics: BatchStatistics,
         coefficients: Coefficients,
     ) -> dict[str, Value]:
-        """Values of the logged signals, but for times, and for those that are fields of the controller's decision."""
+        """Values of the logged signals, but for times, and for those that are fields of the controller's decision.
+
+        Entropies, KL and the share of tied groups are those of all ranks' ``statistics`` together: ranks differ in
+        their tokens, so that a mean of their means would be another number than the controller's.
+        """
         controller, decision = self._controller, self.client.last_decision
         controls = controller.objective is not None
         return {

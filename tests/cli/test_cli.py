@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from maxent_ray.cli import commands
 from maxent_ray.cli.app import app
 from maxent_ray.cli.cluster_options import ClusterOptions
-from maxent_ray.cli.commands import OBJECTIVES, RunLocation, settings
+from maxent_ray.cli.commands import LOG_WIDTH, OBJECTIVES, RunLocation, make_console, settings
 from maxent_ray.config.loading import load_config
 from maxent_ray.errors import MaxentRayError
 from maxent_ray.train.worker import objective_name
@@ -250,3 +250,9 @@ def test_train_from_the_command_line(ray_cluster: None, tmp_path: Path) -> None:
     assert "warm start" in result.output
     written = {path.name for path in (tmp_path / "mine").iterdir()}
     assert {"policy", "rows.jsonl", "decisions.jsonl", "evaluations.jsonl", "summary.json", "tracking.png"} <= written
+
+
+@pytest.mark.parametrize(("columns", "width"), [("0", LOG_WIDTH), ("wide", LOG_WIDTH), ("-5", LOG_WIDTH), ("72", 72)])
+def test_a_table_has_room_whatever_columns_says(monkeypatch: pytest.MonkeyPatch, columns: str, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert make_console().width == width

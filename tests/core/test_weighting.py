@@ -168,6 +168,29 @@ def test_autograd_survives_weights_that_underflow(tau: float, dtype: torch.dtype
     torch.testing.assert_close(kl_by, expected, rtol=rtol, atol=0)
 
 
+@pytest.mark.parametrize("index", range(1, 12))
+def test_a_completion_that_the_reference_rules_out_leaves_the_group_without_it(index: int) -> None:
+    """Weights, entropy, KL, dual, gradient, Hessian and autograd: log p = −∞ is a smaller group, unless β = 0."""
+    batch = random_batch(index)
+    ruled_out = batch.log_p.clone()
+    ruled_out[:, 0] = -math.inf
+    group = batch._replace(log_p=ruled_out.log_softmax(-1))
+    smaller = batch._replace(log_q=batch.log_q[:, 1:], log_p=group.log_p[:, 1:])
+    weights = group_weights(group.log_q, group.log_p, group.tau, group.beta)
+    if group.beta == 0:
+        expected = group_weights(batch.log_q, batch.log_p, batch.tau, 0.0)
+        torch.testing.assert_close(weights, expected, rtol=1e-12, atol=1e-300)
+        return
+    assert not weights[:, 0].any()
+    torch.testing.assert_close(weight_entropy(weights), weight_entropy(weights[:, 1:]), rtol=1e-12, atol=1e-15)
+    for measure in (dual, gradient, hessian):
+        points = leaves(group), leaves(smaller)
+        found, expected = measure(group, points[0]), measure(smaller, points[1])
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+        by, expected_by = (torch.autograd.grad(v.sum(), p)[0] for v, p in zip((found, expected), points, strict=True))
+        torch.testing.assert_close(by, expected_by, rtol=1e-7, atol=1e-9)
+
+
 # --- the weights ---
 
 

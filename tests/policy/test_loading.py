@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, LlamaForCausalLM
 
-from maxent_ray.errors import PolicyLoadError
+from maxent_ray.errors import PolicyLoadError, TaskError
 from maxent_ray.policy import (
     Policy,
     frozen_copy,
@@ -18,6 +18,7 @@ from maxent_ray.policy import (
     save_policy,
     source,
 )
+from maxent_ray.policy.tokenizer import COUNTDOWN_CHARACTERS, build_character_tokenizer
 
 CPU = torch.device("cpu")
 
@@ -138,12 +139,23 @@ def test_a_tokenizer_without_an_end(gpt2_folder: Path) -> None:
         load_policy(str(gpt2_folder), device=CPU)
 
 
-def test_a_tokenizer_of_another_model(gpt2_folder: Path, policy: Policy) -> None:
-    policy.tokenizer.from_pretrained(source.EMBEDDED_FOLDER, extra_special_tokens=["<more>"]).save_pretrained(
-        gpt2_folder
-    )
+def test_a_tokenizer_of_another_model(gpt2_folder: Path) -> None:
+    build_character_tokenizer(COUNTDOWN_CHARACTERS + "x").save_pretrained(gpt2_folder)
     with pytest.raises(PolicyLoadError, match="25 tokens and its model embeds only 24"):
         load_policy(str(gpt2_folder), device=CPU)
+
+
+def test_added_tokens_beyond_the_model_are_refused_in_prompts_alone(gpt2_folder: Path) -> None:
+    """As published: a model of text whose tokenizer also serves one of images, and pads with such a token."""
+    tokenizer = build_character_tokenizer()
+    tokenizer.add_special_tokens({"pad_token": "<beyond>", "extra_special_tokens": ["<image>"]})
+    tokenizer.save_pretrained(gpt2_folder)
+    loaded = load_policy(str(gpt2_folder), device=CPU)
+    assert loaded.tokenizer.pad_token == "$"
+    rollout = sample_groups(loaded, ["2,3=5:", "3:"], group_size=2, max_new_tokens=3, temperature=1.0, seed=0)
+    assert int(rollout.input_ids.max()) < 24
+    with pytest.raises(TaskError, match=r"prompt '2<image>:' holds '<image>', which the tokenizer of policy"):
+        sample_groups(loaded, ["2<image>:"], group_size=2, max_new_tokens=3, temperature=1.0, seed=0)
 
 
 def test_a_hub_name_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:

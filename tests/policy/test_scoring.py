@@ -132,6 +132,59 @@ def test_token_kl_against_torch_distributions() -> None:
     assert not token_kl(log_probs, log_probs, MASK).any()
 
 
+RULED_OUT = [1, 4]
+"""Tokens that a model gives −inf, as where its head masks rows of a padded vocabulary."""
+KEPT = [0, 2, 3, 5, 6]
+
+
+def masked_logits(seed: int) -> Tensor:
+    """Logits with −inf at some tokens; `without` drops these."""
+    logits = random_log_probs(seed)
+    logits[..., RULED_OUT] = -math.inf
+    return logits.requires_grad_()
+
+
+def without(logits: Tensor) -> Tensor:
+    return logits.detach()[..., KEPT].requires_grad_()
+
+
+def test_a_token_that_is_ruled_out_counts_for_nothing() -> None:
+    """Entropy and KL are those of the vocabulary without it, and those of torch.distributions."""
+    log_probs, reference = full_logprobs(masked_logits(0)), full_logprobs(masked_logits(1))
+    entropy, kl = token_entropy(log_probs, MASK), token_kl(log_probs, reference, MASK)
+    policies = Categorical(logits=log_probs), Categorical(logits=reference)
+    torch.testing.assert_close(entropy, policies[0].entropy() * MASK, rtol=0, atol=1e-12)
+    torch.testing.assert_close(kl, kl_divergence(*policies) * MASK, rtol=0, atol=1e-12)
+    torch.testing.assert_close(entropy, token_entropy(log_probs[..., KEPT], MASK), rtol=0, atol=1e-15)
+    half = torch.tensor([[[0.0, -math.inf]]])
+    assert token_entropy(half, MASK[:1, :1]).item() == 0
+    assert token_kl(half, half, MASK[:1, :1]).item() == 0
+
+
+def test_what_the_reference_alone_rules_out_is_infinitely_far_and_the_other_way_round_is_not() -> None:
+    both, one = full_logprobs(random_log_probs(0)), full_logprobs(masked_logits(1))
+    assert token_kl(both, one, MASK)[MASK].isposinf().all()
+    expected = kl_divergence(Categorical(logits=one), Categorical(logits=both)) * MASK
+    torch.testing.assert_close(token_kl(one, both, MASK), expected)
+
+
+def test_gradients_are_those_of_the_vocabulary_without_what_is_ruled_out() -> None:
+    """First and second derivatives of entropy and KL in the logits."""
+    for measure in (
+        lambda logits, ref: token_entropy(full_logprobs(logits), MASK).sum(),
+        lambda logits, ref: token_kl(full_logprobs(logits), full_logprobs(ref), MASK).sum(),
+        lambda logits, ref: k3_kl(full_logprobs(logits)[..., 0], full_logprobs(ref)[..., 0], MASK).sum(),
+    ):
+        found = []
+        masked = masked_logits(0), masked_logits(1)
+        for logits, ref in (masked, (without(masked[0]), without(masked[1]))):
+            (first,) = torch.autograd.grad(measure(logits, ref), logits, create_graph=True)
+            (second,) = torch.autograd.grad(first.square().sum(), logits)
+            found.append(torch.stack([first.detach(), second]))
+        torch.testing.assert_close(found[0][..., KEPT], found[1], rtol=1e-12, atol=1e-14)
+        assert not found[0][..., RULED_OUT].any()
+
+
 def test_the_k3_estimator_is_unbiased_and_not_negative() -> None:
     """Its expectation over π, summed exactly over the vocabulary, is KL(π ‖ π_ref)."""
     log_probs, reference = random_log_probs(0), random_log_probs(1)

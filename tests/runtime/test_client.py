@@ -10,6 +10,7 @@ import threading
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from maxent_ray.core.config import ControllerConfig
@@ -46,8 +47,29 @@ def test_every_step_of_every_rank_trains_with_the_bare_loops_coefficients(ranks:
     assert seen == [expected(ranks, 20, lag)] * ranks
 
 
+def test_ranks_that_compute_in_numpy_train_with_the_same_coefficients() -> None:
+    """Steps and sums are numpy's, as where a trainer counts in arrays."""
+    shards = [BatchStatistics(**{n: np.float64(v) for n, v in vars(measured(rank, 3)).items()}) for rank in range(2)]
+
+    def take(client: ControllerClient) -> list[Any]:
+        for step in np.arange(4):
+            client.coefficients(step)
+            client.report(step, shards[client.rank])
+        return [client.coefficients(np.float64(4)), json.dumps(client.state_dict())]
+
+    def usual(client: ControllerClient) -> list[Any]:
+        for step in range(4):
+            client.coefficients(step)
+            client.report(step, measured(client.rank, 3))
+        return [client.coefficients(4), json.dumps(client.state_dict())]
+
+    assert on_all(thread_clients(2), take) == on_all(thread_clients(2), usual)
+    with pytest.raises(InvalidReportError, match=r"^rank 0: step is 4.5; it must be a whole number$"):
+        thread_clients(1)[0].coefficients(4.5)  # type: ignore[arg-type]
+
+
 def test_gradients_of_all_ranks_reach_the_controller() -> None:
-    """Token-weighted over ranks, as the bare loop does it by hand."""
+    """Weighted over ranks, H by groups and KL by tokens, as the bare loop does it by hand."""
 
     def take(client: ControllerClient) -> list[float]:
         for step in range(6):
@@ -63,9 +85,14 @@ def test_gradients_of_all_ranks_reach_the_controller() -> None:
         assert ours is not None
         assert theirs is not None
         tokens = ours.tokens + theirs.tokens
+        by_groups, by_tokens = [measured(rank, step).groups for rank in range(2)], [ours.tokens, theirs.tokens]
         values = {
-            name: (getattr(ours, name) * ours.tokens + getattr(theirs, name) * theirs.tokens) / tokens
-            for name in ("entropy", "kl", "entropy_tau", "entropy_beta", "kl_tau", "kl_beta")
+            name: (getattr(ours, name) * weights[0] + getattr(theirs, name) * weights[1]) / sum(weights)
+            for weights, names in (
+                (by_groups, ("entropy", "entropy_tau", "entropy_beta")),
+                (by_tokens, ("kl", "kl_tau", "kl_beta")),
+            )
+            for name in names
         }
         both = ControllerGradients(source="truncated_backprop", sensitivity=replace(ours, **values, tokens=tokens))
         total = [getattr(measured(0, step), n) + getattr(measured(1, step), n) for n in vars(measured(0, step))]

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from maxent_ray.core.numbers import hold_exact_numbers
 from maxent_ray.core.objectives.sensitivity import Sensitivity
 from maxent_ray.core.state import Coefficients
 from maxent_ray.core.update_rules.base import has_keys_of
@@ -40,6 +41,10 @@ class ControllerGradients:
     targets; all others are relative errors already."""
     sensitivity: Sensitivity | None = None
     """Measurement of a worker's unroll, when the signals are still to be formed from it."""
+
+    def __post_init__(self) -> None:
+        """Take signals of any library."""
+        hold_exact_numbers(self)
 
     def has_updates(self) -> bool:
         """True when either signal is a finite number."""

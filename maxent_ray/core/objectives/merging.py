@@ -3,39 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from maxent_ray.core.objectives.interface import ControllerGradients
 from maxent_ray.core.objectives.sensitivity import Sensitivity
 
 SHARED = ("steps", "tau", "beta", "version", "share")
 """Fields that the sensitivities of one round have in common."""
+_MEANS = {"entropy": ("entropy", "entropy_tau", "entropy_beta"), "kl": ("kl", "kl_tau", "kl_beta")}
+"""Signal → fields that are means over what it is measured on."""
 
 
-def merge_sensitivities(reports: Sequence[Sensitivity]) -> Sensitivity:
-    """Token-weighted mean over ranks.
+class RankWeights(NamedTuple):
+    """Weights of one rank in means over ranks: the groups or tokens that its signals are means over.
+
+    Example:
+        >>> from maxent_ray import BatchStatistics
+        >>> measured = BatchStatistics(groups=12, tokens=108)
+        >>> RankWeights(measured.count("weight_entropy"), measured.count("policy_kl"))
+        RankWeights(entropy=12, kl=108)
+    """
+
+    entropy: int
+    """Of H and its derivatives, or of τ's signal."""
+    kl: int
+    """Of KL and its derivatives, or of β's signal."""
+
+
+def merge_sensitivities(reports: Sequence[Sensitivity], weights: Sequence[RankWeights]) -> Sensitivity:
+    """Weighted mean over ranks.
 
     Args:
         reports: One a rank, in rank order; at least one, all of the same K.
+        weights: One a rank.
 
     Raises:
-        ValueError: no reports, ranks that unrolled different numbers of steps or from different coefficients, or no
-            tokens at all.
+        ValueError: no reports, or ranks that unrolled different numbers of steps or from different coefficients.
     """
     if not reports:
         raise ValueError("no sensitivities to merge")
     differing = disagreement(reports)
     if differing is not None:
         raise ValueError(differing)
-    tokens = sum(report.tokens for report in reports)
-    if tokens <= 0:
-        raise ValueError(f"sensitivities count {tokens} tokens; at least one is needed")
-    means = {
-        field.name: sum(getattr(report, field.name) * report.tokens for report in reports) / tokens
-        for field in fields(Sensitivity)
-        if field.name not in (*SHARED, "tokens")
+    means: dict[str, Any] = {
+        name: _mean([getattr(report, name) for report in reports], [getattr(rank, signal) for rank in weights])
+        for signal, names in _MEANS.items()
+        for name in names
     }
-    return replace(reports[0], **means, tokens=tokens)
+    return replace(reports[0], **means, tokens=sum(report.tokens for report in reports))
 
 
 def disagreement(reports: Sequence[Sensitivity]) -> str | None:
@@ -48,13 +64,13 @@ def disagreement(reports: Sequence[Sensitivity]) -> str | None:
 
 
 def merge_gradients(
-    sent: Sequence[ControllerGradients | None], tokens: Sequence[int]
+    sent: Sequence[ControllerGradients | None], weights: Sequence[RankWeights]
 ) -> tuple[ControllerGradients | None, bool]:
-    """Token-weighted mean over ranks, of all of them or none: a mean over some would be one over another batch.
+    """Weighted mean over ranks, of all of them or none: a mean over some would be one over another batch.
 
     Args:
         sent: What each rank formed, in rank order.
-        tokens: Completion tokens of each rank; without any, ranks count alike.
+        weights: One a rank; without any groups or tokens, ranks count alike.
 
     Returns:
         The gradients, and whether some ranks lacked what others had, so that it was left out.
@@ -66,17 +82,23 @@ def merge_gradients(
     if sensitivities:
         if len(sensitivities) < len(formed) or disagreement(sensitivities):
             return None, True
-        return ControllerGradients(source=formed[0].source, sensitivity=merge_sensitivities(sensitivities)), False
+        merged = merge_sensitivities(sensitivities, weights)
+        return ControllerGradients(source=formed[0].source, sensitivity=merged), False
     columns = [gradients.tau_grad for gradients in formed], [gradients.beta_grad for gradients in formed]
     is_partial = any(0 < column.count(None) < len(column) for column in columns)
-    tau_grad, beta_grad = (_mean(column, tokens) for column in columns)
+    by_signal = [rank.entropy for rank in weights], [rank.kl for rank in weights]
+    tau_grad, beta_grad = map(_mean_of_all, columns, by_signal)
     return ControllerGradients(tau_grad, beta_grad, source=formed[0].source), is_partial
 
 
-def _mean(signals: Sequence[float | None], tokens: Sequence[int]) -> float | None:
-    """Mean over tokens; None when a rank lacks the signal."""
+def _mean_of_all(signals: Sequence[float | None], weights: Sequence[int]) -> float | None:
+    """Mean over ranks; None when a rank lacks the signal."""
     known = [signal for signal in signals if signal is not None]
-    if len(known) < len(signals):
-        return None
-    weights = tokens if sum(tokens) > 0 else [1] * len(known)
-    return sum(signal * weight for signal, weight in zip(known, weights, strict=True)) / sum(weights)
+    return _mean(known, weights) if len(known) == len(signals) else None
+
+
+def _mean(values: Sequence[float], weights: Sequence[int]) -> float:
+    if len(values) == 1:
+        return values[0]  # to the last bit
+    held = weights if sum(weights) > 0 else [1] * len(values)
+    return sum(value * weight for value, weight in zip(values, held, strict=True)) / sum(held)

@@ -6,13 +6,14 @@ from dataclasses import astuple, dataclass
 from typing import Annotated
 
 from maxent_ray.core.field_types import LARGEST, Within
+from maxent_ray.core.numbers import hold_exact_numbers
 
 
 @dataclass(frozen=True)
 class Sensitivity:
     """Measurement of an unroll of K policy steps on one rank, or on all of them after merging.
 
-    The values are means over the unrolled sequences; ``tokens`` is the weight of a rank in a merge.
+    A policy signal is a mean over the unrolled tokens, a weight signal one over the groups of the whole batch.
 
     Example:
         >>> derivatives = {"entropy_tau": 0.5, "entropy_beta": 0.2, "kl_tau": -0.01, "kl_beta": -0.02}
@@ -46,6 +47,10 @@ class Sensitivity:
     share: Annotated[float, Within(1e-9, 1.0)]
     """Share of one batch's gradient in the live optimiser's step, and in each unrolled one: (1 − β₁)/(1 − β₁ᵗ) of
     Adam after t updates, 1 without momentum. What lasts has 1/share of the unrolled effect on every real step."""
+
+    def __post_init__(self) -> None:
+        """Take measurements of any library."""
+        hold_exact_numbers(self)
 
     def is_finite(self) -> bool:
         """True when every number is finite, and none so large that its square would not be."""

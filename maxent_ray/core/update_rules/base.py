@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
+from maxent_ray.core.numbers import exact_number
 from maxent_ray.errors import ConfigError, InvalidReportError
 
 RuleState: TypeAlias = Mapping[str, Any]
@@ -139,8 +140,8 @@ def check_finite(prefix: str, numbers: Mapping[str, Any], valid: str) -> None:
         if isinstance(number, Mapping):
             check_finite(f"{prefix}{name}.", number, valid)
         else:
-            is_number = isinstance(number, int | float) and math.isfinite(number)
-            require_signal(is_number, f"{prefix}{name}", number, valid)
+            exact = number if type(number) is float else exact_number(number)
+            require_signal(exact is not None and math.isfinite(exact), f"{prefix}{name}", number, valid)
 
 
 def require(condition: bool, name: str, value: object, valid: str) -> None:

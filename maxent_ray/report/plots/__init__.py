@@ -6,27 +6,18 @@ evaluation) is left out, and the plot says so where it would be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
-
-from maxent_ray.report.plots import coefficients, diversity, held_out, lineage, signals, tracking
-from maxent_ray.report.plots.scene import Scene, load
 
 __all__ = ["PLOTS", "draw_plots"]
 
-PLOTS: Mapping[str, Callable[[Scene], Path]] = {
-    "tracking": tracking.draw,
-    "coefficients": coefficients.draw,
-    "held_out": held_out.draw,
-    "lineage": lineage.draw,
-    "diversity": diversity.draw,
-    "signals": signals.draw,
-}
-"""Name of a plot, and of its file without ``.png`` → function that draws it."""
+PLOTS = ("tracking", "coefficients", "held_out", "lineage", "diversity", "signals")
+"""Names of the plots: each is a module here with a function ``draw``, and a file without ``.png``."""
 
 
-def draw_plots(folder: Path, names: Iterable[str] = tuple(PLOTS)) -> list[Path]:
-    """Draw plots of a results folder, which is read once.
+def draw_plots(folder: Path, names: Iterable[str] = PLOTS) -> list[Path]:
+    """Draw plots of a results folder, which is read once. Leaves the user's backend and style alone.
 
     Args:
         folder: ``results/<name>``.
@@ -35,5 +26,9 @@ def draw_plots(folder: Path, names: Iterable[str] = tuple(PLOTS)) -> list[Path]:
     Raises:
         ConfigError: the folder has no readable ``config.yaml``.
     """
+    from maxent_ray.report.plots.canvas import plain_style  # loads matplotlib: only where something is drawn
+    from maxent_ray.report.plots.scene import load
+
     scene = load(folder)
-    return [PLOTS[name](scene) for name in names]
+    with plain_style():
+        return [import_module(f"{__name__}.{name}").draw(scene) for name in names]

@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from maxent_ray.report.plots.canvas import agg_figure
+
 DPI = 130
 INK = "#333333"
 FAINT = "#8A8A8A"
@@ -19,7 +21,7 @@ GRID = "#E6E6E6"
 
 def figure(title: str, subtitle: str, width: float, height: float) -> Figure:
     """Make an empty figure of `width` × `height` inches with its message on top."""
-    result = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    result = agg_figure(figsize=(width, height), dpi=DPI, facecolor="white")
     head = 0.62 + 0.2 * len(subtitle.splitlines())
     result.set_layout_engine("constrained", rect=(0.005, 0.005, 0.99, 1 - head / height))
     result.text(0.012, 1 - 0.12 / height, title, fontsize=15, fontweight="bold", color=INK, va="top")

@@ -22,7 +22,7 @@ from maxent_ray.core.objectives import (
     TruncatedBackprop,
 )
 from maxent_ray.core.objectives.joint import joint
-from maxent_ray.core.objectives.merging import merge_sensitivities
+from maxent_ray.core.objectives.merging import RankWeights, merge_sensitivities
 from maxent_ray.core.objectives.paired import RunningSensitivity, SensitivityTrack, paired
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.core.validation import to_plain
@@ -56,11 +56,12 @@ def tracked(*batches: Sensitivity, decay: float = 0.9) -> SensitivityTrack:
 # --- merging ---
 
 
-def test_ranks_are_averaged_by_their_tokens() -> None:
+def test_ranks_are_averaged_by_what_their_signals_are_means_over() -> None:
+    """H(w) is a mean over groups, KL one over tokens: a rank with long answers has no more say in H."""
     a = replace(USUAL, entropy=1.0, kl_beta=-1.0, tokens=30)
     b = replace(USUAL, entropy=2.0, kl_beta=0.0, tokens=10)
-    merged = merge_sensitivities([a, b])
-    assert merged.entropy == pytest.approx(1.25)
+    merged = merge_sensitivities([a, b], [RankWeights(entropy=4, kl=30), RankWeights(entropy=4, kl=10)])
+    assert merged.entropy == pytest.approx(1.5)
     assert merged.kl_beta == pytest.approx(-0.75)
     assert merged.kl_tau == pytest.approx(USUAL.kl_tau)
     assert (merged.steps, merged.tokens) == (2, 40)
@@ -69,36 +70,39 @@ def test_ranks_are_averaged_by_their_tokens() -> None:
 def test_merging_is_associative_and_knows_no_order() -> None:
     rng = random.Random(0)
 
-    def draw() -> Sensitivity:
-        return replace(USUAL, **{name: rng.gauss(0, 1) for name in VALUES}, tokens=rng.randrange(1, 500))
+    def draw() -> tuple[Sensitivity, RankWeights]:
+        tokens = rng.randrange(1, 500)
+        values = {name: rng.gauss(0, 1) for name in VALUES}
+        return replace(USUAL, **values, tokens=tokens), RankWeights(rng.randrange(1, 9), tokens)
+
+    def merged(*ranks: tuple[Sensitivity, RankWeights]) -> tuple[Sensitivity, RankWeights]:
+        reports, weights = zip(*ranks, strict=True)
+        return merge_sensitivities(reports, weights), RankWeights(*map(sum, zip(*weights, strict=True)))
 
     for _ in range(20):
         a, b, c = draw(), draw(), draw()
-        together = merge_sensitivities([a, b, c])
-        for other in (
-            merge_sensitivities([merge_sensitivities([a, b]), c]),
-            merge_sensitivities([c, a, b]),
-        ):
+        together, _ = merged(a, b, c)
+        for other, _ in (merged(merged(a, b), c), merged(c, a, b)):
             assert other.tokens == together.tokens
             for name in VALUES:
                 assert getattr(other, name) == pytest.approx(getattr(together, name), abs=1e-12)
 
 
-def test_one_rank_is_itself_and_a_rank_without_tokens_has_no_say() -> None:
-    assert merge_sensitivities([USUAL]) == USUAL
+def test_one_rank_is_itself_and_a_rank_without_weight_has_no_say() -> None:
+    own = RankWeights(4, 30)
+    assert merge_sensitivities([USUAL], [own]) == USUAL
     silent = replace(USUAL, entropy=99.0, tokens=0)
-    assert merge_sensitivities([USUAL, silent]).entropy == pytest.approx(USUAL.entropy)
+    assert merge_sensitivities([USUAL, silent], [own, RankWeights(0, 0)]).entropy == pytest.approx(USUAL.entropy)
 
 
 def test_what_cannot_be_merged_is_an_error() -> None:
+    own = RankWeights(4, 30)
     with pytest.raises(ValueError, match="no sensitivities to merge"):
-        merge_sensitivities([])
+        merge_sensitivities([], [])
     with pytest.raises(ValueError, match=r"ranks differ in the steps of their unrolls: \[1, 2\]"):
-        merge_sensitivities([USUAL, replace(USUAL, steps=1)])
+        merge_sensitivities([USUAL, replace(USUAL, steps=1)], [own, own])
     with pytest.raises(ValueError, match=r"ranks differ in the tau of their unrolls: \[0.3, 0.4\]"):
-        merge_sensitivities([USUAL, replace(USUAL, tau=0.4)])
-    with pytest.raises(ValueError, match="count 0 tokens"):
-        merge_sensitivities([replace(USUAL, tokens=0)])
+        merge_sensitivities([USUAL, replace(USUAL, tau=0.4)], [own, own])
 
 
 @pytest.mark.parametrize("name", VALUES)

@@ -101,7 +101,8 @@ def test_ranks_train_every_step_with_identical_coefficients(whole: TrainingResul
 
 def test_ranks_sample_different_prompts(whole: TrainingResult) -> None:
     rows = rows_of(whole)
-    assert any(rows[step, 0]["entropy"] != rows[step, 1]["entropy"] for step in range(STEPS))
+    assert any(rows[step, 0]["loss"] != rows[step, 1]["loss"] for step in range(STEPS))
+    assert all(rows[step, 0]["entropy"] == rows[step, 1]["entropy"] for step in range(STEPS))  # of all ranks together
 
 
 def test_all_decisions_are_recorded(whole: TrainingResult) -> None:

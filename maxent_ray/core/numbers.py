@@ -1,0 +1,119 @@
+"""Numbers of other libraries, such as numpy's and torch's, as the Python numbers that they are exactly."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import Any, SupportsFloat, SupportsIndex, get_args, get_type_hints
+
+LARGEST_COUNT = 2**53
+"""Whole numbers up to here are exact as floats, too."""
+_CONVERSIONS: tuple[Callable[[Any], int | float], ...] = (operator.index, float)
+
+
+def exact_number(value: object) -> int | float | None:
+    """Convert a number of any library by ``operator.index`` or ``float``.
+
+    Args:
+        value: Anything.
+
+    Returns:
+        The same number; None if it is none: a text, a truth value, a complex number, an array of several.
+
+    Example:
+        >>> import numpy as np
+        >>> exact_number(np.int64(3)), exact_number(np.float32(0.5)), exact_number(np.array(0.5)), exact_number("3")
+        (3, 0.5, 0.5, None)
+    """
+    if type(value) is float or type(value) is int:
+        return value
+    if not isinstance(value, SupportsIndex | SupportsFloat) or isinstance(value, bool | str | bytes):
+        return None
+    if _dtype_of(value).endswith(("bool", "complex64", "complex128")):
+        return None
+    for convert in _CONVERSIONS:
+        try:
+            return convert(value)
+        except (TypeError, ValueError, OverflowError, RuntimeError):  # arrays have both methods, whatever they hold
+            continue
+    return None
+
+
+def exact_whole(value: object) -> int | None:
+    """The whole number that a value is exactly; None if it is none. A float is one up to :data:`LARGEST_COUNT`.
+
+    Example:
+        >>> exact_whole(24.0), exact_whole(24.5), exact_whole(True)
+        (24, None, None)
+    """
+    number = exact_number(value)
+    if isinstance(number, float):
+        return int(number) if number.is_integer() and abs(number) <= LARGEST_COUNT else None
+    return number
+
+
+def exact_numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert all numbers of a mapping, nested at will; anything else stays as it is.
+
+    Example:
+        >>> import numpy as np
+        >>> exact_numbers({"step": {"velocity": np.float32(0.5)}})
+        {'step': {'velocity': 0.5}}
+    """
+    return {
+        key: exact_numbers(value) if isinstance(value, Mapping) else _exact_or_same(value)
+        for key, value in values.items()
+    }
+
+
+def hold_exact_numbers(instance: Any) -> None:
+    """Convert the numeric fields of a frozen dataclass in place, and of dataclasses in its fields.
+
+    For ``__post_init__``: whatever a caller computes with, an instance holds Python's numbers. What is no number stays
+    as it is, for the checks that follow.
+
+    Example:
+        >>> import numpy as np
+        >>> from maxent_ray import BatchStatistics
+        >>> BatchStatistics(groups=np.int64(2), completions=16.0, reward_sum=np.float32(0.5)).to_dict()["completions"]
+        16
+    """
+    held = vars(instance)
+    for name, usual in _numeric_fields(type(instance)):  # type: ignore[arg-type]  # classes are hashable
+        value = held[name]
+        if type(value) is not usual and value is not None:
+            number = exact_whole(value) if usual is int else exact_number(value)
+            object.__setattr__(instance, name, value if number is None else number)
+    for name in _nested_fields(type(instance)):  # type: ignore[arg-type]  # classes are hashable
+        if is_dataclass(held[name]):
+            hold_exact_numbers(held[name])
+
+
+def _exact_or_same(value: Any) -> Any:
+    number = exact_number(value)
+    return value if number is None else number
+
+
+def _dtype_of(value: object) -> str:
+    """Name of the element type of an array or of one of its elements; empty for anything else."""
+    return str(getattr(value, "dtype", ""))
+
+
+@cache
+def _numeric_fields(cls: type) -> tuple[tuple[str, type], ...]:
+    """Names of the fields that are declared as numbers; with int where only whole numbers are, else with float."""
+    declared = {field.name: _alternatives(get_type_hints(cls)[field.name]) for field in fields(cls)}
+    return tuple((name, float if float in types else int) for name, types in declared.items() if types & {int, float})
+
+
+@cache
+def _nested_fields(cls: type) -> tuple[str, ...]:
+    """Names of the fields that may hold dataclasses."""
+    hints = get_type_hints(cls)
+    return tuple(field.name for field in fields(cls) if any(map(is_dataclass, _alternatives(hints[field.name]))))
+
+
+def _alternatives(hint: Any) -> set[Any]:
+    return {hint, *get_args(hint)}
