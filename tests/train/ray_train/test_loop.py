@@ -13,7 +13,7 @@ import torch
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import apply_overrides, load_config
-from maxent_ray.errors import ResourceError, ResumeError
+from maxent_ray.errors import MaxentRayError, PolicyLoadError, ResourceError, ResumeError
 from maxent_ray.evaluation.held_out import HeldOutMetrics
 from maxent_ray.policy import load_policy
 from maxent_ray.storage.json_lines import read_lines
@@ -169,6 +169,49 @@ def test_killed_and_resumed_equals_uninterrupted(whole: TrainingResult, survivor
     assert rows_of(survivor) == rows_of(whole)
     runs = [read_lines(run.folder / "evaluations.jsonl")[0][-1]["metrics"] for run in (survivor, whole)]
     assert runs[0] == runs[1]
+
+
+def rank_without_a_model(settings: dict[str, TrainJob]) -> None:
+    """The training function of a run whose model is gone when the ranks load it."""
+    raise PolicyLoadError("model='./mine': there is no folder 'mine';\n  give one that exists")
+
+
+def rank_that_breaks(settings: dict[str, TrainJob]) -> None:
+    """One whose user's own code raises, after a checkpoint."""
+    folder = settings["job"].folder / "train" / "checkpoint_00000002"
+    folder.mkdir(parents=True, exist_ok=True)
+    raise KeyError("reward")
+
+
+def rank_that_dies(settings: dict[str, TrainJob]) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def failed_run(rank: Any, config: ExperimentConfig, results: Path) -> MaxentRayError:
+    once = apply_overrides(config, {"train.max_failures": 0, "train.num_workers": 1})
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(MaxentRayError) as raised:
+        patch.setattr(loop, "train_rank", rank)
+        run_training(once, name="broken", results=results)
+    return raised.value
+
+
+def test_what_every_resume_meets_again_is_said_first_and_without_advice_to_resume(
+    ray_cluster: None, config: ExperimentConfig, tmp_path: Path
+) -> None:
+    error = failed_run(rank_without_a_model, config, tmp_path)
+    assert type(error) is PolicyLoadError
+    assert str(error) == "model='./mine': there is no folder 'mine';\n  give one that exists (rank 0)"
+
+
+def test_other_failures_say_how_to_go_on(ray_cluster: None, config: ExperimentConfig, tmp_path: Path) -> None:
+    advice = f"Once its cause is gone, --resume {tmp_path / 'broken'} continues from the last checkpoint"
+    assert str(failed_run(rank_that_breaks, config, tmp_path)) == f"KeyError: 'reward' (rank 0). {advice}"
+
+
+def test_a_rank_that_dies_is_said_to_have_died(ray_cluster: None, config: ExperimentConfig, tmp_path: Path) -> None:
+    said = str(failed_run(rank_that_dies, config, tmp_path))
+    assert "died" in said.partition("(rank 0)")[0]
+    assert said.endswith(f"--resume {tmp_path / 'broken'} starts again from the beginning")
 
 
 def test_a_folder_is_not_overwritten(whole: TrainingResult, config: ExperimentConfig) -> None:
