@@ -22,9 +22,14 @@ Messages are one argument each, naming the field, its value and what would be va
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class MaxentRayError(Exception):
     """Root of all errors that maxent_ray raises on purpose.
+
+    ``resumable`` tells whether resuming the run may get past an error, because its cause is a machine, a disk or
+    another process. Any other error is met again by every resume, until what its message names has changed.
 
     Example:
         >>> from maxent_ray import load_config
@@ -34,6 +39,8 @@ class MaxentRayError(Exception):
         ...     print(type(error).__name__)
         ConfigError
     """
+
+    resumable: ClassVar[bool] = False
 
 
 class ConfigError(MaxentRayError, ValueError):
@@ -131,6 +138,8 @@ class RankLeftError(MaxentRayError):
         maxent_ray.errors.RankLeftError: another rank could not finish the unroll; no rank uses it
     """
 
+    resumable = True
+
 
 class RecordingError(MaxentRayError):
     """Results cannot be written, as when the disk is full.
@@ -143,6 +152,8 @@ class RecordingError(MaxentRayError):
         Traceback (most recent call last):
         maxent_ray.errors.RecordingError: cannot write /nowhere/rows.jsonl: No such file or directory. ...
     """
+
+    resumable = True
 
 
 class ControllerError(MaxentRayError):
@@ -158,6 +169,8 @@ class ControllerError(MaxentRayError):
         InvalidReportError
     """
 
+    resumable = True
+
 
 class InvalidReportError(ControllerError, ValueError):
     """A report carries a value that the controller must not use; its state is unchanged.
@@ -168,6 +181,8 @@ class InvalidReportError(ControllerError, ValueError):
         Traceback (most recent call last):
         maxent_ray.errors.InvalidReportError: statistics.tokens ...
     """
+
+    resumable = False
 
 
 class RankLostError(ControllerError):

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
+from maxent_ray.cli.exit_status import ExitStatus
 from maxent_ray.cli.options import (
     OUTPUT,
     SETTINGS,
@@ -30,30 +30,37 @@ from maxent_ray.cli.options import (
     option,
     with_run_options,
 )
+from maxent_ray.cli.termination import Terminated
 from maxent_ray.errors import MaxentRayError
+from maxent_ray.report.output import make_console, spell_for_terminal
 
 if TYPE_CHECKING:
     from maxent_ray.cli.cluster_options import ClusterOptions
     from maxent_ray.cli.commands import RunLocation
     from maxent_ray.config import ExperimentConfig
 
-ERROR, INTERRUPTED = 2, 130
-
 
 class Commands(TyperGroup):
     """Command group that shows our own errors in one red line, and after Ctrl-C the command to resume."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; convert our errors and Ctrl-C into one line and an exit code."""
-        console = Console(stderr=True, soft_wrap=True)
+        """Run the command; its outcome becomes the exit status, our errors and Ctrl-C one line besides."""
         try:
-            return super().invoke(ctx)
+            status = super().invoke(ctx)
         except MaxentRayError as error:
-            console.print(Text(f"error: {_message(error)}", style="red"))
-            raise typer.Exit(ERROR) from None
+            _print_last(f"error: {_message(error)}", "red")
+            raise typer.Exit(ExitStatus.of(error)) from None
         except KeyboardInterrupt as interrupt:
-            console.print(Text(str(interrupt) or "interrupted", style="yellow"))
-            raise typer.Exit(INTERRUPTED) from None
+            _print_last(str(interrupt) or "interrupted", "yellow")
+            terminated = isinstance(interrupt, Terminated)
+            raise typer.Exit(ExitStatus.TERMINATED if terminated else ExitStatus.INTERRUPTED) from None
+        if status:
+            raise typer.Exit(status)
+        return status
+
+
+def _print_last(line: str, style: str) -> None:
+    make_console(stderr=True).print(Text(line, style=style), soft_wrap=True)
 
 
 app = typer.Typer(
@@ -89,7 +96,7 @@ def train(
             help="analytic, truncated_backprop, fixed (τ and β stay) or grpo (plain GRPO with β = 0).",
         ),
     ] = None,
-) -> None:
+) -> ExitStatus:
     r"""Train one policy, on one or several workers, with checkpoints.
 
     A worker that dies is started again from the last checkpoint. Ends with a table of held-out metrics before and
@@ -103,7 +110,7 @@ def train(
     from maxent_ray.cli import commands
 
     flags = commands.OBJECTIVES[objective.value] if objective else {}
-    commands.train(*_prepare("train", options, flags))
+    return commands.train(*_prepare("train", options, flags))
 
 
 @app.command(
@@ -127,7 +134,7 @@ def compare(
         ),
     ] = None,
     no_references: NoReferences = False,
-) -> None:
+) -> ExitStatus:
     r"""Compare objectives, by default analytic and truncated backprop, by population-based training.
 
     Each objective has its own population. Every few steps the worst trials of a population take over policy and
@@ -146,7 +153,7 @@ def compare(
         "tune.mode": mode and mode.value,
         "tune.references": False if no_references else None,
     }
-    commands.compare(*_prepare("compare", options, flags))
+    return commands.compare(*_prepare("compare", options, flags))
 
 
 @app.command(
@@ -170,7 +177,7 @@ def sweep(
         int | None, option(panel=WHAT, metavar="N", help="Points of a random search (tune.samples).")
     ] = None,
     no_references: NoReferences = False,
-) -> None:
+) -> ExitStatus:
     """Train every objective at every point of a grid or a random search over targets and update rules.
 
     The targets searched over are those that tune.search_space names, the objectives those of tune.objectives. No
@@ -183,7 +190,7 @@ def sweep(
         "tune.samples": samples,
         "tune.references": False if no_references else None,
     }
-    commands.sweep(*_prepare("sweep", options, flags))
+    return commands.sweep(*_prepare("sweep", options, flags))
 
 
 @app.command(
@@ -246,6 +253,7 @@ def version() -> None:
 
 def main(*command: str) -> None:
     """Entry point; a script for a single command names it, and passes its own arguments on."""
+    spell_for_terminal()
     app(args=[*command, *sys.argv[1:]])
 
 
@@ -263,9 +271,9 @@ def _prepare(
 
 def _message(error: MaxentRayError) -> str:
     """Message of an error, without the traceback that an error from a Ray worker carries."""
-    from ray.exceptions import RayTaskError
+    from maxent_ray.runtime.remote_errors import cause_of
 
-    return str(error.cause) if isinstance(error, RayTaskError) else str(error)
+    return cause_of(error).message
 
 
 if __name__ == "__main__":

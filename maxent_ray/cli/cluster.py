@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import ray
+from ray.exceptions import RayError
 
+from maxent_ray.cli.cluster_access import RAY_CLIENT, TOKEN, TOKEN_FILE, TOKEN_PATH, connection_advice, open_access
 from maxent_ray.cli.cluster_options import AUTH_MODE, LOCAL, LOOPBACK, ClusterOptions, is_loopback
 from maxent_ray.errors import ResourceError
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """Rows and checkpoints of small policies pass through it; Ray's default would be a third of the memory."""
-CONNECT_TIMEOUT_S = 5.0
-_TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-_TOKEN_FILE = Path("~/.ray/auth_token")
 _TOKEN_LOGGER = "ray._private.authentication.authentication_token_setup"
 
 
@@ -109,20 +106,23 @@ def ray_cluster(options: ClusterOptions | None = None) -> Iterator[Cluster]:
 
 def _start(dashboard_host: str) -> str | None:
     # Workers' chatter would break the live table; it is in the session's logs.
-    dashboard = ray.init(
-        address=LOCAL,
-        dashboard_host=dashboard_host,
-        object_store_memory=OBJECT_STORE_BYTES,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-    ).dashboard_url
+    try:
+        dashboard = ray.init(
+            address=LOCAL,
+            dashboard_host=dashboard_host,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        ).dashboard_url
+    except RayError as error:  # its token cannot be read
+        raise ResourceError(f"cannot start a Ray cluster: {error.args[0] if error.args else error}") from None
     _keep_token_private()
     return dashboard
 
 
 def _keep_token_private() -> None:
     """Make the token file private: Ray writes it with the umask's permissions, readable by other users."""
-    token = _TOKEN_FILE.expanduser()
+    token = TOKEN_FILE.expanduser()
     if token.is_file() and token.stat().st_uid == os.getuid() and token.stat().st_mode & 0o077:
         token.chmod(0o600)
 
@@ -131,30 +131,14 @@ def join(address: str) -> str | None:
     """Join the cluster at ``address``; returns its dashboard's ``host:port``.
 
     Raises:
-        ResourceError: there is none.
+        ResourceError: there is none, it asks for a token that this process does not have, or it is of another version.
     """
+    endpoint = address if address.startswith(RAY_CLIENT) else open_access(address)
     try:
-        _probe(address)
-        return ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING).dashboard_url
-    except (OSError, ValueError) as error:
-        raise ResourceError(
-            f"no Ray cluster at {address!r} ({error}); unset RAY_ADDRESS, or let it be {LOCAL}, to start one, or give "
-            "the address that `ray start --head` printed, as 127.0.0.1:6379"
-        ) from None
-
-
-def _probe(address: str) -> None:
-    """Check that ``host:port`` accepts connections: Ray itself would retry for minutes, with repeated messages.
-
-    Raises:
-        OSError: nothing answers.
-        ValueError: it is the address of a dashboard.
-    """
-    if address.startswith(("http://", "https://")):
-        raise ValueError("that is a dashboard's address, which only `ray job` takes")
-    host, colon, port = address.rpartition(":")
-    if colon and host and port.isdecimal() and "://" not in address:
-        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+        return ray.init(address=endpoint, log_to_driver=False, logging_level=logging.WARNING).dashboard_url
+    except (OSError, ValueError, RuntimeError, RayError) as error:  # RuntimeError: the cluster runs another Python
+        advice = connection_advice(address)
+        raise ResourceError(f"cannot join the Ray cluster at {address!r} ({error}); {advice}") from None
 
 
 def _describe(*, started: bool, dashboard: str | None, dashboard_host: str = LOOPBACK) -> Cluster:
@@ -173,6 +157,6 @@ def _token_command() -> str | None:
     """Command that prints the token, if the cluster needs one (``RAY_AUTH_MODE=token``, Ray's default)."""
     if os.environ.get(AUTH_MODE, "").lower() != "token":
         return None
-    if not any(name in os.environ for name in _TOKEN_VARIABLES) and _TOKEN_FILE.expanduser().is_file():
-        return f"cat {_TOKEN_FILE}"
+    if not any(name in os.environ for name in (TOKEN, TOKEN_PATH)) and TOKEN_FILE.expanduser().is_file():
+        return f"cat {TOKEN_FILE}"
     return "ray get-auth-token"

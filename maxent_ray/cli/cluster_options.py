@@ -13,7 +13,8 @@ from maxent_ray.errors import ConfigError
 
 LOOPBACK, LOCAL = "127.0.0.1", "local"
 AUTH_MODE = "RAY_AUTH_MODE"
-"""Ray's own switch. Ray sets it to ``token`` for a cluster that it starts, unless the user chose; we never touch it."""
+"""Ray's own switch. Unless the user chose, Ray sets it to ``token`` for a cluster that it starts, and we have it do so
+where a cluster that is joined asks for the user's token; see :mod:`maxent_ray.cli.cluster_access`."""
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,16 +15,21 @@ from rich.text import Text
 
 from maxent_ray.cli.cluster import ray_cluster
 from maxent_ray.cli.cluster_options import ClusterOptions
+from maxent_ray.cli.exit_status import ExitStatus
+from maxent_ray.cli.termination import interrupt_on_sigterm
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import load_config
 from maxent_ray.config.yaml_text import Unquoted
 from maxent_ray.core.controller import Controller
 from maxent_ray.report.labels import FIXED, GRPO
+from maxent_ray.report.output import make_console
 from maxent_ray.report.plots import PLOTS, draw_plots
 from maxent_ray.report.progress import Progress
-from maxent_ray.report.summary import Summary, summarise
+from maxent_ray.report.run_records import read_run
+from maxent_ray.report.summary import Summary, build_summary, write_summary
 from maxent_ray.report.tables import held_out_table, points_table, print_comparison
-from maxent_ray.storage.run_files import CONFIG
+from maxent_ray.storage.run_files import CONFIG, SUMMARY
+from maxent_ray.telemetry import Telemetry
 from maxent_ray.train.run_folder import acquire_folder, check_has_run, check_is_new
 from maxent_ray.train.run_task import build_run_task
 from maxent_ray.tune.comparison import run_comparison
@@ -43,8 +45,6 @@ from maxent_ray.tune.trial_spec import (
     variants,
 )
 
-LOG_WIDTH = 110
-"""Columns of tables that go to a file or a pipe."""
 SWEEP_POINTS = 3
 """Values of each interval in a grid; of a choice, all values are used."""
 OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
@@ -137,7 +137,7 @@ def check_inputs(config: ExperimentConfig) -> None:
     Controller(config.controller_config())
 
 
-def train(location: RunLocation, config: ExperimentConfig, options: ClusterOptions) -> None:
+def train(location: RunLocation, config: ExperimentConfig, options: ClusterOptions) -> ExitStatus:
     """``maxent-ray train``."""
     from maxent_ray.train.ray_train.loop import run_training  # loads transformers
 
@@ -147,21 +147,22 @@ def train(location: RunLocation, config: ExperimentConfig, options: ClusterOptio
         run_training(config, **location.arguments, listeners=[progress])
     plots = [name for name in PLOTS if name != "lineage"]
     show_results(location.folder, console, time.monotonic() - started, plots=plots)
+    return ExitStatus.SUCCESS
 
 
-def compare(location: RunLocation, config: ExperimentConfig, options: ClusterOptions) -> None:
+def compare(location: RunLocation, config: ExperimentConfig, options: ClusterOptions) -> ExitStatus:
     """``maxent-ray compare``."""
     space = build_search_space(config)
     planned = population(config, space) + (references(config, space) if config.tune.references else [])
-    _run_trials(location, config, options, planned, run_comparison)
+    return _run_trials(location, config, options, planned, run_comparison)
 
 
-def sweep(location: RunLocation, config: ExperimentConfig, options: ClusterOptions) -> None:
+def sweep(location: RunLocation, config: ExperimentConfig, options: ClusterOptions) -> ExitStatus:
     """``maxent-ray sweep``."""
     space = build_search_space(config)
     planned = variants(config, sweep_points(config, swept_space(config, space), SWEEP_POINTS))
     planned += references(config, space) if config.tune.references else []
-    _run_trials(location, config, options, planned, run_sweep, print_sweep)
+    return _run_trials(location, config, options, planned, run_sweep, print_sweep)
 
 
 def print_sweep(summary: Summary, console: Console) -> None:
@@ -206,17 +207,21 @@ def show_results(
     plots: Iterable[str] = tuple(PLOTS),
     show: Callable[[Summary, Console], None] = print_comparison,
 ) -> None:
-    """Write ``summary.json`` and the plots of a results folder, and print its tables."""
-    summary = summarise(folder, wall_seconds)
-    drawn = ", ".join(path.name for path in draw_plots(folder, plots))
+    """Write ``summary.json`` and the plots of a results folder, and print its tables.
+
+    Plots that cannot be drawn are left out, which is said at the end.
+
+    Raises:
+        RecordingError: ``summary.json`` cannot be written; the tables are printed all the same.
+    """
+    failed = Telemetry("a plot cannot be drawn; records and summary are whole")
+    drawn = [path.name for path in draw_plots(folder, plots, telemetry=failed)]
+    summary = build_summary(read_run(folder), wall_seconds)
     show(summary, console)
-    _print_lines(console, ["", f"Written to {folder}: summary.json, {drawn} and the records."])
-
-
-def make_console() -> Console:
-    """Console on standard output, as wide as the terminal, or LOG_WIDTH without one; COLUMNS wins where it is > 0."""
-    follows_terminal = sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(width=None if follows_terminal else shutil.get_terminal_size((LOG_WIDTH, 0)).columns)
+    write_summary(folder, summary)
+    _print_lines(console, ["", f"Written to {folder}: {', '.join([SUMMARY, *drawn])} and the records."])
+    if failed.failures:
+        _print_lines(console, [f"{failed.failures} plot(s) could not be drawn: {failed.reason}"], style="yellow")
 
 
 def _run_trials(
@@ -226,16 +231,20 @@ def _run_trials(
     planned: Sequence[TrialSpec],
     run: Callable[..., RunResult],
     show: Callable[[Summary, Console], None] = print_comparison,
-) -> None:
-    """Run trials with a live table, then summarise, plot and print."""
+) -> ExitStatus:
+    """Run trials with a live table, then summarise, plot and print; the last lines name the trials that failed."""
     location.check_available()
     console, started = make_console(), time.monotonic()
     total, phase = sum(spec.steps for spec in planned), f"training {len(planned)} trials"
     with _live_progress(location, options, console, total, config.train.steps, phase) as progress:
         result = run(config, **location.arguments, listeners=[progress])
-    for trial, error in result.failed.items():
-        console.print(Text(f"{trial} failed: {error}", style="red"))
     show_results(location.folder, console, time.monotonic() - started, show=show)
+    if not result.failed:
+        return ExitStatus.SUCCESS
+    lines = [f"{trial} failed: {error}" for trial, error in result.failed.items()]
+    lines.append(f"{len(lines)} of {len(lines) + len(result.finished)} trials failed; the others are complete.")
+    _print_lines(console, lines, style="red")
+    return ExitStatus.TRIALS_FAILED
 
 
 @contextmanager
@@ -246,7 +255,7 @@ def _live_progress(
     with ray_cluster(options) as cluster:
         _print_lines(console, [*cluster.describe(), *_location_lines(location)])
         _print_lines(console, cluster.warnings(), style="yellow")
-        with Progress(total, steps, console=console) as progress:
+        with interrupt_on_sigterm(), Progress(total, steps, console=console) as progress:
             progress.phase(phase)
             yield progress
 

@@ -150,7 +150,7 @@ class RunOptions:
         return {f"train.{name}": getattr(self, name) for name in names}
 
 
-def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
+def with_run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of :class:`RunOptions`; the command receives them as ``options``.
 
     Typer reads the signature: the command's own options stand between the first two fields and the others.
@@ -165,9 +165,9 @@ def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
     parameters = [*shared[:2], *(each for each in parameters if each.name != "options"), *shared[2:]]
 
     @wraps(command)
-    def run(**values: Any) -> None:
+    def run(**values: Any) -> Any:
         options = RunOptions(**{each.name: values.pop(each.name) for each in shared})
-        command(options=options, **values)
+        return command(options=options, **values)
 
     run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]  # functions have none declared
     run.__annotations__ = {each.name: each.annotation for each in parameters}

@@ -24,7 +24,7 @@ class LoggedSignal:
     unit: str
     """Unit; empty for pure numbers, counts and text."""
     description: str
-    """In ASCII if it is exported: Ray's metrics take nothing else."""
+    """In ASCII if it is exported: Ray's metrics take nothing else, and other letters would be escaped."""
     over_ranks: Literal["mean", "sum", "max", "first"] | None = "mean"
     """Reduction of the ranks' values of one step; None for text, which is kept in rows only."""
     exporter: Literal["decision", "rank"] | None = None
@@ -113,6 +113,14 @@ SIGNALS: tuple[LoggedSignal, ...] = (
         "Rounds since the worker's process started that rank 0 decided itself, as the actor could not be reached",
         over_ranks="max",
         summary="total",
+    ),
+    LoggedSignal(
+        "failed_exports",
+        "",
+        "Steps since the worker's process started whose metrics could not be exported",
+        over_ranks="max",
+        summary="total",
+        note="step(s) of a rank were not exported as metrics; the workers' logs have the first reason.",
     ),
 )
 """All logged signals, in the order of a row's fields."""

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from rich.console import Console
 
+from maxent_ray.report.output import SPELL
+
 
 class PlainOutput:
     """Prints a text that changes.
@@ -37,7 +39,7 @@ class PlainOutput:
         if self._reader_gone:
             return
         encoding = self._console.encoding
-        text = self._text().encode(encoding, errors="replace").decode(encoding)
+        text = self._text().encode(encoding, errors=SPELL).decode(encoding)
         with contextlib.suppress(OSError):
             self._console.file.write(text + "\n")
             self._console.file.flush()

@@ -24,6 +24,7 @@ from maxent_ray.report.plain_output import PlainOutput
 from maxent_ray.report.progress_bar import progress_bar, progress_bar_text
 from maxent_ray.report.progress_table import WIDE, TrialLine, line_order, progress_table
 from maxent_ray.report.timing import TimeLeft
+from maxent_ray.telemetry import Telemetry
 
 PLAIN_WIDTH = WIDE
 PLAIN_EVERY_S = 15.0
@@ -65,6 +66,7 @@ class Progress:
         self._left = TimeLeft(total_steps)
         self._step_seconds: float | None = None
         self._handlers: log_lines.Moved = []
+        self._telemetry = Telemetry("progress cannot be shown; training continues")
         self._plain = PlainOutput(self.console, self.plain, now, PLAIN_EVERY_S)
         self._live = self._make_live() if self.console.is_terminal and not self.console.is_dumb_terminal else None
 
@@ -72,16 +74,18 @@ class Progress:
         self._started = self._now()
         self._left.start(self._started)
         if self._live is not None:
-            before = log_lines.streams()
-            self._live.start(refresh=True)
-            self._handlers = log_lines.follow(before)
+            with self._telemetry.attempt():
+                before = log_lines.streams()
+                self._live.start(refresh=True)
+                self._handlers = log_lines.follow(before)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live is not None:
-            self._live.stop()
+            with self._telemetry.attempt():
+                self._live.stop()
             log_lines.restore(self._handlers)
         else:
             self._print_plain()
@@ -142,6 +146,13 @@ class Progress:
             phase = Text.assemble(("now: ", "dim"), (self._phase, "bold"))
             return Group(table, *rest, phase, progress_bar(self._left, self._started, self._now(), width))
 
+    def shown(self, width: int, height: int) -> Group:
+        """Make the same, or nothing where that fails: the thread that refreshes the display must not die."""
+        shown = Group()
+        with self._telemetry.attempt():
+            shown = self.render(width, height)
+        return shown
+
     def plain(self) -> str:
         """Write the same as text without control codes, for logs."""
         console = Console(
@@ -166,12 +177,12 @@ class Progress:
 
     def _print_plain_when_due(self) -> None:
         if self._live is None:
-            with self._lock:
+            with self._lock, self._telemetry.attempt():
                 self._plain.print_when_due()
 
     def _print_plain(self) -> None:
         if self._live is None:
-            with self._lock:
+            with self._lock, self._telemetry.attempt():
                 self._plain.print()
 
 
@@ -182,4 +193,4 @@ class _Display:
         self._progress = progress
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield self._progress.render(options.max_width, options.size.height)
+        yield self._progress.shown(options.max_width, options.size.height)

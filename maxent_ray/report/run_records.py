@@ -77,7 +77,7 @@ class RunRecords:
     rows: int
     """Rows on record, those that were superseded included."""
     torn_lines: int
-    """Lines that were no complete JSON object."""
+    """Lines that were no complete JSON object, or lacked what tells where they belong."""
 
     def objective(self, trial: str) -> str:
         """Objective that a trial ended with."""
@@ -97,10 +97,10 @@ def read_run(folder: Path) -> RunRecords:
     """
     if not (folder / CONFIG).is_file():
         raise ConfigError(f"{folder} has no {CONFIG}; a results folder of a comparison or a sweep has one")
-    rows, torn_rows = read_lines(folder / ROWS)
-    decisions, torn_decisions = read_lines(folder / DECISIONS)
-    lineage, torn_lineage = read_lines(folder / LINEAGE)
-    evaluations, torn_evaluations = read_lines(folder / EVALUATIONS)
+    rows, torn_rows = _read_records(folder / ROWS)
+    decisions, torn_decisions = _read_records(folder / DECISIONS)
+    lineage, torn_lineage = _read_records(folder / LINEAGE)
+    evaluations, torn_evaluations = _read_records(folder / EVALUATIONS)
     latest = list({(d["trial"], d.get("segment"), d.get("version")): d for d in decisions}.values())
     return RunRecords(
         folder=folder,
@@ -114,6 +114,23 @@ def read_run(folder: Path) -> RunRecords:
         rows=len(rows),
         torn_lines=torn_rows + torn_decisions + torn_lineage + torn_evaluations,
     )
+
+
+_PLACES: Mapping[str, Mapping[str, type]] = {
+    ROWS: {"trial": str, "objective": str, "step": int, "rank": int},
+    DECISIONS: {"trial": str, "reason": str},
+    LINEAGE: {"recipient": str, "donor": str, "step": int},
+    EVALUATIONS: {"trial": str, "objective": str, "metrics": dict},
+}
+"""File → fields without which a line of it belongs nowhere, and their types."""
+
+
+def _read_records(path: Path) -> tuple[list[Record], int]:
+    """Read the lines of a file that belong somewhere, and count the others."""
+    records, torn = read_lines(path)
+    place = _PLACES[path.name].items()
+    whole = [record for record in records if all(isinstance(record.get(name), kind) for name, kind in place)]
+    return whole, torn + len(records) - len(whole)
 
 
 def _clones(lineage: Iterable[Record]) -> tuple[Clone, ...]:

@@ -15,6 +15,7 @@ from maxent_ray.report.labels import objective_order
 from maxent_ray.report.objective_summary import ObjectiveSummary, summarise_objective
 from maxent_ray.report.run_records import RunRecords, read_run
 from maxent_ray.report.trial_summary import TrialSummary, summarise_trial
+from maxent_ray.storage.atomic import write_atomic
 from maxent_ray.storage.json_lines import strict
 from maxent_ray.storage.run_files import SUMMARY
 
@@ -71,11 +72,21 @@ def summarise(folder: Path, wall_seconds: float | None = None) -> Summary:
 
     Raises:
         ConfigError: the folder has no readable ``config.yaml``.
+        RecordingError: the file cannot be written.
     """
     summary = build_summary(read_run(folder), wall_seconds)
-    text = json.dumps(summary.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
+    write_summary(folder, summary)
     return summary
+
+
+def write_summary(folder: Path, summary: Summary) -> None:
+    """Write ``summary.json``, atomically.
+
+    Raises:
+        RecordingError: the file cannot be written.
+    """
+    text = json.dumps(summary.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomic(folder / SUMMARY, f"{text}\n".encode())
 
 
 def build_summary(records: RunRecords, wall_seconds: float | None = None) -> Summary:

@@ -19,6 +19,7 @@ from ray.exceptions import RayError
 from maxent_ray.errors import ConfigError, ControllerUnavailableError
 from maxent_ray.runtime.decision_round import decide
 from maxent_ray.runtime.metrics import ControllerMetrics
+from maxent_ray.telemetry import Telemetry
 
 START_TIMEOUT_S = 60.0
 """Seconds for the actor's process to start."""
@@ -73,24 +74,20 @@ class ControllerActor:
         return address
 
     def _export(self) -> None:
-        """Log and publish decisions, several at a time; a failure is logged once, and stops nothing."""
+        """Log and publish decisions, several at a time; a failure is logged once and counted, and stops nothing."""
         metrics: dict[tuple[str, str], ControllerMetrics] = {}
-        failed = False
+        exports = Telemetry("a decision's metrics cannot be exported; decisions continue")
         while True:
             time.sleep(EXPORT_EVERY_S)
             while self._to_export:
                 request, answer = self._to_export.popleft()
-                try:
-                    telemetry = json.loads(request.partition("\n")[0])
+                with exports.attempt():
                     decision = json.loads(answer.split("\n")[1])
                     self._log.append(decision)
-                    key = (telemetry["run_id"], telemetry["objective"])
+                    told = json.loads(request.partition("\n")[0])
+                    key = (told["run_id"], told["objective"])
                     metrics[key] = metrics.get(key) or ControllerMetrics(*key)
-                    metrics[key].publish(decision, telemetry)
-                except Exception:
-                    if not failed:
-                        logger.warning("a decision's metrics cannot be exported; decisions continue", exc_info=True)
-                    failed = True
+                    metrics[key].publish(decision, told)
 
 
 def create_controller(run_id: str, namespace: str, *, wait: bool = True) -> tuple[Any, str]:

@@ -111,9 +111,11 @@ class ActorDecider(LocalDecider):
 
     def _fail(self, error: Exception) -> None:
         """Begin or continue an outage: probe the actor between steps."""
+        from maxent_ray.runtime.remote_errors import cause_of  # loads Ray
+
         exceptions, self._call = self._ray.exceptions, None
-        raised = isinstance(error, exceptions.RayTaskError)  # the actor lives; the traceback's last line has the reason
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1 if raised else 0]
+        raised = isinstance(error, exceptions.RayTaskError)  # the actor lives
+        reason = cause_of(error).message
         if isinstance(error, exceptions.GetTimeoutError):
             reason = f"no answer in {self._options.timeout_s:g} s"
         first, self._failure = not self._failure, f"the controller cannot be reached ({reason})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -12,8 +11,7 @@ from ray.util.metrics import Counter, Gauge
 from maxent_ray.core import signals
 from maxent_ray.core.signals import LoggedSignal
 from maxent_ray.runtime.reduction import PARTIAL, UNUSABLE
-
-logger = logging.getLogger(__name__)
+from maxent_ray.telemetry import Telemetry, ascii_label
 
 EVENTS = {
     "fallback": ("fallbacks", "Updates of truncated backprop that were made with analytic gradients"),
@@ -28,11 +26,11 @@ class SignalGauges:
 
     Args:
         exporter: The kind of process, as :attr:`~maxent_ray.core.signals.LoggedSignal.exporter` names it.
-        tags: Of all values.
+        tags: Of all values, encoded.
     """
 
-    def __init__(self, exporter: str, tags: Mapping[str, str]) -> None:
-        self._tags = dict(tags)
+    def __init__(self, exporter: str, tags: dict[str, str]) -> None:
+        self._tags = tags
         self._gauges = {
             signal.name: Gauge(f"maxent_{signal.name}", _help(signal), tuple(tags))
             for signal in signals.SIGNALS
@@ -51,24 +49,27 @@ class RankMetrics:
     """Metrics of one rank's steps: gauges with the tags ``run_id``, ``objective`` and ``rank``."""
 
     def __init__(self, run_id: str, objective: str, rank: int) -> None:
-        self._gauges = SignalGauges("rank", {"run_id": run_id, "objective": objective, "rank": str(rank)})
-        self._failed = False
+        self._tags = encode_tags(run_id=run_id, objective=objective, rank=str(rank))
+        self._gauges: SignalGauges | None = None
+        self._telemetry = Telemetry("a step's metrics cannot be exported; training continues")
+
+    @property
+    def failures(self) -> int:
+        """Steps whose signals could not be published."""
+        return self._telemetry.failures
 
     def publish(self, values: Mapping[str, Any]) -> None:
-        """Publish the signals of a step; a failure is logged once, and stops nothing."""
-        try:
+        """Publish the signals of a step; a failure is logged once and counted, and stops nothing."""
+        with self._telemetry.attempt():
+            self._gauges = self._gauges or SignalGauges("rank", self._tags)
             self._gauges.publish(values)
-        except Exception:
-            if not self._failed:
-                logger.warning("a step's metrics cannot be exported; training continues", exc_info=True)
-            self._failed = True
 
 
 class ControllerMetrics:
     """Metrics of one run's decisions, with the tags ``run_id`` and ``objective``."""
 
     def __init__(self, run_id: str, objective: str) -> None:
-        self._tags = {"run_id": run_id, "objective": objective}
+        self._tags = encode_tags(run_id=run_id, objective=objective)
         keys = tuple(self._tags)
         self._gauges = SignalGauges("decision", self._tags)
         self._events = {event: Counter(f"maxent_{name}", text, keys) for event, (name, text) in EVENTS.items()}
@@ -86,17 +87,22 @@ class ControllerMetrics:
                 request before, each a kind and a coefficient.
         """
         self._gauges.publish(decision)
-        self._decisions.inc(tags={**self._tags, "reason": decision["reason"]})
+        self._decisions.inc(tags={**self._tags, **encode_tags(reason=decision["reason"])})
         for event, counter in self._events.items():
             if any(each.startswith(event) for each in decision["events"]):
                 counter.inc(tags=self._tags)
         for kind, coefficient in told.get("alarms", ()):
-            self._alarms.inc(tags={**self._tags, "kind": kind, "coefficient": coefficient})
+            self._alarms.inc(tags={**self._tags, **encode_tags(kind=kind, coefficient=coefficient)})
         locally = told.get("decided_locally", 0)
         if locally > self._locally_before:
             self._locally.inc(locally - self._locally_before, self._tags)
             self._locally_before = locally
 
 
+def encode_tags(**tags: str) -> dict[str, str]:
+    """Tags with values that Ray's metrics take."""
+    return {key: ascii_label(value) for key, value in tags.items()}
+
+
 def _help(signal: LoggedSignal) -> str:
-    return f"{signal.description} ({signal.unit})" if signal.unit else signal.description
+    return ascii_label(f"{signal.description} ({signal.unit})" if signal.unit else signal.description)

@@ -17,6 +17,8 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 def writing(path: Path, kept: str) -> Iterator[None]:
     """Convert an OSError inside the block into one that names the file and what to do.
 
+    Whether a resume continues from here only the run knows; see :mod:`maxent_ray.train.run_failure`.
+
     Args:
         path: The file or folder that is written inside the block.
         kept: What is intact in spite of the error, as a sentence without its full stop.
@@ -29,14 +31,13 @@ def writing(path: Path, kept: str) -> Iterator[None]:
         ...     _ = Path("/nowhere/rows.jsonl").write_text("{}")
         Traceback (most recent call last):
         maxent_ray.errors.RecordingError: cannot write /nowhere/rows.jsonl: No such file or directory. Training so far
-        is kept; the folder /nowhere is missing: restore it, as by mounting its storage, then continue with --resume.
+        is kept; the folder /nowhere is missing: restore it, as by mounting its storage
     """
     try:
         yield
     except OSError as error:
         raise RecordingError(
-            f"cannot write {path}: {error.strerror or error}. {kept}; {_advice(path, error.errno)}, then continue with "
-            "--resume."
+            f"cannot write {path}: {error.strerror or error}. {kept}; {_advice(path, error.errno)}"
         ) from None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -84,9 +84,11 @@ class RankProcess:
         """Do some policy steps, and export their signals."""
         records = []
         for _ in range(steps):
-            records.append(self.worker.step())
+            record = self.worker.step()
             if self._metrics is not None:
-                self._metrics.publish(records[-1].signals)
+                self._metrics.publish(record.signals)
+                record = replace(record, signals={**record.signals, "failed_exports": self._metrics.failures})
+            records.append(record)
         return records
 
     def evaluate(self) -> HeldOutMetrics:

@@ -239,6 +239,7 @@ class TrainingWorker:
             "reason": decision["reason"] if decision is not None else "",
             "failed_unrolls": 0 if self._hypergradients is None else self._hypergradients.failures,
             "decided_locally": self.client.counters()["decided_locally"],
+            "failed_exports": 0,  # the process that exports them counts
         }
 
 

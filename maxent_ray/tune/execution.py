@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,12 @@ from ray.tune.tune_config import ResumeConfig
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import apply_overrides, dump_config, load_config
-from maxent_ray.errors import MaxentRayError, ResumeError
+from maxent_ray.errors import ResumeError
+from maxent_ray.runtime.remote_errors import Cause, cause_in, cause_of
 from maxent_ray.storage.run_files import CONFIG, ROWS, TUNE_FOLDER, read_rows
 from maxent_ray.train.ray_train.checkpoints import remove_leftovers
 from maxent_ray.train.resources import check_resources, uses_gpus
+from maxent_ray.train.run_failure import advise_on_resume, run_error
 from maxent_ray.train.run_folder import RunInterrupted
 from maxent_ray.tune.environment import tune_environment
 from maxent_ray.tune.recording import Recorder
@@ -38,7 +41,7 @@ class RunResult:
     finished: tuple[str, ...]
     """Trials that trained to their end and were evaluated."""
     failed: Mapping[str, str]
-    """Trial → its error."""
+    """Trial → its error's cause, and the file with its trace."""
 
 
 def ensure_resources(config: ExperimentConfig) -> ExperimentConfig:
@@ -97,7 +100,7 @@ def run_trials(
     Raises:
         RunInterrupted: Ctrl-C.
         RecordingError: results could not be written, as when the folder was moved during the run.
-        MaxentRayError: every trial failed; the message is the first error.
+        MaxentRayError: every trial failed; the message is the first one's cause, and of its class.
     """
     if resume:
         recorder.replay(read_rows(folder / ROWS), {spec.trial: spec for spec in specs})
@@ -117,10 +120,9 @@ def run_trials(
                 resume_config=_RESUME if resume else None,
                 verbose=0,
             )
-    except tune.TuneError:
-        if recorder.failure is not None:
-            raise recorder.failure from None
-        raise
+    except tune.TuneError as error:
+        with advise_on_resume(folder):
+            raise recorder.failure or run_error(cause_of(error), "Ray Tune", folder) from error
     return _result(folder, analysis.trials)
 
 
@@ -168,24 +170,29 @@ def _trial_name(trial: Trial) -> str:
 
 
 def _result(folder: Path, trials: Sequence[Trial]) -> RunResult:
-    failed = {_trial_name(t): _error(t) for t in trials if t.status == Trial.ERROR}
+    causes = {_trial_name(trial): _cause(trial) for trial in trials if trial.status == Trial.ERROR}
     finished = tuple(_trial_name(t) for t in trials if t.status != Trial.ERROR and _is_done(t))
-    if len(finished) + len(failed) < len(trials):
+    if len(finished) + len(causes) < len(trials):
         raise RunInterrupted(
             f"interrupted: {len(finished)} of {len(trials)} trials are finished, the others are saved. "
-            f"Go on with --resume {folder}"
+            f"Continue with --resume {folder}"
         )
-    if failed and not finished:
-        trial, message = next(iter(failed.items()))
-        raise MaxentRayError(f"every trial failed; {trial} with: {message}")
-    return RunResult(folder, finished, failed)
+    traces = {name: f"its trace is in {folder / TUNE_FOLDER / name / _TRACE}" for name in causes}
+    if causes and not finished:
+        name, cause = next(iter(causes.items()))
+        raise run_error(cause, f"{name}, as every trial failed; {traces[name]}", folder)
+    return RunResult(folder, finished, {name: f"{cause.message} ({traces[name]})" for name, cause in causes.items()})
 
 
 def _is_done(trial: Trial) -> bool:
     return bool(trial.last_result and trial.last_result.get("done"))
 
 
-def _error(trial: Trial) -> str:
-    """Last line of a trace, and the file that has all of it."""
-    lines = str(trial.get_error()).strip().splitlines()
-    return f"{lines[-1]} (its trace is in {trial.error_file})"
+_TRACE = "error.txt"
+_FAILURE = re.compile(r"^Failure # \d+ \(occurred at .*\)\n", re.MULTILINE)
+"""Heading of each failure of a trial in its file of traces."""
+
+
+def _cause(trial: Trial) -> Cause:
+    """Cause in the trace of the trial's last failure, which is all that Tune keeps of it."""
+    return cause_in(_FAILURE.split(str(trial.get_error()))[-1])

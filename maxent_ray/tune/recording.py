@@ -17,7 +17,7 @@ from ray import tune
 
 from maxent_ray.errors import RecordingError
 from maxent_ray.storage.records import Records
-from maxent_ray.storage.row_listener import RowListener
+from maxent_ray.storage.row_listener import Listeners, RowListener
 from maxent_ray.storage.run_files import (
     DECISIONS,
     EVALUATIONS,
@@ -69,7 +69,7 @@ class Recorder(tune.Callback):
 
     def __init__(self, folder: Path, listeners: Sequence[RowListener] = ()) -> None:
         self.failure: RecordingError | None = None
-        self._listeners = listeners
+        self._listener = Listeners(listeners)
         self._steps: dict[str, int] = {}
         self._states: dict[str, str] = {}
         self._records = Records(folder)
@@ -107,8 +107,7 @@ class Recorder(tune.Callback):
             name, state = trial.config["trial"], _STATES[trial.status]
             if name in self._steps and self._states.get(name) != state:
                 self._states[name] = state
-                for listener in self._listeners:
-                    listener.state(name, state)
+                self._listener.state(name, state)
 
     def replay(self, rows: Iterable[Mapping[str, Any]], specs: Mapping[str, TrialSpec]) -> None:
         """Pass on the rows that an interrupted run left."""
@@ -123,9 +122,9 @@ class Recorder(tune.Callback):
         done = max((row["step"] + 1 for row in rows), default=0)
         new = max(0, done - self._steps.get(spec.trial, 0))
         self._steps[spec.trial] = self._steps.get(spec.trial, 0) + new
-        for listener in self._listeners if rows else ():
-            listener.update(spec.trial, spec.objective, rows[-1], spec.segment)
-            listener.advance(new)
+        if rows:
+            self._listener.update(spec.trial, spec.objective, rows[-1], spec.segment)
+            self._listener.advance(new)
 
     def _write(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
         with self._noting_failure():

@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 from maxent_ray.cli import commands
 from maxent_ray.cli.app import app
 from maxent_ray.cli.cluster_options import ClusterOptions
-from maxent_ray.cli.commands import LOG_WIDTH, OBJECTIVES, RunLocation, make_console, settings
+from maxent_ray.cli.commands import OBJECTIVES, RunLocation, settings
 from maxent_ray.config.loading import dump_config, load_config
 from maxent_ray.errors import MaxentRayError
 from maxent_ray.policy.source import EMBEDDED_FOLDER
+from maxent_ray.report.output import LOG_WIDTH, make_console
 from maxent_ray.train.worker import objective_name
 
 ROOT = Path(__file__).parents[2]
@@ -235,7 +236,7 @@ def test_any_error_of_ours_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path
 
     monkeypatch.setattr(commands, "train", failing)
     result = run("train", "--results", str(tmp_path))
-    assert result.exit_code == 2
+    assert result.exit_code == 4
     assert result.output == "error: it is [bold]broken[/bold]\n"
 
 

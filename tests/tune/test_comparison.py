@@ -22,6 +22,7 @@ from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import load_config
 from maxent_ray.errors import ConfigError, MaxentRayError, RecordingError, ResourceError, ResumeError
 from maxent_ray.storage.driver_lock import driver_lock
+from maxent_ray.storage.row_listener import RowListener
 from maxent_ray.storage.run_files import read_rows
 from maxent_ray.train.run_folder import RunInterrupted
 from maxent_ray.tune import environment
@@ -30,8 +31,9 @@ from maxent_ray.tune.execution import RunResult
 from maxent_ray.tune.sweep import run_sweep
 from maxent_ray.tune.trainable import PROGRESS, STATE, PopulationTrial
 from tests.conftest import ROOT
+from tests.storage.test_row_listener import Counting
 from tests.train.ray_train.faults import wait_until
-from tests.tune.toy import GATE, FragileTrial, GatedTrial, OtherWork, ToyTrial
+from tests.tune.toy import GATE, FragileTrial, GatedTrial, OneBreaks, OtherWork, ToyTrial
 
 STEPS, INTERVAL = 12, 4
 SMALL = (
@@ -73,7 +75,7 @@ def compare(
     results: Path,
     *,
     resume: bool = False,
-    listeners: Sequence[Listener] = (),
+    listeners: Sequence[RowListener] = (),
     trainable: type[PopulationTrial] = ToyTrial,
 ) -> RunResult:
     return run_comparison(config, name="toy", results=results, resume=resume, listeners=listeners, trainable=trainable)
@@ -354,8 +356,40 @@ def test_a_trial_that_broke_goes_on_from_its_checkpoint(ray_cluster: None, tmp_p
 @pytest.mark.ray
 def test_when_every_trial_breaks_the_reason_is_told(ray_cluster: None, tmp_path: Path) -> None:
     config = small("tune.trials_per_objective=1", "tune.references=false", "train.max_failures=0", ONE_AT_A_TIME)
-    with pytest.raises(MaxentRayError, match=r"every trial failed; analytic-0 with: .*the toy broke"):
+    with pytest.raises(MaxentRayError) as raised:
         compare(config, tmp_path, trainable=FragileTrial)
+    said = str(raised.value)
+    assert said.startswith("RuntimeError: the toy broke (analytic-0, as every trial failed; its trace is in ")
+    trace = tmp_path / "toy" / "tune" / "analytic-0" / "error.txt"
+    assert str(trace) in said and "the toy broke" in trace.read_text()
+    assert said.endswith(f"--resume {tmp_path / 'toy'} continues from the last checkpoint")
+
+
+@pytest.mark.ray
+def test_a_trial_that_breaks_is_named_with_its_whole_reason_and_the_others_finish(
+    ray_cluster: None, tmp_path: Path
+) -> None:
+    result = compare(small("tune.trials_per_objective=1", "train.max_failures=0"), tmp_path, trainable=OneBreaks)
+    trace = tmp_path / "toy" / "tune" / "analytic-0" / "error.txt"
+    assert result.failed == {"analytic-0": f"the toy is odd:\n  it is 3 (its trace is in {trace})"}
+    assert "truncated_backprop-0" in result.finished
+
+
+@pytest.mark.ray
+def test_what_every_resume_meets_again_has_its_class_and_no_advice_to_resume(ray_cluster: None, tmp_path: Path) -> None:
+    config = small(
+        "tune.trials_per_objective=1", "tune.references=false", "train.max_failures=0", "tune.objectives=[analytic]"
+    )
+    with pytest.raises(ConfigError) as raised:
+        compare(config, tmp_path, trainable=OneBreaks)
+    assert str(raised.value).startswith("the toy is odd:\n  it is 3 (analytic-0, as every trial failed;")
+    assert "--resume" not in str(raised.value)
+
+
+@pytest.mark.ray
+def test_a_listener_that_fails_stops_no_trial(ray_cluster: None, tmp_path: Path) -> None:
+    config = small("tune.trials_per_objective=1", "tune.references=false")
+    assert len(compare(config, tmp_path, listeners=[Counting(broken=True)]).finished) == 2
 
 
 @pytest.mark.ray

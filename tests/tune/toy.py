@@ -10,6 +10,7 @@ from typing import Any
 import ray
 
 from maxent_ray.config import ExperimentConfig
+from maxent_ray.errors import ConfigError
 from maxent_ray.storage.checkpoint import decode, encode
 from maxent_ray.tune.trainable import PopulationTrial, TrialGroup
 
@@ -97,6 +98,16 @@ class GatedGroup(ToyGroup):
         return super().run(steps)
 
 
+class BreakingGroup(ToyGroup):
+    """Fails at step 2 of the analytic objective, as one of our own errors does."""
+
+    def run(self, steps: int) -> Sequence[ToyRecord]:
+        objective = self._config.controller.objective
+        if self._step >= 2 and objective is not None and objective.label == "analytic":
+            raise ConfigError("the toy is odd:\n  it is 3")
+        return super().run(steps)
+
+
 class ToyTrial(PopulationTrial):
     @classmethod
     def check(cls, config: ExperimentConfig) -> None:
@@ -114,6 +125,11 @@ class GatedTrial(ToyTrial):
 class FragileTrial(ToyTrial):
     def make_group(self, config: ExperimentConfig, run_id: str) -> TrialGroup:
         return FragileGroup(config, run_id)
+
+
+class OneBreaks(PopulationTrial):
+    def make_group(self, config: ExperimentConfig, run_id: str) -> TrialGroup:
+        return BreakingGroup(config, run_id)
 
 
 @ray.remote(num_cpus=1)

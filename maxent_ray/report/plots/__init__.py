@@ -7,8 +7,11 @@ evaluation) is left out, and the plot says so where it would be.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
+
+from maxent_ray.telemetry import Telemetry
 
 __all__ = ["PLOTS", "draw_plots"]
 
@@ -16,19 +19,29 @@ PLOTS = ("tracking", "coefficients", "held_out", "lineage", "diversity", "signal
 """Names of the plots: each is a module here with a function ``draw``, and a file without ``.png``."""
 
 
-def draw_plots(folder: Path, names: Iterable[str] = PLOTS) -> list[Path]:
+def draw_plots(folder: Path, names: Iterable[str] = PLOTS, *, telemetry: Telemetry | None = None) -> list[Path]:
     """Draw plots of a results folder, which is read once. Leaves the user's backend and style alone.
 
     Args:
         folder: ``results/<name>``.
         names: Plots to draw; by default all.
+        telemetry: Counts plots that fail, which are then left out; None: the first failure is raised.
 
     Raises:
         ConfigError: the folder has no readable ``config.yaml``.
     """
-    from maxent_ray.report.plots.canvas import plain_style  # loads matplotlib: only where something is drawn
-    from maxent_ray.report.plots.scene import load
+    drawn: list[Path] = []
+    with _attempt(telemetry):
+        from maxent_ray.report.plots.canvas import plain_style  # loads matplotlib: only where something is drawn
+        from maxent_ray.report.plots.scene import load
 
-    scene = load(folder)
-    with plain_style():
-        return [import_module(f"{__name__}.{name}").draw(scene) for name in names]
+        scene = load(folder)
+        with plain_style():
+            for name in names:
+                with _attempt(telemetry):
+                    drawn.append(import_module(f"{__name__}.{name}").draw(scene))
+    return drawn
+
+
+def _attempt(telemetry: Telemetry | None) -> AbstractContextManager[None]:
+    return nullcontext() if telemetry is None else telemetry.attempt()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -68,6 +69,7 @@ def plain_style() -> Iterator[None]:
         30.0
         >>> mpl.rcdefaults()
     """
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # names in any script: a box stands there
         mpl.rcdefaults()
         yield

@@ -41,7 +41,7 @@ def footnotes(summary: Summary) -> list[str]:
     if summary.unfinished:
         notes.append(f"Unfinished, without a held-out evaluation: {listed(summary.unfinished)}.")
     if summary.torn_lines:
-        notes.append(f"{summary.torn_lines} line(s) of the records were cut off and left out.")
+        notes.append(f"{summary.torn_lines} line(s) of the records were cut off or lack a field, and were left out.")
     notes += _totals(summary)
     if summary.wall_seconds is not None:
         notes.append(f"The whole job took {clock(summary.wall_seconds)}.")

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,11 @@ import ray.train
 from ray.train.torch import TorchTrainer
 
 from maxent_ray.config import ExperimentConfig
-from maxent_ray.errors import MaxentRayError
+from maxent_ray.errors import MaxentRayError, RankLostError
 from maxent_ray.runtime.connect import LONGEST_RUN_ID
+from maxent_ray.runtime.remote_errors import cause_of
 from maxent_ray.storage.records import Records
-from maxent_ray.storage.row_listener import RowListener
+from maxent_ray.storage.row_listener import Listeners, RowListener
 from maxent_ray.storage.run_files import CHECKPOINTS, POLICY, ROWS, recorded_trial, truncate_partial_lines
 from maxent_ray.train.model_check import check_model
 from maxent_ray.train.ray_train.checkpoints import prepare_checkpoints, remove_leftovers
@@ -26,6 +27,7 @@ from maxent_ray.train.ray_train.rank_loop import train_rank
 from maxent_ray.train.ray_train.recording import Follower, RecordReports
 from maxent_ray.train.ray_train.train_job import TrainJob
 from maxent_ray.train.resources import check_resources, uses_gpus
+from maxent_ray.train.run_failure import run_error
 from maxent_ray.train.run_folder import RunInterrupted, acquire_folder, open_run_folder
 
 CHECKPOINTS_TO_KEEP = 2
@@ -78,10 +80,11 @@ def run_training(
             checkpoint is damaged or another driver uses it.
         RunInterrupted: Ctrl-C.
         RecordingError: the folder was moved, renamed or removed during the run.
-        MaxentRayError: training failed more often than ``train.max_failures`` allows.
+        MaxentRayError: training failed more often than ``train.max_failures`` allows; the error has its cause's class.
     """
     check_resources(config.train)
     check_model(config)
+    followers = Listeners(listeners)
     folder = (results / name).resolve()
     with acquire_folder(folder, resume=resume):
         open_run_folder(folder, config, resume=resume)
@@ -93,14 +96,13 @@ def run_training(
         records = Records(folder)
         try:
             job = TrainJob(config, _new_run_id(trial), trial, folder, uses_gpus(config.train))
-            _run(job, listeners)
+            _run(job, followers)
         except MaxentRayError:
             records.check_in_place()  # the reason of any other error, if it has been moved
             raise
         except (KeyboardInterrupt, SystemExit):  # Ray Train answers Ctrl-C with an exit
             raise RunInterrupted(f"interrupted. Continue with --resume {results / name}") from None
-    for listener in listeners:
-        listener.state(trial, "done")
+    followers.state(trial, "done")
     return TrainingResult(folder, trial)
 
 
@@ -110,9 +112,9 @@ def _new_run_id(trial: str) -> str:
     return trial[: LONGEST_RUN_ID - len(unique)] + unique
 
 
-def _run(job: TrainJob, listeners: Sequence[RowListener]) -> None:
-    """Train, while listeners follow."""
-    with Follower(job.folder / ROWS, listeners), _train_environment():
+def _run(job: TrainJob, listener: RowListener) -> None:
+    """Train, while a listener follows."""
+    with Follower(job.folder / ROWS, listener), _train_environment():
         _fit(job)
 
 
@@ -121,10 +123,12 @@ def _fit(job: TrainJob) -> None:
     try:
         _trainer(job).fit()
     except ray.train.WorkerGroupError as error:
-        rank, failure = next(iter(sorted(error.worker_failures.items())))
-        raise _failed(job, f"rank {rank}", failure) from error
+        rank, failure = _first_failure(error.worker_failures)
+        restarts = job.config.train.max_failures
+        used = f", after train.max_failures = {restarts} restarts" if restarts > 0 else ""
+        raise run_error(cause_of(failure), f"rank {rank}{used}", job.folder) from error
     except ray.train.ControllerError as error:
-        raise _failed(job, "Ray Train's controller", error.controller_failure) from error
+        raise run_error(cause_of(error.controller_failure), "Ray Train's controller", job.folder) from error
 
 
 def _trainer(job: TrainJob) -> TorchTrainer:
@@ -146,24 +150,9 @@ def _trainer(job: TrainJob) -> TorchTrainer:
     )
 
 
-def failure_line(failure: Exception) -> str:
-    r"""The error's own line, of an error from another process, which prints as a traceback.
-
-    Example:
-        >>> failure_line(RuntimeError("Traceback (most recent call last):\n  ...\nTaskError: the task is empty"))
-        'TaskError: the task is empty'
-        >>> failure_line(RuntimeError("The actor died unexpectedly.\n\tpid: 7"))
-        'The actor died unexpectedly.'
-    """
-    lines = str(failure).strip().splitlines() or [type(failure).__name__]
-    return lines[-1] if any(line.startswith("Traceback") for line in lines) else lines[0]
-
-
-def _failed(job: TrainJob, where: str, failure: Exception) -> MaxentRayError:
-    return MaxentRayError(
-        f"{where} failed, more often than train.max_failures = {job.config.train.max_failures} allows: "
-        f"{failure_line(failure)} (resume from the last checkpoint with --resume {job.folder})"
-    )
+def _first_failure(failures: Mapping[int, Exception]) -> tuple[int, Exception]:
+    """Rank and error that explain the failure: other ranks only report that they lost that one."""
+    return min(failures.items(), key=lambda item: (cause_of(item[1]).kind is RankLostError, item[0]))
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +17,7 @@ from ray.train import Checkpoint, UserCallback
 from maxent_ray.storage.records import Records
 from maxent_ray.storage.row_listener import RowListener
 from maxent_ray.storage.run_files import DECISIONS, EVALUATIONS, ROWS
+from maxent_ray.telemetry import Telemetry
 
 POLL_S = 0.5
 
@@ -45,16 +45,19 @@ class RecordReports(UserCallback):
 
 
 class Follower:
-    """Thread that passes rows to listeners as they appear in a file, beginning with those already there.
+    """Thread that passes rows to a listener as they appear in a file, beginning with those already there.
+
+    A file that cannot be read, or has odd rows, is told of once and stops nothing.
 
     Args:
         path: A ``rows.jsonl``, which need not exist yet.
-        listeners: Receivers of the rows.
+        listener: Receiver of the rows.
     """
 
-    def __init__(self, path: Path, listeners: Sequence[RowListener]) -> None:
+    def __init__(self, path: Path, listener: RowListener) -> None:
         self._path = path
-        self._listeners = listeners
+        self._listener = listener
+        self._telemetry = Telemetry(f"{path} cannot be followed; training continues")
         self._offset = 0
         self._done = 0
         self._stop = threading.Event()
@@ -73,14 +76,17 @@ class Follower:
 
     def poll(self) -> None:
         """Pass on the complete lines that are new."""
+        with self._telemetry.attempt():
+            self._pass_on()
+
+    def _pass_on(self) -> None:
         rows = [json.loads(line) for line in self._new_lines()]
         if not rows:
             return
         newest = rows[-1]
         done = max(self._done, *(row["step"] + 1 for row in rows))
-        for listener in self._listeners:
-            listener.update(newest["trial"], newest["objective"], newest, 0)
-            listener.advance(done - self._done)
+        self._listener.update(newest["trial"], newest["objective"], newest, 0)
+        self._listener.advance(done - self._done)
         self._done = done
 
     def _follow(self) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import apply_overrides, load_config
-from maxent_ray.errors import RecordingError, ResourceError, ResumeError
+from maxent_ray.errors import MaxentRayError, PolicyLoadError, RecordingError, ResourceError, ResumeError
 from maxent_ray.evaluation.held_out import HeldOutMetrics
 from maxent_ray.policy import load_policy
 from maxent_ray.storage.json_lines import read_lines
@@ -207,6 +207,49 @@ def test_renamed_during_the_run_it_stops_and_begins_no_second_folder(
     short = apply_overrides(long, {"train.steps": recorded + 1})
     assert run_training(short, name="new", results=tmp_path, resume=True).name == "old"
     assert [row["step"] for row in read_rows(new / "rows.jsonl")] == list(range(recorded + 1))
+
+
+def rank_without_a_model(settings: dict[str, TrainJob]) -> None:
+    """The training function of a run whose model is gone when the ranks load it."""
+    raise PolicyLoadError("model='./mine': there is no folder 'mine';\n  give one that exists")
+
+
+def rank_that_breaks(settings: dict[str, TrainJob]) -> None:
+    """One whose user's own code raises, after a checkpoint."""
+    folder = settings["job"].folder / "train" / "checkpoint_00000002"
+    folder.mkdir(parents=True, exist_ok=True)
+    raise KeyError("reward")
+
+
+def rank_that_dies(settings: dict[str, TrainJob]) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def failed_run(rank: Any, config: ExperimentConfig, results: Path) -> MaxentRayError:
+    once = apply_overrides(config, {"train.max_failures": 0, "train.num_workers": 1})
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(MaxentRayError) as raised:
+        patch.setattr(loop, "train_rank", rank)
+        run_training(once, name="broken", results=results)
+    return raised.value
+
+
+def test_what_every_resume_meets_again_is_said_first_and_without_advice_to_resume(
+    ray_cluster: None, config: ExperimentConfig, tmp_path: Path
+) -> None:
+    error = failed_run(rank_without_a_model, config, tmp_path)
+    assert type(error) is PolicyLoadError
+    assert str(error) == "model='./mine': there is no folder 'mine';\n  give one that exists (rank 0)"
+
+
+def test_other_failures_say_how_to_go_on(ray_cluster: None, config: ExperimentConfig, tmp_path: Path) -> None:
+    advice = f"Once its cause is gone, --resume {tmp_path / 'broken'} continues from the last checkpoint"
+    assert str(failed_run(rank_that_breaks, config, tmp_path)) == f"KeyError: 'reward' (rank 0). {advice}"
+
+
+def test_a_rank_that_dies_is_said_to_have_died(ray_cluster: None, config: ExperimentConfig, tmp_path: Path) -> None:
+    said = str(failed_run(rank_that_dies, config, tmp_path))
+    assert "died" in said.partition("(rank 0)")[0]
+    assert said.endswith(f"--resume {tmp_path / 'broken'} starts again from the beginning")
 
 
 def test_a_folder_is_not_overwritten(whole: TrainingResult, config: ExperimentConfig) -> None:
