@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, get_args
 
 from maxent_ray.core.diagnostics.alarms import Actuator
-from maxent_ray.core.numbers import hold_exact_numbers
+from maxent_ray.core.numbers import hold_exact_numbers, numeric_fields
 from maxent_ray.core.objectives.analytic import Analytic
 from maxent_ray.core.objectives.sensitivity import Sensitivity
 from maxent_ray.core.objectives.settings import ObjectiveSettings
@@ -263,16 +263,14 @@ class ControllerConfig:
             if getattr(self, name) not in valid:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; valid: {', '.join(valid)}")
         _require(self.group_size is None or self.group_size >= 2, "group_size", self.group_size, ">= 2")
-        not_numbers = ("objective", "tau_rule", "beta_rule", "entropy_signal", "kl_signal")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            is_number = isinstance(value, int | float | None) and not isinstance(value, bool)
-            if field.name not in not_numbers and not is_number:
-                raise ConfigError(f"{field.name} is {value!r}; it must be a number")
+        for name, usual in numeric_fields(type(self)):  # type: ignore[arg-type]  # classes are hashable
+            value = getattr(self, name)
+            if not isinstance(value, int | float | None) or isinstance(value, bool):
+                raise ConfigError(f"{name} is {value!r}; it must be a number")
             if isinstance(value, float) and not math.isfinite(value):
-                raise ConfigError(f"{field.name} is {value}; it must be finite")
-            if isinstance(value, float) and "int" in str(field.type):
-                raise ConfigError(f"{field.name} is {value}; it must be a whole number")
+                raise ConfigError(f"{name} is {value}; it must be finite")
+            if isinstance(value, float) and usual is int:
+                raise ConfigError(f"{name} is {value}; it must be a whole number")
         for name in ("update_interval", "saturation_patience"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
         _require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, ">= 0")

@@ -82,7 +82,7 @@ def hold_exact_numbers(instance: Any) -> None:
         16
     """
     held = vars(instance)
-    for name, usual in _numeric_fields(type(instance)):  # type: ignore[arg-type]  # classes are hashable
+    for name, usual in numeric_fields(type(instance)):  # type: ignore[arg-type]  # classes are hashable
         value = held[name]
         if type(value) is not usual and value is not None:
             number = exact_whole(value) if usual is int else exact_number(value)
@@ -90,6 +90,19 @@ def hold_exact_numbers(instance: Any) -> None:
     for name in _nested_fields(type(instance)):  # type: ignore[arg-type]  # classes are hashable
         if is_dataclass(held[name]):
             hold_exact_numbers(held[name])
+
+
+@cache
+def numeric_fields(cls: type) -> tuple[tuple[str, type], ...]:
+    """Names of the fields that are declared as numbers; with int where only whole numbers are, else with float.
+
+    Example:
+        >>> from maxent_ray.core.update_rules import Adam
+        >>> dict(numeric_fields(Adam))["learning_rate"]
+        <class 'float'>
+    """
+    declared = {field.name: _alternatives(get_type_hints(cls)[field.name]) for field in fields(cls)}
+    return tuple((name, float if float in types else int) for name, types in declared.items() if types & {int, float})
 
 
 def _exact_or_same(value: Any) -> Any:
@@ -106,13 +119,6 @@ def _unwrapped(value: Any) -> object:
         return value.item()
     except (AttributeError, TypeError, ValueError, RuntimeError):  # no such method, or several elements
         return value
-
-
-@cache
-def _numeric_fields(cls: type) -> tuple[tuple[str, type], ...]:
-    """Names of the fields that are declared as numbers; with int where only whole numbers are, else with float."""
-    declared = {field.name: _alternatives(get_type_hints(cls)[field.name]) for field in fields(cls)}
-    return tuple((name, float if float in types else int) for name, types in declared.items() if types & {int, float})
 
 
 @cache
