@@ -137,5 +137,8 @@ _HOW_TO_WRITE = {
     "string_type": "write it in quotes, as '2024'",
     "tuple_type": "write it in brackets, as [analytic]",
     "model_type": "write settings below it, or leave it out for their defaults",
-    "union_tag_not_found": "write whole domains, as {controller.target_kl: {type: uniform, low: 0.03, high: 0.1}}",
+    **dict.fromkeys(
+        ("model_attributes_type", "union_tag_not_found"),
+        "write a whole domain, as {type: uniform, low: 0.03, high: 0.1}",
+    ),
 }

@@ -15,6 +15,30 @@ from maxent_ray.config.settings import ExperimentConfig
 
 ITEM = "[]"
 """Part of a path: any entry of a list."""
+SEARCH_SPACE = ("tune", "search_space")
+"""Path of the one setting whose keys have dots in them."""
+
+
+def path_of(dotted: str) -> tuple[str, ...]:
+    """Parts of a dotted key; what follows ``tune.search_space.`` is one key.
+
+    Example:
+        >>> path_of("grpo.group_size"), path_of("tune.search_space.grpo.learning_rate")
+        (('grpo', 'group_size'), ('tune', 'search_space', 'grpo.learning_rate'))
+    """
+    parts = tuple(dotted.split("."))
+    inner = parts[len(SEARCH_SPACE) :]
+    return (*SEARCH_SPACE, ".".join(inner)) if inner and parts[: len(SEARCH_SPACE)] == SEARCH_SPACE else parts
+
+
+def is_section(path: tuple[str, ...]) -> bool:
+    """True where a setting is a section of settings, and not one of several that differ by their ``type``.
+
+    Example:
+        >>> is_section(("grpo",)), is_section(("controller", "tau_rule")), is_section(("task", "kwargs"))
+        (True, False, False)
+    """
+    return len(set(filter(_is_section, _hints_at(path)))) == 1
 
 
 @cache
@@ -33,12 +57,17 @@ def kinds_at(path: tuple[str, ...]) -> frozenset[Any]:
         >>> kinds_at(("tune", "search_space", "controller.target_kl", "values", ITEM))
         frozenset({<class 'float'>})
     """
-    if path[:2] == ("tune", "search_space") and path[3:5] == ("values", ITEM):
+    if path[:2] == SEARCH_SPACE and path[3:5] == ("values", ITEM):
         return kinds_at((*path[2].split("."), *path[5:]))
+    return frozenset(kind for hint in _hints_at(path) for kind in _kinds(hint))
+
+
+def _hints_at(path: tuple[str, ...]) -> list[Any]:
+    """Types of a setting as they are declared, in every alternative that has the setting."""
     found: list[Any] = [ExperimentConfig]
     for part in path:
         found = [inner for hint in found for inner in _inside(hint, part)]
-    return frozenset(kind for hint in found for kind in _kinds(hint))
+    return found
 
 
 def _inside(hint: Any, part: str) -> Iterator[Any]:

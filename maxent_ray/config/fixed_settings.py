@@ -31,14 +31,15 @@ def fix_settings(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[st
     space = tune.get("search_space", DEFAULT_SEARCH_SPACE) if isinstance(tune, Mapping) else None
     if not isinstance(space, Mapping):
         return dict(values)  # refused when it is read
-    names = dotted_keys({key: value for key, value in given.items() if key != _SPACE})
+    names = dotted_keys({key: value for key, value in given.items() if not key.startswith(_SPACE)})
     for name in names:
         for whole in space:
             if name.startswith(f"{whole}."):
                 replaced = f"{_SPACE} has {whole}, whose values would replace it"
                 raise ConfigError(f"{name} is set, but {replaced}; write it into those values, or take {whole} out")
     fixed = [key for key in space if key in names]
-    if fixed and any(key.startswith(_SPACE) for key in given):
-        raise ConfigError(f"{fixed[0]} is set and is also in {_SPACE}; give one of the two")
+    for key in fixed:
+        if _SPACE in given or f"{_SPACE}.{key}" in given:
+            raise ConfigError(f"{key} is set and is also in {_SPACE}; give one of the two")
     kept = {key: domain for key, domain in space.items() if key not in fixed}
     return {**values, "tune": {**tune, "search_space": kept}} if fixed else dict(values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from maxent_ray.config.dataclass_section import refusal, unknown_key
-from maxent_ray.config.field_kinds import kinds_at
+from maxent_ray.config.domains import DEFAULT_SEARCH_SPACE
+from maxent_ray.config.field_kinds import SEARCH_SPACE, is_section, kinds_at, path_of
 from maxent_ray.config.fixed_settings import fix_settings
 from maxent_ray.config.old_spellings import check_spellings
 from maxent_ray.config.reading import read_file, read_override, typed
@@ -58,8 +59,8 @@ def load_config(
         ('runs/run #2', 0.0001)
     """
     values = read_file(path) if path is not None else {}
-    chosen = {key: typed(value, tuple(key.split("."))) for key, value in (options or {}).items()}
-    given = {**chosen, **dict(map(read_override, overrides))}
+    chosen = [(key, typed(value, path_of(key))) for key, value in (options or {}).items()]
+    given = dict(pair for item in [*chosen, *map(read_override, overrides)] for pair in _settings(*item))
     settled = _settled(given)
     return build_config(fix_settings(with_overrides(values, settled), settled))
 
@@ -104,16 +105,28 @@ def with_overrides(
     """
     result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     for dotted, value in sorted(overrides.items(), key=lambda item: _depth(item[0])):
-        head, _, rest = dotted.partition(".")
+        head, _, rest = (dotted, "", "") if place == SEARCH_SPACE else dotted.partition(".")
         if not rest:
             chooses = head == "type" and Any not in kinds_at((*place, head))
             result = _with_type(result, value) if chooses else {**result, head: value}
             continue
-        inner = {} if result.get(head) is None else result[head]
+        usual = DEFAULT_SEARCH_SPACE if (*place, head) == SEARCH_SPACE else {}
+        inner = usual if result.get(head) is None else result[head]
         if not isinstance(inner, Mapping):
             raise ConfigError(f"{dotted!r} reaches inside {head!r}, which is {inner!r} and has no keys")
         result[head] = with_overrides(inner, {rest: value}, (*place, head))
     return result
+
+
+def _settings(dotted: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of the settings that an override gives: a mapping for a section means its keys."""
+    if not (isinstance(value, Mapping) and is_section(path_of(dotted))):
+        yield dotted, value
+        return
+    for key, inner in value.items():
+        if "." in key:
+            raise ConfigError(f"{dotted} has the key {key!r}; write {dotted}.{key} as an override of its own")
+        yield from _settings(f"{dotted}.{key}", inner)
 
 
 def _depth(dotted: str) -> tuple[int, bool]:

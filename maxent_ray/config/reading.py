@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from maxent_ray.config.field_kinds import ITEM, kinds_at
+from maxent_ray.config.field_kinds import ITEM, kinds_at, path_of
 from maxent_ray.config.yaml_text import Unquoted, read_unquoted, read_yaml
 from maxent_ray.errors import ConfigError
 
@@ -46,7 +46,7 @@ def read_override(item: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise ConfigError(f"override {item!r} is not of the form section.key=value, as in train.steps=60")
     text = text.removeprefix(" ") if key.endswith(" ") else text
-    path = tuple(key.strip().split("."))
+    path = path_of(key.strip())
     if str in kinds_at(path) or not text.lstrip().startswith(("{", "[", "'", '"')):
         value: Any = Unquoted(text if str in kinds_at(path) else text.strip())
     else:

@@ -139,7 +139,7 @@ def test_values_are_read_as_their_field_asks(key: str, text: str, value: object,
         ("controller.tau_rule.clip='0.2'", "controller.tau_rule.clip is '0.2'"),
         ("runtime.lag=true", "runtime.lag is True"),
         ("tune.objectives=analytic", r"write it in brackets, as \[analytic\]"),
-        ("tune.search_space.controller.target_kl.low=0.1", "write whole domains, as {controller.target_kl:"),
+        ("tune.search_space.controller.target_kl.low=0.1", "write a whole domain, as {type: uniform"),
         ("task.kwargs.path=[v2]/x", "'task.kwargs.path=.*' begins like a list, a mapping or quoted text"),
     ],
 )

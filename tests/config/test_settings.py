@@ -620,3 +620,56 @@ def test_the_default_search_space_lies_inside_what_is_valid() -> None:
         values = (domain.low, domain.high) if isinstance(domain, Uniform | LogUniform) else domain.values
         for value in values:
             apply_overrides(config, {key: value})
+
+
+SECTIONS_FILE = """
+grpo: {learning_rate: 0.1}
+train: {num_workers: 2}
+controller: {objective: {type: truncated_backprop, unroll: {mode: reverse, checkpoint: true}}}
+tune: {search_space: {grpo.temperature: {type: choice, values: [1.0]}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("section", "dotted"),
+    [
+        ("tune={trials_per_objective: 2}", ["tune.trials_per_objective=2"]),
+        ("grpo={group_size: 4, max_new_tokens: 3}", ["grpo.group_size=4", "grpo.max_new_tokens=3"]),
+        ("train={steps: 200}", ["train.steps=200"]),
+        ("train={}", []),
+        ("controller={target_entropy: 1.2}", ["controller.target_entropy=1.2"]),
+        ("controller={tau_rule: {type: adam}}", ["controller.tau_rule={type: adam}"]),
+        ("controller.objective.unroll={steps: 4}", ["controller.objective.unroll.steps=4"]),
+        ("runtime={lag: 0}", ["runtime.lag=0"]),
+    ],
+)
+def test_a_mapping_for_a_section_sets_its_keys_and_no_others(section: str, dotted: list[str], tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(SECTIONS_FILE)
+    assert load_config(tmp_path / "run.yaml", [section]) == load_config(tmp_path / "run.yaml", dotted)
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("task.kwargs={b: 2}", {"b": 2}),
+        ("task={kwargs: {b: 2}}", {"b": 2}),
+    ],
+)
+def test_a_mapping_for_a_free_value_replaces_it(override: str, value: object, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("task: {kwargs: {a: 1}}")
+    assert load_config(tmp_path / "run.yaml", [override]).task.kwargs == value
+
+
+def test_a_mapping_for_one_of_several_types_replaces_it() -> None:
+    overrides = ["controller.tau_rule={type: adam, clip: 0.5}", "controller.tau_rule={learning_rate: 2.0}"]
+    assert load_config(overrides=overrides) == load_config(overrides=overrides[1:])
+
+
+def test_of_two_spellings_of_one_setting_the_last_wins() -> None:
+    assert load_config(overrides=["train.steps=3", "train={steps: 4}"]).train.steps == 4
+    assert load_config(overrides=["train={steps: 4}"], options={"train.steps": 3}).train.steps == 4
+
+
+def test_a_dotted_key_inside_a_mapping_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"has the key 'tau_rule.clip'; write controller.tau_rule.clip as"):
+        load_config(overrides=["controller={tau_rule.clip: 1}"])
