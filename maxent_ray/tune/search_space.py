@@ -32,6 +32,9 @@ EXCLUDED_KEYS = (
 )
 
 
+_EXAMPLES = {"controller": "controller.target_kl", "grpo": "grpo.learning_rate"}
+
+
 @dataclass(frozen=True)
 class SearchKey:
     """One dotted key and where its values come from."""
@@ -169,11 +172,7 @@ def ray_domains(space: SearchSpace) -> dict[str, Any]:
 
 
 def _search_key(config: ExperimentConfig, name: str) -> SearchKey:
-    if name.partition(".")[0] not in SEARCHED_SECTIONS or name in EXCLUDED_KEYS:
-        raise ConfigError(
-            f"tune.search_space has {name!r}; a search runs over keys of {' and '.join(SEARCHED_SECTIONS)}, "
-            f"except {', '.join(EXCLUDED_KEYS)}"
-        )
+    _check_is_searchable(name)
     domain = config.tune.search_space[name]
     if isinstance(domain, Choice):
         domain = Choice(values=tuple(_checked(config, name, value) for value in domain.values))
@@ -182,6 +181,18 @@ def _search_key(config: ExperimentConfig, name: str) -> SearchKey:
             _checked(config, name, value)
     kinds = kinds_at(tuple(name.split(".")))
     return SearchKey(name, domain, integer=int in kinds and float not in kinds)
+
+
+def _check_is_searchable(name: str) -> None:
+    """Refuse a key outside the searched sections, an excluded one, and a section that holds one."""
+    is_excluded = any(f"{key}.".startswith(f"{name}.") for key in EXCLUDED_KEYS)
+    if name.partition(".")[0] in SEARCHED_SECTIONS and not is_excluded:
+        return
+    whole = f"; name the searched keys of the section one by one, as {_EXAMPLES[name]}" if name in _EXAMPLES else ""
+    raise ConfigError(
+        f"tune.search_space has {name!r}; a search runs over keys of {' and '.join(SEARCHED_SECTIONS)}, "
+        f"except {', '.join(EXCLUDED_KEYS)}{whole}"
+    )
 
 
 def _checked(config: ExperimentConfig, name: str, value: Any) -> Any:

@@ -128,6 +128,9 @@ def test_grid_is_the_product_of_evenly_spaced_values() -> None:
             Choice(values=("analytic",)),
             r"except .*controller.objective.type",
         ),
+        ("grpo", Choice(values=({"group_size": 4},)), "'grpo'.*name .* one by one, as grpo.learning_rate"),
+        ("controller", Choice(values=({},)), "'controller'.*name .* as controller.target_kl"),
+        ("controller.objective", Choice(values=(None,)), "'controller.objective'; a search runs over .*, except"),
     ],
 )
 def test_a_bad_key_or_bound_is_named_at_the_door(key: str, domain: object, message: str) -> None:
