@@ -112,11 +112,12 @@ def settings(
         PolicyLoadError: the model's folder does not exist or lacks something.
         TaskError: the task is empty or too small.
     """
-    if location.resume and file is None:
+    is_resumed = location.resume and file is None
+    if is_resumed:
         check_has_run(location.folder)
-        file = location.folder / CONFIG
     given = {key: value for key, value in flags.items() if value is not None}
-    config = load_config(file, overrides or (), given)
+    source = location.folder / CONFIG if is_resumed else file
+    config = load_config(source, overrides or (), given, checked=is_resumed)
     check_inputs(config)
     return config
 

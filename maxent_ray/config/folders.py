@@ -9,12 +9,12 @@ EMBEDDED = "embedded"
 
 
 def absolute_folder(model: str) -> str:
-    """A folder that exists by its absolute path, links kept; any other name of a model as it is.
+    """A folder that exists, or is below ``~``, by its absolute path, links kept; any other name of a model as it is.
 
     Example:
         >>> absolute_folder("owner/model"), absolute_folder("embedded")
         ('owner/model', 'embedded')
     """
     folder = os.path.expanduser(model)
-    is_folder = model != EMBEDDED and model.strip() and os.path.isdir(folder)
+    is_folder = folder != model or (model != EMBEDDED and model.strip() and os.path.isdir(folder))
     return str(Path(folder).absolute()) if is_folder else model

@@ -31,6 +31,8 @@ DEFAULT_TYPES = {
     if len(choices) > 1
 }
 """Types of sections that name none."""
+_MODEL = {"policy", "policy.model"}
+"""Keys that may set a path, which then means the place where it was typed."""
 _OTHER_FORM = {
     "controller.target_entropy": "controller.target_entropy_fraction",
     "controller.target_entropy_fraction": "controller.target_entropy",
@@ -40,7 +42,11 @@ _OTHER_FORM = {
 
 
 def load_config(
-    path: Path | None = None, overrides: Sequence[str] = (), options: Mapping[str, Any] | None = None
+    path: Path | None = None,
+    overrides: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+    *,
+    checked: bool = False,
 ) -> ExperimentConfig:
     """Read a configuration. What options and overrides set is the same in every run: no search moves it.
 
@@ -48,6 +54,7 @@ def load_config(
         path: A YAML file; None for the defaults.
         overrides: ``section.key=value`` strings; later ones win.
         options: Dotted key → value, which wins over the file and not over an override.
+        checked: The file is the ``config.yaml`` of a result, and paths in it are not resolved again.
 
     Raises:
         ConfigError: the file is missing or not YAML, a key is unknown (the message names the valid ones) or a value
@@ -62,7 +69,8 @@ def load_config(
     chosen = [(key, typed(value, path_of(key))) for key, value in (options or {}).items()]
     given = dict(pair for item in [*chosen, *map(read_override, overrides)] for pair in _settings(*item))
     settled = _settled(given)
-    return build_config(fix_settings(with_overrides(values, settled), settled))
+    built = fix_settings(with_overrides(values, settled), settled)
+    return build_config(built, checked=checked and not _MODEL & settled.keys())
 
 
 def build_config(values: Mapping[str, Any], *, checked: bool = False) -> ExperimentConfig:
@@ -146,8 +154,8 @@ def _with_type(values: Mapping[str, Any], chosen: Any) -> dict[str, Any]:
 
 def apply_overrides(config: ExperimentConfig, overrides: Mapping[str, Any]) -> ExperimentConfig:
     """The same experiment with some dotted keys replaced, checked again."""
-    checked = not any(key.startswith("policy") for key in overrides)
-    return build_config(with_overrides(config.model_dump(), _settled(overrides)), checked=checked)
+    values = with_overrides(config.model_dump(), _settled(overrides))
+    return build_config(values, checked=not _MODEL & overrides.keys())
 
 
 def dump_config(config: ExperimentConfig, path: Path) -> None:

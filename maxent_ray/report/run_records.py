@@ -104,7 +104,7 @@ def read_run(folder: Path) -> RunRecords:
     latest = list({(d["trial"], d.get("segment"), d.get("version")): d for d in decisions}.values())
     return RunRecords(
         folder=folder,
-        config=load_config(folder / CONFIG),
+        config=load_config(folder / CONFIG, checked=True),
         points=read_points(rows),
         clones=_clones(lineage),
         evaluations={record["trial"]: _evaluation(record) for record in evaluations},

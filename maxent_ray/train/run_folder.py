@@ -95,7 +95,7 @@ def open_run_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> 
     if resume:
         if (folder / TUNE_FOLDER).exists():
             raise ResumeError(f"cannot resume {folder} with train: it holds a comparison or a sweep")
-        changed = differences(load_config(folder / CONFIG).model_dump(), config.model_dump())
+        changed = differences(load_config(folder / CONFIG, checked=True).model_dump(), config.model_dump())
         fixed = [line for line in changed if not line.startswith("train.") or line.startswith("train.seed ")]
         if fixed:
             raise ResumeError(f"cannot resume {folder} with other settings: {'; '.join(fixed)}")

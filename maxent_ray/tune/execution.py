@@ -79,7 +79,7 @@ def open_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> bool
     if not resume:
         dump_config(config, folder / CONFIG)
         return False
-    if load_config(folder / CONFIG) != config:
+    if load_config(folder / CONFIG, checked=True) != config:
         raise ResumeError(f"cannot resume {folder} with another configuration than its {CONFIG}")
     remove_leftovers(folder)
     return restore_state(folder / TUNE_FOLDER, recorded=bool(read_rows(folder / ROWS)))

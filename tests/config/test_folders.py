@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 import ray
 
+from maxent_ray.cli import commands
 from maxent_ray.config import ExperimentConfig, PolicySettings, folders
 from maxent_ray.config.loading import apply_overrides, build_config, dump_config, load_config
-from maxent_ray.errors import PolicyLoadError
+from maxent_ray.errors import PolicyLoadError, ResumeError
 from maxent_ray.policy import source
 from maxent_ray.policy.source import EMBEDDED_FOLDER, find_source
+from maxent_ray.report.run_records import read_run
+from maxent_ray.storage.run_files import CONFIG
+from maxent_ray.train.run_folder import open_run_folder
+from maxent_ray.tune.execution import open_folder
 from maxent_ray.tune.trial_spec import TrialSpec, settings_json
 
 
@@ -39,6 +44,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("~/mymodel", "mymodel"),
         ("./embedded", "embedded"),
         ("../home/mymodel", "../home/mymodel"),
+        ("~/missing", "missing"),  # a worker's home may be another one
     ],
 )
 def test_a_folder_is_where_it_was_typed(typed: str, meant: str, home: Path, tmp_path: Path) -> None:
@@ -55,7 +61,7 @@ def test_a_folder_is_where_it_was_typed(typed: str, meant: str, home: Path, tmp_
     assert {config.policy.model for config in found} == {expected}
 
 
-@pytest.mark.parametrize("name", ["embedded", "owner/other", "./missing", "~/missing", "~nobody/x", "", "x" * 5000])
+@pytest.mark.parametrize("name", ["embedded", "owner/other", "./missing", "~nobody-here/x", "", "x" * 5000])
 def test_what_is_no_folder_stays_as_it_was_typed(name: str, home: Path) -> None:
     assert load_config(overrides=[f"policy.model={name}"]).policy.model == name
 
@@ -78,6 +84,37 @@ def test_a_name_on_the_hub_stays_one_in_another_folder(home: Path, monkeypatch: 
     assert build_config(config.model_dump(), checked=True) == config
     assert apply_overrides(config, {"train.steps": 3}).policy.model == "owner/model"
     assert find_source("owner/model") == "owner/model"
+
+
+@pytest.fixture
+def recorded(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The results folder of a run on ``owner/model``, which was no folder where it was started."""
+    run = tmp_path / "results" / "run"
+    run.mkdir(parents=True)
+    monkeypatch.chdir(run)
+    dump_config(load_config(overrides=["policy.model=owner/model"]), run / CONFIG)
+    monkeypatch.chdir(home)
+    return run
+
+
+def test_the_settings_of_a_result_name_the_same_model_when_a_folder_of_that_name_exists(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "check_inputs", lambda config: None)  # which would ask the hub
+    location = commands.RunLocation.of("", Path(), recorded)
+    config = commands.settings(location, None, {}, ["train.steps=200", "policy={dtype: float32}"])
+    assert (config.policy.model, config.policy.dtype) == ("owner/model", "float32")
+    assert read_run(recorded).config.policy.model == "owner/model"
+
+
+def test_a_run_is_not_resumed_on_a_folder_with_the_name_of_its_model(recorded: Path, home: Path) -> None:
+    open_run_folder(recorded, load_config(recorded / CONFIG, checked=True), resume=True)
+    other = load_config(recorded / CONFIG, ["policy.model=owner/model"], checked=True)
+    assert other.policy.model == load_config(recorded / CONFIG).policy.model == str(home / "owner/model")
+    with pytest.raises(ResumeError, match=r"policy\.model was owner/model, now /"):
+        open_run_folder(recorded, other, resume=True)
+    with pytest.raises(ResumeError, match="another configuration"):
+        open_folder(recorded, other, resume=True)
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "~nobody-here/x", "./" + "x" * 5000, "a\0b", "./a\0b"])
