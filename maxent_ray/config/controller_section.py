@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from maxent_ray.config.dataclass_section import read_section
 from maxent_ray.core.config import ControllerConfig
+from maxent_ray.core.field_types import shown
 from maxent_ray.errors import ConfigError
 
 EXPERIMENT_TARGETS = {"target_entropy_fraction": 0.95, "target_kl": 0.05}
@@ -33,9 +34,10 @@ def read_controller(values: object) -> ControllerConfig:
     if isinstance(values, ControllerConfig):
         return values
     if not isinstance(values, Mapping):
-        raise ConfigError(f"controller is {values!r}; it must be a mapping of settings")
+        raise ConfigError(f"controller is {shown(values)}; it must be a mapping of settings")
     if values.get("group_size") is not None:
-        raise ConfigError(f"controller.group_size is {values['group_size']}; set grpo.group_size, which it follows")
+        size = shown(values["group_size"])
+        raise ConfigError(f"controller.group_size is {size}; set grpo.group_size, which it follows")
     targets = dict(EXPERIMENT_TARGETS)
     if values.get("target_entropy") is not None or "target_entropy_fraction" in values:
         del targets["target_entropy_fraction"]

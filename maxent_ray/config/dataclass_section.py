@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from functools import cache
 from types import UnionType
@@ -14,7 +13,9 @@ import pydantic
 from pydantic import ValidationError, create_model
 
 from maxent_ray import plugins
+from maxent_ray.config.messages import by_place, place_of, refusal, unknown_key
 from maxent_ray.config.section import Number, Section, Whole
+from maxent_ray.core.field_types import shown
 from maxent_ray.core.unions import members
 from maxent_ray.errors import ConfigError, UnknownObjectiveError
 
@@ -43,7 +44,7 @@ def read_section(cls: type[T], place: str, values: object) -> T:
     if isinstance(values, cls):
         return values
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{place} is {values!r}; it must be a mapping of settings")
+        raise ConfigError(f"{place} is {shown(values)}; it must be a mapping of settings")
     valid = [field.name for field in fields(cls)]  # type: ignore[arg-type]
     for key in values:
         if key not in valid:
@@ -55,27 +56,16 @@ def read_section(cls: type[T], place: str, values: object) -> T:
             built[name] = _read_choice(name, value, choices, f"{place}.{name}")
         elif value is not None and not isinstance(value, tuple(choices.values())):
             types = f" with a type: {', '.join(choices)}" if len(choices) > 1 else ""
-            raise ConfigError(f"{place}.{name} is {value!r}; it must be a mapping of settings{types}")
+            raise ConfigError(f"{place}.{name} is {shown(value)}; it must be a mapping of settings{types}")
     try:
         checked = _model(cls).model_validate(built)  # type: ignore[arg-type]  # a class is hashable
     except ValidationError as error:
-        raise ConfigError("\n".join(_sentence(detail, place, values) for detail in error.errors())) from None
+        wrong = by_place(error.errors(), built).items()
+        raise ConfigError("\n".join(refusal(place_of((place, *path)), details) for path, details in wrong)) from None
     try:
         return cls(**{name: getattr(checked, name) for name in checked.model_fields_set})
     except ConfigError as error:
         raise ConfigError(f"{place}.{error}") from None
-
-
-def unknown_key(place: str, valid: Iterable[str]) -> str:
-    """The message for a key that does not exist, with the nearest and all valid ones.
-
-    Example:
-        >>> unknown_key("train.step", ["steps", "seed"])
-        "unknown key 'train.step'. Did you mean 'steps'? Valid keys here: seed, steps"
-    """
-    close = difflib.get_close_matches(place.rpartition(".")[2], list(valid), n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"unknown key {place!r}.{hint} Valid keys here: {', '.join(sorted(valid))}"
 
 
 def _read_choice(name: str, value: Mapping[str, Any], choices: Mapping[str, type], place: str) -> Any:
@@ -87,7 +77,7 @@ def _read_choice(name: str, value: Mapping[str, Any], choices: Mapping[str, type
     if isinstance(chosen, str) and chosen in choices:
         return read_section(choices[chosen], place, {**value, "type": chosen})
     if name not in _PLUG_INS or not isinstance(chosen, str):
-        raise ConfigError(f"{place}.type is {chosen!r}; valid: {', '.join(sorted(choices))}")
+        raise ConfigError(f"{place}.type is {shown(chosen)}; valid: {', '.join(sorted(choices))}")
     try:
         path = plugins.import_path(chosen, _PLUG_INS[name], choices, f"{place}.type")
     except ConfigError as error:
@@ -115,30 +105,3 @@ def _default(field: Field[Any]) -> Any:
     if field.default_factory is not MISSING:
         return pydantic.Field(default_factory=field.default_factory)
     return ... if field.default is MISSING else field.default
-
-
-def _sentence(detail: Any, place: str, values: Mapping[str, Any]) -> str:
-    name = str(detail["loc"][0])
-    if detail["type"] == "missing":
-        return f"{place}.{name} is missing; it must be set"
-    return refusal(f"{place}.{name}", values.get(name), detail)
-
-
-def refusal(place: str, value: object, detail: Any) -> str:
-    """The message for a value that its field cannot have, with how to write one."""
-    how = _HOW_TO_WRITE.get(detail["type"])
-    return f"{place} is {value!r}: {detail['msg'].removeprefix('Value error, ')}{f'; {how}' if how else ''}"
-
-
-_HOW_TO_WRITE = {
-    "int_type": "write a whole number without quotes, as 60",
-    "float_type": "write a number without quotes, as 0.1",
-    "bool_type": "write true or false, without quotes",
-    "string_type": "write it in quotes, as '2024'",
-    "tuple_type": "write it in brackets, as [analytic]",
-    "model_type": "write settings below it, or leave it out for their defaults",
-    **dict.fromkeys(
-        ("model_attributes_type", "union_tag_not_found"),
-        "write a whole domain, as {type: uniform, low: 0.03, high: 0.1}",
-    ),
-}

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from types import UnionType
-from typing import Any, Literal, Union
+from typing import Any, Literal, TypeAlias, Union
 
 from pydantic import BaseModel
 
 from maxent_ray.config.settings import ExperimentConfig
 
-ITEM = "[]"
-"""Part of a path: any entry of a list."""
+Place: TypeAlias = tuple[str | int, ...]
+"""Parts of a dotted key, and indices of lists."""
 SEARCH_SPACE = ("tune", "search_space")
 """Path of the one setting whose keys have dots in them."""
 
@@ -31,7 +31,7 @@ def path_of(dotted: str) -> tuple[str, ...]:
     return (*SEARCH_SPACE, ".".join(inner)) if inner and parts[: len(SEARCH_SPACE)] == SEARCH_SPACE else parts
 
 
-def is_section(path: tuple[str, ...]) -> bool:
+def is_section(path: Place) -> bool:
     """True where a setting is a section of settings, and not one of several that differ by their ``type``.
 
     Example:
@@ -42,11 +42,11 @@ def is_section(path: tuple[str, ...]) -> bool:
 
 
 @cache
-def kinds_at(path: tuple[str, ...]) -> frozenset[Any]:
+def kinds_at(path: Place) -> frozenset[Any]:
     """Types that a setting may have, in every alternative that has the setting, and the texts of a closed list.
 
     Args:
-        path: Parts of its dotted key. Choices of ``tune.search_space`` have the types of the key that is searched.
+        path: Where it is. Choices of ``tune.search_space`` have the types of the key that is searched.
 
     Returns:
         ``Any`` stands for a free value, as in ``kwargs``; nothing for a section, or where there is no such setting.
@@ -54,15 +54,15 @@ def kinds_at(path: tuple[str, ...]) -> frozenset[Any]:
     Example:
         >>> sorted(kind.__name__ for kind in kinds_at(("train", "use_gpu")))
         ['NoneType', 'bool']
-        >>> kinds_at(("tune", "search_space", "controller.target_kl", "values", ITEM))
+        >>> kinds_at(("tune", "search_space", "controller.target_kl", "values", 0))
         frozenset({<class 'float'>})
     """
-    if path[:2] == SEARCH_SPACE and path[3:5] == ("values", ITEM):
-        return kinds_at((*path[2].split("."), *path[5:]))
+    if path[:2] == SEARCH_SPACE and path[3:4] == ("values",) and len(path) > 4:
+        return kinds_at((*str(path[2]).split("."), *path[5:]))
     return frozenset(kind for hint in _hints_at(path) for kind in _kinds(hint))
 
 
-def _hints_at(path: tuple[str, ...]) -> list[Any]:
+def _hints_at(path: Place) -> list[Any]:
     """Types of a setting as they are declared, in every alternative that has the setting."""
     found: list[Any] = [ExperimentConfig]
     for part in path:
@@ -70,13 +70,13 @@ def _hints_at(path: tuple[str, ...]) -> list[Any]:
     return found
 
 
-def _inside(hint: Any, part: str) -> Iterator[Any]:
+def _inside(hint: Any, part: str | int) -> Iterator[Any]:
     """Alternatives of one part of a section, of a mapping or of a list."""
     origin = typing.get_origin(hint)
     if hint is Any:
         yield Any
     elif _is_section(hint):
-        yield from _alternatives(_fields(hint)[part]) if part in _fields(hint) else ()
+        yield from _alternatives(_fields(hint)[str(part)]) if part in _fields(hint) else ()
     elif isinstance(origin, type):
         yield from _alternatives(typing.get_args(hint)[1 if issubclass(origin, Mapping) else 0])
 

@@ -10,15 +10,16 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from maxent_ray.config.dataclass_section import refusal, unknown_key
 from maxent_ray.config.domains import DEFAULT_SEARCH_SPACE
 from maxent_ray.config.field_kinds import SEARCH_SPACE, is_section, kinds_at, path_of
 from maxent_ray.config.fixed_settings import fix_settings
+from maxent_ray.config.messages import by_place, place_of, refusal, unknown_key
 from maxent_ray.config.old_spellings import check_spellings
 from maxent_ray.config.reading import read_file, read_override, typed
 from maxent_ray.config.settings import CHECKED, ExperimentConfig
 from maxent_ray.config.yaml_text import write_yaml
 from maxent_ray.core.config import ControllerConfig
+from maxent_ray.core.field_types import shown
 from maxent_ray.core.objectives import TruncatedBackprop
 from maxent_ray.core.unions import members
 from maxent_ray.errors import ConfigError, UnknownObjectiveError
@@ -90,7 +91,7 @@ def build_config(values: Mapping[str, Any], *, checked: bool = False) -> Experim
         details = error.errors()
         causes = (detail.get("ctx", {}).get("error") for detail in details)
         kind = next((type(cause) for cause in causes if isinstance(cause, UnknownObjectiveError)), ConfigError)
-        raise kind("\n".join(map(_sentence, details))) from None
+        raise kind("\n".join(_sentence(*found) for found in by_place(details, values).items())) from None
 
 
 def with_overrides(
@@ -121,7 +122,7 @@ def with_overrides(
         usual = DEFAULT_SEARCH_SPACE if (*place, head) == SEARCH_SPACE else {}
         inner = usual if result.get(head) is None else result[head]
         if not isinstance(inner, Mapping):
-            raise ConfigError(f"{dotted!r} reaches inside {head!r}, which is {inner!r} and has no keys")
+            raise ConfigError(f"{dotted!r} reaches inside {head!r}, which is {shown(inner)} and has no keys")
         result[head] = with_overrides(inner, {rest: value}, (*place, head))
     return result
 
@@ -169,15 +170,15 @@ def _settled(overrides: Mapping[str, Any]) -> dict[str, Any]:
     return {**unset, **overrides}
 
 
-def _sentence(detail: ErrorDetails) -> str:
-    place = ".".join(str(part) for part in detail["loc"])
+def _sentence(path: tuple[str | int, ...], details: Sequence[ErrorDetails]) -> str:
+    place, detail = place_of(path), details[0]
     if detail["type"] == "extra_forbidden":
-        dotted = "; in a file, settings stand below their section, as train: {steps: 60}"
-        hint = dotted if "." in str(detail["loc"][-1]) else ""
+        below = "; in a file, settings stand below their section, as train: {steps: 60}"
+        hint = below if "." in str(detail["loc"][-1]) else ""
         return unknown_key(place, _valid_keys(detail["loc"][:-1])) + hint
     if not place or detail["type"] == "value_error":
         return detail["msg"].removeprefix("Value error, ")
-    return refusal(place, detail["input"], detail)
+    return refusal(place, details)
 
 
 def _valid_keys(place: Sequence[int | str]) -> list[str]:

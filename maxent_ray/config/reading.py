@@ -9,8 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from maxent_ray.config.field_kinds import ITEM, kinds_at, path_of
+from maxent_ray.config.field_kinds import Place, kinds_at, path_of
+from maxent_ray.config.messages import place_of
 from maxent_ray.config.yaml_text import Unquoted, read_unquoted, read_yaml
+from maxent_ray.core.field_types import shown
 from maxent_ray.errors import ConfigError
 
 
@@ -54,24 +56,24 @@ def read_override(item: str) -> tuple[str, Any]:
     return key.strip(), typed(value, path)
 
 
-def typed(value: Any, path: tuple[str, ...] = ()) -> Any:
+def typed(value: Any, path: Place = ()) -> Any:
     """Read what was typed without quotes, however deep in a value, as its field asks; keys are text.
 
     Args:
         value: Of a setting or a section.
-        path: Parts of its dotted key.
+        path: Where it is in the settings.
 
     Raises:
         ConfigError: a free value could be one thing or another.
     """
     if isinstance(value, Unquoted):
-        return read_unquoted(value, kinds_at(path), ".".join(path))
+        return read_unquoted(value, kinds_at(path), place_of(path))
     if isinstance(value, dict):
         return {_key(key, path): typed(inner, (*path, _key(key, path))) for key, inner in value.items()}
-    return [typed(inner, (*path, ITEM)) for inner in value] if isinstance(value, list) else value
+    return [typed(inner, (*path, index)) for index, inner in enumerate(value)] if isinstance(value, list) else value
 
 
-def _key(key: object, path: tuple[str, ...]) -> str:
+def _key(key: object, path: Place) -> str:
     if not isinstance(key, str):
-        raise ConfigError(f"{'.'.join(path) or 'the file'} has the key {key!r}; keys are text: write it in quotes")
+        raise ConfigError(f"{place_of(path) or 'the file'} has the key {shown(key)}; keys are text: write it in quotes")
     return str(key)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
-from maxent_ray.core.numbers import exact_number, exact_whole
+from maxent_ray.core.numbers import LARGEST_COUNT, exact_number, exact_whole
 
 
 def number(value: Any) -> Any:
@@ -27,7 +27,7 @@ def whole_number(value: Any) -> Any:
 
 
 Number = Annotated[float, BeforeValidator(number)]
-Whole = Annotated[int, BeforeValidator(whole_number)]
+Whole = Annotated[int, Field(ge=-LARGEST_COUNT, le=LARGEST_COUNT), BeforeValidator(whole_number)]
 Finite = Annotated[Number, Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[Number, Field(ge=0, allow_inf_nan=False)]

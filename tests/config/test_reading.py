@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from maxent_ray.config import ExperimentConfig, TaskSettings, TrainSettings
-from maxent_ray.config.field_kinds import ITEM, kinds_at
+from maxent_ray.config.field_kinds import kinds_at
 from maxent_ray.config.loading import apply_overrides, build_config, load_config
 from maxent_ray.config.reading import read_override
 from maxent_ray.errors import ConfigError
@@ -129,7 +129,7 @@ def test_values_are_read_as_their_field_asks(key: str, text: str, value: object,
         ("train.steps=9007199254740995.0", "whole number"),  # as a float it is another one
         ("train.steps=", "train.steps is None"),
         ("train.num_workers=1 # one", "train.num_workers is '1 # one'"),
-        ("grpo.learning_rate=true", "write a number without quotes, as 0.1"),
+        ("grpo.learning_rate=true", "write a number, as 0.1$"),
         ("grpo.learning_rate='0.1'", "without quotes"),
         ("grpo.learning_rate=1e999", "inf"),
         ("grpo.length_normalize_ref=1", "write true or false"),
@@ -138,7 +138,32 @@ def test_values_are_read_as_their_field_asks(key: str, text: str, value: object,
         ("controller.update_interval=1.5", "controller.update_interval is 1.5.*whole number"),
         ("controller.tau_rule.clip='0.2'", "controller.tau_rule.clip is '0.2'"),
         ("runtime.lag=true", "runtime.lag is True"),
-        ("tune.objectives=analytic", r"write it in brackets, as \[analytic\]"),
+        ("tune.objectives=analytic", r"write a list in brackets, as \[a, b\]"),
+        ("train.steps=017", "'017': Input should be a valid integer; write a whole number, as 60$"),
+        ("train.steps=60 # c", "write a whole number, as 60$"),
+        ("grpo.learning_rate=inf", "write a number, as 0.1$"),
+        ("tune.references='true'", "write true or false without quotes$"),
+        ("tune.references=1", "write true or false$"),
+        ("controller.update_interval=x", "write a whole number, as 60$"),
+        ("tune.search_space=[1]", "write a mapping, as {key: value}$"),
+        (f"train.steps=1{'0' * 3000}", "train.steps is a whole number of 9966 bits: .* less than or equal to 9007"),
+        (f"train.seed=-1{'0' * 3000}", "train.seed is a whole number of 9966 bits: .* greater than or equal to -9007"),
+        (f"task.seed=-1{'0' * 3000}", "task.seed is a whole number of 9966 bits: .* greater than or equal to -9007"),
+        (f"controller.update_interval=1{'0' * 3000}", "controller.update_interval is a whole number of 9966 bits"),
+        (f"train.steps=1{'0' * 5000}", r"train.steps is '1000*'… \(5001 characters\)"),
+        (f"policy.dtype={'x' * 5000}", r"policy.dtype is 'xxx*'… \(5000 characters\)"),
+        ("tune.objectives=[[a]]", r"^tune.objectives\[0\] is a list: Input should be a valid string[^\n]*$"),
+        ("task.kwargs={since: {a: [[no]]}}", r"task.kwargs.since.a\[0\]\[0\] is no, which is text to some"),
+        ("tune.search_space.grpo.temperature={low: 1}", "grpo.temperature is a dict: .*write a whole domain"),
+        (
+            "tune.search_space.grpo.temperature={type: uniform, high: x}",
+            r"^tune.search_space.grpo.temperature.low is missing; it must be set\n"
+            "tune.search_space.grpo.temperature.high is 'x': .*write a number, as 0.1$",
+        ),
+        (
+            "tune.search_space.grpo.temperature={type: choice, values: [[a]]}",
+            r"^tune.search_space.grpo.temperature.values\[0\] is a list: Input should be [^\n]*a valid dictionary$",
+        ),
         ("tune.search_space.controller.target_kl.low=0.1", "write a whole domain, as {type: uniform"),
         ("task.kwargs.path=[v2]/x", "'task.kwargs.path=.*' begins like a list, a mapping or quoted text"),
     ],
@@ -264,7 +289,8 @@ def test_files_are_read_in_the_encodings_of_yaml(encoding: str, tmp_path: Path) 
         ("null: 3", "the file has the key None"),
         ("train.steps: 60", "settings stand below their section, as train: {steps: 60}"),
         ("train:", "write settings below it, or leave it out for their defaults"),
-        ("policy: {model: [a]}", "write it in quotes"),
+        ("policy: {model: [a]}", "a list or a mapping is text in quotes"),
+        ("policy: {model: null}", "what YAML reads as null, a list or a mapping is text in quotes"),
     ],
 )
 def test_files_that_would_lose_something_are_refused(text: str | bytes, reason: str, tmp_path: Path) -> None:
@@ -284,8 +310,8 @@ def test_an_override_does_not_replace_a_value_by_a_section(tmp_path: Path) -> No
 
 
 def test_kinds_of_settings() -> None:
-    assert kinds_at(("tune", "objectives", ITEM)) == {str}
-    assert kinds_at(("task", "kwargs", "a", ITEM, "b")) == {Any}
+    assert kinds_at(("tune", "objectives", 0)) == {str}
+    assert kinds_at(("task", "kwargs", "a", 1, "b")) == {Any}
     assert kinds_at(("controller", "objective", "form", "sensitivity_decay")) == {float}
     assert kinds_at(("controller", "tau_rule", "clip")) == {float, "auto", type(None)}
     assert kinds_at(("train",)) == kinds_at(("train", "step")) == kinds_at(("nowhere",)) == frozenset()

@@ -190,7 +190,7 @@ def test_settings_are_frozen() -> None:
         ("runtime.lga=1", "'runtime.lga'", "'lag'", sorted(ClientOptions.__dataclass_fields__)),
         (
             "tune.search_space={controller.target_kl: {type: loguniform, low: 1, high: 2, hihg: 3}}",
-            "'tune.search_space.controller.target_kl.loguniform.hihg'",
+            "'tune.search_space.controller.target_kl.hihg'",
             "'high'",
             sorted(LogUniform.model_fields),
         ),
@@ -325,10 +325,10 @@ TOO_HIGH = 2.1
             ["low is 2.0", "high is 1.0", "cross"],
         ),
         (["tune.search_space={controller.target_kl: {type: loguniform, low: 0, high: 1}}"], ["low is 0"]),
-        (["tune.search_space={controller.target_kl: {type: choice, values: []}}"], ["values is []"]),
+        (["tune.search_space={controller.target_kl: {type: choice, values: []}}"], ["values is a list", "at least 1"]),
         (["tune.search_space={controller.target_kl: {type: normal}}"], ["'normal'", "uniform", "choice"]),
         (["tune.quantile_fraction=0.6"], ["tune.quantile_fraction is 0.6"]),
-        (["tune.objectives=[]"], ["tune.objectives is []"]),
+        (["tune.objectives=[]"], ["tune.objectives is a list", "at least 1 item"]),
     ],
     ids=lambda value: value[-1] if isinstance(value[0], str) and "=" in value[0] else "",
 )
@@ -478,8 +478,8 @@ def test_an_own_objective_keeps_its_settings_when_its_type_is_named_again() -> N
         ("controller.objective={type: 'a:b', kwargs: {since: 2024-01-01}}", "objective.kwargs.since is 2024-01-01"),
         ("task.kwargs={since: 2024-01-01}", "task.kwargs.since is 2024-01-01, .*write '2024-01-01' with its quotes"),
         ("task.kwargs={since: !!timestamp 2024-01-01}", "task.kwargs.since is datetime.date"),
-        ("controller.tau_rule={type: [pi]}", r"controller.tau_rule.type is \['pi'\]; valid: adam"),
-        ("controller.objective={type: {a: 1}}", "controller.objective.type is {'a': 1}; valid: analytic"),
+        ("controller.tau_rule={type: [pi]}", r"controller.tau_rule.type is a list; valid: adam"),
+        ("controller.objective={type: {a: 1}}", "controller.objective.type is a dict; valid: analytic"),
         ("controller.objective={type: truncated_backprop, form: {type: [joint]}}", "form.type is .*valid: decoupled"),
     ],
 )
@@ -537,7 +537,7 @@ def test_a_type_that_does_not_exist_names_the_valid_ones(override: str, parts: l
         ("controller=3", "controller is 3; it must be a mapping of settings"),
         ("controller.objective=analytic", "controller.objective is 'analytic'; it must be a mapping"),
         ("controller.objective={type: truncated_backprop, unroll: 2}", "controller.objective.unroll is 2; it must"),
-        ("runtime=[1]", r"runtime is \[1\]; it must be a mapping"),
+        ("runtime=[1]", r"runtime is a list; it must be a mapping"),
         ("controller.tau_rule={type: custom}", "controller.tau_rule.import_path is missing"),
     ],
 )
