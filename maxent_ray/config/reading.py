@@ -45,7 +45,7 @@ def read_override(item: str) -> tuple[str, Any]:
         (('policy.model', 'runs/run #2'), ('tune.objectives', ['analytic']))
     """
     key, equals, text = item.partition("=")
-    if not equals or not key.strip():
+    if not equals or not all(key.strip().split(".")):
         raise ConfigError(f"override {item!r} is not of the form section.key=value, as in train.steps=60")
     text = text.removeprefix(" ") if key.endswith(" ") else text
     path = path_of(key.strip())

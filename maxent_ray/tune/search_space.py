@@ -22,7 +22,8 @@ from maxent_ray.errors import ConfigError
 
 PERTURBATION_FACTORS = (0.8, 1.2)
 """Jaderberg et al. 2017, "Population Based Training of Neural Networks", section 4."""
-SEARCHED_SECTIONS = ("controller", "grpo")
+SEARCHED_SECTIONS = {"controller": "controller.target_kl", "grpo": "grpo.learning_rate"}
+"""Section → a key of it, for messages."""
 EXCLUDED_KEYS = (
     "grpo.group_size",  # scores over groups of different size cannot be compared
     "controller.group_size",
@@ -30,9 +31,6 @@ EXCLUDED_KEYS = (
     "controller.objective.type",  # the objective is the stratum, not a setting of it
     "grpo.train_grpo_objective",
 )
-
-
-_EXAMPLES = {"controller": "controller.target_kl", "grpo": "grpo.learning_rate"}
 
 
 @dataclass(frozen=True)
@@ -188,7 +186,8 @@ def _check_is_searchable(name: str) -> None:
     is_excluded = any(f"{key}.".startswith(f"{name}.") for key in EXCLUDED_KEYS)
     if name.partition(".")[0] in SEARCHED_SECTIONS and not is_excluded:
         return
-    whole = f"; name the searched keys of the section one by one, as {_EXAMPLES[name]}" if name in _EXAMPLES else ""
+    example = SEARCHED_SECTIONS.get(name)
+    whole = f"; name the searched keys of the section one by one, as {example}" if example else ""
     raise ConfigError(
         f"tune.search_space has {name!r}; a search runs over keys of {' and '.join(SEARCHED_SECTIONS)}, "
         f"except {', '.join(EXCLUDED_KEYS)}{whole}"

@@ -315,3 +315,9 @@ def test_kinds_of_settings() -> None:
     assert kinds_at(("controller", "objective", "form", "sensitivity_decay")) == {float}
     assert kinds_at(("controller", "tau_rule", "clip")) == {float, "auto", type(None)}
     assert kinds_at(("train",)) == kinds_at(("train", "step")) == kinds_at(("nowhere",)) == frozenset()
+
+
+@pytest.mark.parametrize("override", ["train.={steps: 3}", ".steps=3", "tune.search_space.={}", "train..steps=3", "=3"])
+def test_a_key_with_an_empty_part_is_none(override: str) -> None:
+    with pytest.raises(ConfigError, match=r"is not of the form section\.key=value"):
+        load_config(overrides=[override])

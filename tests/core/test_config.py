@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import FrozenInstanceError, replace
-from typing import Any
+from dataclasses import FrozenInstanceError, dataclass, replace
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -187,3 +187,19 @@ def test_bounds_by_name() -> None:
     assert settings.bounds("tau") == (0.1, 1.0)
     assert settings.bounds("beta") == (0.01, 2.0)
     assert settings.max_entropy == pytest.approx(LOG_8)
+
+
+Point: TypeAlias = float
+
+
+@dataclass(frozen=True)
+class WithAPoint(ControllerConfig):
+    margin: Point = 0.0
+
+
+def test_a_field_is_whole_by_its_type_and_not_by_the_name_of_its_type() -> None:
+    assert WithAPoint(target_kl=0.1, margin=0.5).margin == 0.5
+    with pytest.raises(ConfigError, match="margin is '1'; it must be a number"):
+        WithAPoint(target_kl=0.1, margin="1")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"update_interval is 1\.5; it must be a whole number"):
+        WithAPoint(target_kl=0.1, update_interval=1.5)  # type: ignore[arg-type]
