@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import apply_overrides, build_config, dump_config, load_config
+from maxent_ray.core.numbers import LARGEST_COUNT
 from maxent_ray.errors import ConfigError
 
 UNTIMED = settings(deadline=None, derandomize=True)
@@ -34,7 +35,7 @@ OVERRIDES = st.fixed_dictionaries(
         "grpo.learning_rate": RATES,
         "grpo.kl_estimator": st.sampled_from(["full", "k3"]),
         "train.use_gpu": st.sampled_from([None, True, False]),
-        "train.seed": st.integers(min_value=0),
+        "train.seed": st.integers(min_value=0, max_value=LARGEST_COUNT),
         "controller.tau_rule": RULES,
         "controller.beta_rule": RULES,
         "controller.objective": st.sampled_from([None, {"type": "truncated_backprop", "form": {"type": "joint"}}])
