@@ -82,10 +82,10 @@ def test_half_a_line_is_skipped_by_readers_and_cut_off_when_recording_goes_on(tm
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_says_so_and_how_to_go_on(tmp_path: Path) -> None:
+def test_a_full_disk_says_so_and_what_to_do(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path)
     (tmp_path / "rows.jsonl").unlink()
     (tmp_path / "rows.jsonl").symlink_to("/dev/full")
-    with pytest.raises(RecordingError, match=r"rows\.jsonl: No space left.*--resume"):
+    with pytest.raises(RecordingError, match=r"rows\.jsonl: No space left.*free some space"):
         recorder.on_trial_result(1, [], None, result([row(0)]))
     assert recorder.failure is not None
