@@ -17,14 +17,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from maxent_ray.errors import PolicyLoadError
 from maxent_ray.policy.forward import extend, last_logits, prefill
 from maxent_ray.policy.position_limit import position_limit
 
-_LENGTHS = (3, 8)
-"""Tokens of the prompts: the first is padded."""
+_LENGTHS = (3, 20, 48)
+"""Tokens of the prompts: all but the longest are padded. Some mistakes begin only after tens of tokens."""
+_WINDOWS = ("sliding_window", "attention_chunk_size", "attention_window_size", "window_size", "local_attention")
+"""Where configurations have the number of tokens that local attention reaches."""
+_LONGEST_WINDOW = 256
+"""A longer one is not passed: the test would take many times as long."""
+_BEYOND_WINDOW = 8
 _GROUP_SIZE = 2
 _NEW_TOKENS = 4
 _ROUNDING = {torch.float64: 1e-3, torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.2}
@@ -79,7 +84,7 @@ def self_test(
         >>> self_test(model, torch.arange(2, 23), 0, nullcontext)
     """
     device = model.device
-    sequences = _draw(tokens.to(device), padding, position_limit(model.config))
+    sequences = _draw(tokens.to(device), padding, _lengths(model.config))
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
         _compare(model, sequences, _ROUNDING[model.dtype])
     with torch.no_grad(), precision():
@@ -87,15 +92,23 @@ def self_test(
             _compare(model, sequences, _ROUNDING[torch.get_autocast_dtype(device.type)])
 
 
-def _draw(tokens: Int[Tensor, "n"], padding: int, limit: int | None) -> _Sequences:
+def _lengths(config: PretrainedConfig) -> list[int]:
+    """Tokens of the prompts: the longest is past a window, and all leave positions for the completions."""
+    text, limit = config.get_text_config(decoder=True), position_limit(config)
+    windows = [size for name in _WINDOWS if isinstance(size := getattr(text, name, None), int)]
+    past = [size + _BEYOND_WINDOW for size in windows if size <= _LONGEST_WINDOW]
+    wanted = [*_LENGTHS[:-1], max([_LENGTHS[-1], *past])]
+    return wanted if limit is None else [max(1, min(length, limit - _NEW_TOKENS)) for length in wanted]
+
+
+def _draw(tokens: Int[Tensor, "n"], padding: int, lengths: list[int]) -> _Sequences:
     generator = torch.Generator().manual_seed(0)
-    longest = max(_LENGTHS) if limit is None else max(1, min(max(_LENGTHS), limit - _NEW_TOKENS))
 
     def random(*shape: int) -> Tensor:
         return torch.randint(len(tokens), shape, generator=generator).to(tokens.device)
 
-    prompts = [tokens[random(min(length, longest))] for length in _LENGTHS]
-    drawn = random(len(_LENGTHS) * _GROUP_SIZE, _NEW_TOKENS)
+    prompts = [tokens[random(length)] for length in lengths]
+    drawn = random(len(lengths) * _GROUP_SIZE, _NEW_TOKENS)
     return _Sequences(prompts, tokens[drawn], tokens[(drawn[:, -1] + 1) % len(tokens)], padding)
 
 

@@ -53,7 +53,14 @@ _SMALL: dict[str, Any] = {
     "decoder_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 8,
+    # short, so that the tests pass them
     "sliding_window": 16,
+    "attention_chunk_size": 16,
+    "attention_window_size": 16,
+    "window_size": 16,
+    "local_attention": 16,
+    "chunk_size": 16,
+    "mamba_chunk_size": 16,
     "laurel_rank": 8,
     # low-rank attention
     "q_lora_rank": 16,
@@ -174,7 +181,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
 """Family (`model_type`) → further settings."""
 COMMON = {
     *("bert", "bloom", "codegen", "deepseek_v3", "gemma2", "gpt2", "gpt_neo", "gpt_oss", "gptj", "jamba", "lfm2"),
-    *("llama", "mamba", "marian", "minimax", "mpt", "openai-gpt", "qwen3", "qwen3_next", "recurrent_gemma", "xglm"),
+    *("llama", "mamba", "marian", "minimax", "moshi", "mpt", "openai-gpt", "qwen3", "qwen3_next", "recurrent_gemma"),
+    *("xglm", "zamba2"),
 }
 """One of each kind, for the tests that run often."""
 

@@ -16,7 +16,8 @@ from maxent_ray.policy import Policy, load_policy, sample_groups, score
 from tests.policy.families import COMMON, FAMILIES, PAGE, documented_rows, measured_row, write_model
 
 CPU = torch.device("cpu")
-PROMPTS = ["3=3:", "2,3,4=9:", "10,11,12=10:"]
+PROMPTS = ["3=3:", "2,3,4=9:", "10,11,12,13,14,15,16,17,18,19,20=10:"]
+"""The last is longer than twice the sliding windows."""
 EACH_FAMILY = [
     pytest.param(family, marks=[] if family in COMMON else pytest.mark.slow) for family in sorted(FAMILIES)
 ]

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import CONFIG_MAPPING, PreTrainedModel
 
 from maxent_ray.errors import PolicyLoadError
 from maxent_ray.policy import load_policy
-from maxent_ray.policy.self_test import self_test
+from maxent_ray.policy.self_test import _lengths, self_test
 from tests.policy.families import write_model
 
 CPU = torch.device("cpu")
@@ -65,6 +65,33 @@ def test_a_model_that_forgets_its_cache(model: PreTrainedModel) -> None:
     change_logits(model, lambda logits, kwargs: logits * (0.5 if "past_key_values" in kwargs else 1.0))
     with pytest.raises(PolicyLoadError, match="token by token with a cache changes its log-probabilities by"):
         self_test(model, TOKENS, 0, nullcontext)
+
+
+def test_a_mistake_that_begins_after_tens_of_tokens(model: PreTrainedModel) -> None:
+    """As of a cache that keeps too little."""
+
+    def change(logits: Tensor, kwargs: dict[str, Any]) -> Tensor:
+        cached = logits.shape[1] == 1 and kwargs["attention_mask"].shape[1] > 45
+        return logits * (0.5 if cached else 1.0)
+
+    change_logits(model, change)
+    with pytest.raises(PolicyLoadError, match="token by token with a cache changes its log-probabilities by"):
+        self_test(model, TOKENS, 0, nullcontext)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "longest"),
+    [
+        ("llama", {}, 48),
+        ("llama", {"max_position_embeddings": 32}, 28),
+        ("mistral", {"sliding_window": 100}, 108),
+        ("mistral", {"sliding_window": 4096}, 48),
+        ("llama4_text", {"attention_chunk_size": 64}, 72),
+        ("recurrent_gemma", {"attention_window_size": 64}, 72),
+    ],
+)
+def test_the_longest_prompt_passes_a_small_window(family: str, settings: dict[str, Any], longest: int) -> None:
+    assert max(_lengths(CONFIG_MAPPING[family](**settings))) == longest
 
 
 def test_logits_that_are_not_numbers(model: PreTrainedModel) -> None:
