@@ -5,7 +5,9 @@ Symbols: N sequences, P prompt tokens, C completion tokens.
 
 from __future__ import annotations
 
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, pairwise
+from typing import NamedTuple
 
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -17,6 +19,31 @@ WITHOUT_TEXT = "\ufffd"
 """What a token without a text reads as: the Unicode replacement character, as bytes that are no UTF-8 do."""
 
 _BYTES_OF_A_CHARACTER = 4
+
+
+class _Run(NamedTuple):
+    """Tokens that are read together, and the end of the prompt, behind which they are read."""
+
+    context: tuple[int, ...]
+    tokens: tuple[int, ...]
+
+    def near(self, place: int) -> _Neighbourhood:
+        """A token with all that may be bytes of the same character."""
+        start, end = max(0, place + 1 - _BYTES_OF_A_CHARACTER), place + _BYTES_OF_A_CHARACTER
+        return _Neighbourhood(self.context + self.tokens[start:place], self.tokens[place], self.tokens[place + 1 : end])
+
+    def split(self, places: Iterable[int]) -> list[_Run]:
+        """The runs between the tokens at some places, in order; may be empty."""
+        cuts = [-1, *places, len(self.tokens)]
+        return [self._replace(tokens=self.tokens[cut + 1 : end]) for cut, end in pairwise(cuts)]
+
+
+class _Neighbourhood(NamedTuple):
+    """A token and those around it."""
+
+    before: tuple[int, ...]
+    token: int
+    after: tuple[int, ...]
 
 
 def decode_completions(
@@ -53,21 +80,20 @@ def decode_completions(
     rows = zip(completion_ids.tolist(), completion_mask.sum(dim=1).tolist(), strict=True)
     answers = [[token for token in ids[:length] if token not in ends] for ids, length in rows]
     tails = [tuple(tail) for tail in prompt_ids[:, -_BYTES_OF_A_CHARACTER:].tolist()]
-    context_of = {tail: _context(tokenizer, list(tail)) for tail in set(tails)}
-    contexts = [context_of[tail] for tail in tails]
+    context_of = {tail: _context(tokenizer, tail) for tail in set(tails)}
     drawn = set(chain.from_iterable(answers))
     unknown = drawn - _known(tokenizer, drawn)
-    silent = _silent(tokenizer, contexts[0], drawn - unknown)
-    parts = [
-        _readable_parts(tokenizer, context, answer, unknown, silent)
-        for context, answer in zip(contexts, answers, strict=True)
+    runs = [
+        _Run(context_of[tail], tuple(answer)).split(place for place, token in enumerate(answer) if token in unknown)
+        for tail, answer in zip(tails, answers, strict=True)
     ]
-    places = [(context, part) for context, split in zip(contexts, parts, strict=True) for part in split]
-    texts = iter(_read_after(tokenizer, places))
-    return [WITHOUT_TEXT.join(islice(texts, len(split))) for split in parts]
+    silent = _without_text(tokenizer, list(chain.from_iterable(runs)), _maybe_silent(tokenizer, drawn - unknown))
+    parts = [[part for run in split for part in run.split(next(silent))] for split in runs]
+    texts = _read_after(tokenizer, set(chain.from_iterable(parts)))
+    return [WITHOUT_TEXT.join(map(texts.__getitem__, split)) for split in parts]
 
 
-def read_tokens(tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> list[str]:
+def read_tokens(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> list[str]:
     """Decode rows of tokens as they are: special tokens spelled out, spaces not tidied.
 
     Example:
@@ -75,7 +101,11 @@ def read_tokens(tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> li
         >>> read_tokens(build_character_tokenizer(), [[3, 4, 0], [22]])
         ['12<pad>', ' ']
     """
-    texts: list[str] = tokenizer.batch_decode(rows, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    if not rows:
+        return []  # transformers takes it for one row
+    texts: list[str] = tokenizer.batch_decode(
+        list(map(list, rows)), skip_special_tokens=False, clean_up_tokenization_spaces=False
+    )
     return texts
 
 
@@ -86,7 +116,7 @@ def _known(tokenizer: PreTrainedTokenizerBase, ids: set[int]) -> set[int]:
     return ids & set(tokenizer.get_vocab().values())  # tokenizers in Python invent a text, or raise
 
 
-def _context(tokenizer: PreTrainedTokenizerBase, tail: list[int]) -> list[int]:
+def _context(tokenizer: PreTrainedTokenizerBase, tail: tuple[int, ...]) -> tuple[int, ...]:
     """Select the last token of a prompt, or as many as its last character has."""
     ends = [tail[start:] for start in reversed(range(len(tail)))]
     return next(
@@ -94,44 +124,33 @@ def _context(tokenizer: PreTrainedTokenizerBase, tail: list[int]) -> list[int]:
     )
 
 
-def _silent(tokenizer: PreTrainedTokenizerBase, context: list[int], ids: set[int]) -> set[int]:
-    """Select the tokens that add no text to the context; a byte of a longer character may be one of them."""
-    before, *after = read_tokens(tokenizer, [context, *([*context, token] for token in ids)])
-    return {token for token, text in zip(ids, after, strict=True) if text == before}
+def _maybe_silent(tokenizer: PreTrainedTokenizerBase, ids: set[int]) -> set[int]:
+    """Select the tokens that read as nothing alone, or behind themselves; a byte of a character may be one of them."""
+    alone, twice = (read_tokens(tokenizer, [[token] * count for token in ids]) for count in (1, 2))
+    return {token for token, text, again in zip(ids, alone, twice, strict=True) if not text or text == again}
 
 
-def _readable_parts(
-    tokenizer: PreTrainedTokenizerBase, context: list[int], answer: list[int], unknown: set[int], silent: set[int]
-) -> list[list[int]]:
-    """Split an answer at its tokens without a text."""
-    parts: list[list[int]] = [[]]
-    for place, token in enumerate(answer):
-        if token in unknown or (token in silent and _adds_nothing(tokenizer, context, answer, place, unknown)):
-            parts.append([])
-        else:
-            parts[-1].append(token)
-    return parts
+def _without_text(tokenizer: PreTrainedTokenizerBase, runs: list[_Run], maybe: set[int]) -> Iterator[list[int]]:
+    """Find the places of each run whose token, one of some, adds no text there."""
+    near = [{place: run.near(place) for place, token in enumerate(run.tokens) if token in maybe} for run in runs]
+    same = _same_without(tokenizer, chain.from_iterable(each.values() for each in near))
+    return iter([[place for place, each in found.items() if each in same] for found in near])
 
 
-def _adds_nothing(
-    tokenizer: PreTrainedTokenizerBase, context: list[int], answer: list[int], place: int, unknown: set[int]
-) -> bool:
-    """Tell whether a token's neighbourhood reads the same without it, as it does not for a byte of a character."""
-    reach = _BYTES_OF_A_CHARACTER - 1
-    before = [token for token in answer[max(0, place - reach) : place] if token not in unknown]
-    after = [token for token in answer[place + 1 : place + 1 + reach] if token not in unknown]
-    with_it, without_it = read_tokens(
-        tokenizer, [[*context, *before, answer[place], *after], [*context, *before, *after]]
-    )
-    return with_it == without_it
+def _same_without(tokenizer: PreTrainedTokenizerBase, found: Iterable[_Neighbourhood]) -> set[_Neighbourhood]:
+    """Select the neighbourhoods that read the same without their token, as those of a character's byte do not."""
+    distinct = list(set(found))
+    whole = read_tokens(tokenizer, [(*each.before, each.token, *each.after) for each in distinct])
+    without = read_tokens(tokenizer, [each.before + each.after for each in distinct])
+    return {each for each, text, same in zip(distinct, whole, without, strict=True) if text == same}
 
 
-def _read_after(tokenizer: PreTrainedTokenizerBase, places: list[tuple[list[int], list[int]]]) -> list[str]:
+def _read_after(tokenizer: PreTrainedTokenizerBase, runs: set[_Run]) -> dict[_Run, str]:
     """Read tokens as they follow others: decoders strip the space at the start of a text read alone."""
-    before = read_tokens(tokenizer, [context for context, _ in places])
-    texts = read_tokens(tokenizer, [[*context, *part] for context, part in places])
-    return [
+    before = read_tokens(tokenizer, [run.context for run in runs])
+    texts = read_tokens(tokenizer, [run.context + run.tokens for run in runs])
+    return {
         # Not a prefix: both ends were bytes, of which a decoder made one unreadable run.
-        text.removeprefix(start) if text.startswith(start) else read_tokens(tokenizer, [part])[0]
-        for text, start, (_, part) in zip(texts, before, places, strict=True)
-    ]
+        run: text.removeprefix(start) if text.startswith(start) else read_tokens(tokenizer, [run.tokens])[0]
+        for text, start, run in zip(texts, before, runs, strict=True)
+    }

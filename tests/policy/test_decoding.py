@@ -131,6 +131,41 @@ def test_an_answer_reads_the_same_in_every_batch(kind: str) -> None:
     assert read(policy, *answers) == [text for answer in answers for text in read(policy, answer)]
 
 
+@pytest.mark.parametrize("kind", [*zoo.KINDS, "ends_of_words"])
+def test_an_answer_reads_the_same_whatever_prompts_are_beside_its_own(kind: str) -> None:
+    policy = zoo.random_policy(zoo.ends_of_words() if kind == "ends_of_words" else zoo.KINDS[kind]())
+    ends, size = policy.end_ids, policy.model.config.vocab_size - 64
+    prompts = torch.tensor(8 * [[token] for token in range(size) if token not in ends][:32])
+    drawn = random.Random(2)
+    answers = torch.tensor([drawn.choices(range(size), k=4) for _ in prompts])
+    mask = torch.ones_like(answers, dtype=torch.bool)
+    texts = decode_completions(policy, prompts, answers, mask)
+    assert decode_completions(policy, prompts.flip(0), answers.flip(0), mask) == texts[::-1]
+
+
+def test_an_end_of_a_word_that_adds_nothing_is_seen_behind_every_prompt() -> None:
+    policy = zoo.random_policy(zoo.ends_of_words())
+    a, end, b = zoo.ids_of(policy.tokenizer, "a</w>", "</w>", "b")
+    answers, mask = torch.tensor([[b, end], [b, end]]), torch.ones(2, 2, dtype=torch.bool)
+    assert decode_completions(policy, torch.tensor([[a], [b]]), answers, mask) == [" b\ufffd", "b\ufffd"]
+    assert decode_completions(policy, torch.tensor([[b], [a]]), answers, mask) == ["b\ufffd", " b\ufffd"]
+
+
+def test_tokens_without_a_text_cost_no_call_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = zoo.random_policy(zoo.holes())
+    seven, empty = zoo.ids_of(policy.tokenizer, "7", "")
+    calls: list[int] = []
+    decode = policy.tokenizer.batch_decode
+
+    def counted(rows: list[list[int]], **settings: bool) -> list[str]:
+        calls.append(len(rows))
+        return decode(rows, **settings)  # type: ignore[return-value]
+
+    monkeypatch.setattr(policy.tokenizer, "batch_decode", counted)
+    assert read(policy, *32 * [100 * [seven, empty]]) == 32 * [100 * "7\ufffd"]
+    assert len(calls) < 10  # of the prompt, too
+
+
 def test_holes_and_empty_tokens_are_seen() -> None:
     policy = zoo.random_policy(zoo.holes())
     seven, plus, five, empty = zoo.ids_of(policy.tokenizer, "7", "+", "5", "")

@@ -117,6 +117,13 @@ def openai_gpt() -> PreTrainedTokenizerBase:
     return wrap(backend, eos_token="</s>", unk_token="<unk>")
 
 
+def ends_of_words() -> PreTrainedTokenizerBase:
+    """The mark of a word's end is a token too, which reads as nothing at the end of a text."""
+    backend = Tokenizer(models.BPE(numbered(["</s>", "a</w>", "</w>", "b"]), [], end_of_word_suffix="</w>"))
+    backend.decoder = decoders.BPEDecoder(suffix="</w>")
+    return wrap(backend, eos_token="</s>")
+
+
 def words_without_decoder() -> PreTrainedTokenizerBase:
     """Texts are the tokens with spaces between; a foreign word has no token at all."""
     numbers = [str(number) for number in range(37)]
