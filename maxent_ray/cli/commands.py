@@ -18,6 +18,7 @@ from maxent_ray.cli.cluster_options import ClusterOptions
 from maxent_ray.cli.exit_status import ExitStatus
 from maxent_ray.cli.termination import interrupt_on_sigterm
 from maxent_ray.config import ExperimentConfig
+from maxent_ray.config.folders import EMBEDDED
 from maxent_ray.config.loading import load_config
 from maxent_ray.config.yaml_text import Unquoted
 from maxent_ray.core.controller import Controller
@@ -130,7 +131,7 @@ def check_inputs(config: ExperimentConfig) -> None:
         PolicyLoadError: the model's folder does not exist or lacks something.
         TaskError: the task is empty or too small.
     """
-    if config.policy.model != "embedded":
+    if config.policy.model != EMBEDDED:
         from maxent_ray.policy.source import find_source  # loads transformers
 
         find_source(config.policy.model)

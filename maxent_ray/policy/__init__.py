@@ -1,6 +1,6 @@
 """Policies: load a causal language model, sample groups of completions from it, score them."""
 
-from maxent_ray.policy.encoding import check_prompt_lengths, encode_prompts
+from maxent_ray.policy.encoding import check_prompts, encode_prompts
 from maxent_ray.policy.loading import (
     Policy,
     frozen_copy,
@@ -27,7 +27,7 @@ __all__ = [
     "Policy",
     "Rollout",
     "TokenScores",
-    "check_prompt_lengths",
+    "check_prompts",
     "completion_logits",
     "encode_prompts",
     "frozen_copy",

@@ -21,9 +21,6 @@ from maxent_ray.policy.position_limit import check_length, position_limit
 from maxent_ray.policy.vocabulary import embedded_tokens
 
 _BESIDE_PUNCTUATION = re.compile(r"(?<=[^\w\s]) +| +(?=[^\w\s])")
-_ADDED_TOKENS = 8
-"""Tokens of a prompt beyond one for each of its bytes, such as one for the beginning of a sequence."""
-_BATCH = 256
 
 
 def encode_prompts(policy: Policy, prompts: Sequence[str]) -> tuple[Int[Tensor, "B P"], Int[Tensor, "B P"]]:
@@ -52,7 +49,7 @@ def encode_prompts(policy: Policy, prompts: Sequence[str]) -> tuple[Int[Tensor, 
     """
     if not prompts:
         raise TaskError("prompts is empty; it must hold at least one prompt")
-    rows = [_encode(policy, prompt) for prompt in prompts]
+    rows = _encode(policy, prompts)
     padding = [max(map(len, rows)) - len(row) for row in rows]
     pad = int(policy.tokenizer.pad_token_id)
     ids = torch.tensor([[pad] * gap + row for gap, row in zip(padding, rows, strict=True)])
@@ -60,65 +57,86 @@ def encode_prompts(policy: Policy, prompts: Sequence[str]) -> tuple[Int[Tensor, 
     return ids.to(policy.device), mask.to(policy.device)
 
 
-def check_prompt_lengths(policy: Policy, prompts: Sequence[str], *, max_new_tokens: int) -> None:
-    """Check that the longest prompt leaves room for a completion; a prompt far from the limit is not tokenized.
+def check_prompts(policy: Policy, prompts: Sequence[str], *, max_new_tokens: int) -> None:
+    """Check that prompts can be asked, and that the longest leaves room for a completion.
 
     Args:
-        policy: Has the limit.
+        policy: Its tokenizer encodes, and its model has the limit.
         prompts: All that it will be asked.
         max_new_tokens: Largest number of tokens in a completion, the end included.
 
     Raises:
-        ConfigError: It does not.
-        TaskError: The tokenizer changes a long prompt; see `encode_prompts`.
+        ConfigError: The longest does not.
+        TaskError: The tokenizer changes a prompt; see `encode_prompts`.
 
     Example:
         >>> from maxent_ray.policy import load_policy
         >>> policy = load_policy("embedded", device=torch.device("cpu"))
-        >>> check_prompt_lengths(policy, ["2,3=5:", "3=3:"], max_new_tokens=60)
+        >>> check_prompts(policy, ["2,3=5:", "3=3:"], max_new_tokens=60)
         Traceback (most recent call last):
         maxent_ray.errors.ConfigError: max_new_tokens is 60; model='embedded' has 64 positions, ...
     """
-    limit = position_limit(policy.model.config)
-    if limit is None:
-        return
-    long = [text for text in prompts if len(text.encode()) + _ADDED_TOKENS + max_new_tokens > limit]
-    for start in range(0, len(long), _BATCH):
-        longest = encode_prompts(policy, long[start : start + _BATCH])[1].sum(dim=1).max()
-        check_length(limit, int(longest), max_new_tokens, policy.name)
+    longest = max(map(len, _encode(policy, list(dict.fromkeys(prompts)))))
+    check_length(position_limit(policy.model.config), longest, max_new_tokens, policy.name)
 
 
-def _encode(policy: Policy, prompt: str) -> list[int]:
+def _encode(policy: Policy, prompts: Sequence[str]) -> list[list[int]]:
+    """Encode prompts in one call, and check each."""
     try:
-        encoded = policy.tokenizer(prompt, return_special_tokens_mask=True)
-    except Exception as error:  # tokenizers raises it bare, for a character and no unknown token
-        raise TaskError(
-            f"prompt {prompt!r} cannot be encoded by the tokenizer of policy {policy.name!r} ({error}); "
-            "write it in characters that the tokenizer has, or choose another model"
-        ) from error
-    ids: list[int] = encoded["input_ids"]
-    own = [place for place, added in enumerate(encoded["special_tokens_mask"]) if not added]
-    if not own:
-        raise TaskError(f"prompt {prompt!r} has no token; it cannot be given to policy {policy.name!r}")
-    beyond = [token for token in ids if token >= embedded_tokens(policy.model)]
-    if beyond:
-        raise TaskError(
-            f"prompt {prompt!r} holds {read_tokens(policy.tokenizer, [beyond])[0]!r}, which the tokenizer of policy "
-            f"{policy.name!r} has and its model has not; write the prompt without it, or choose another model"
-        )
-    [read] = read_tokens(policy.tokenizer, [ids[own[0] : own[-1] + 1]])
-    if not _is_same_text(policy.tokenizer, prompt, read):
-        raise _changed(policy, prompt, read)
-    return ids[: own[-1] + 1]
+        encoded = policy.tokenizer(list(prompts), return_special_tokens_mask=True)
+    except Exception:  # of some prompt among them
+        encoded = _encode_each(policy, prompts)
+    rows, own = [], []
+    for prompt, ids, added in zip(prompts, encoded["input_ids"], encoded["special_tokens_mask"], strict=True):
+        places = [place for place, is_added in enumerate(added) if not is_added]
+        if not places:
+            raise TaskError(f"prompt {prompt!r} has no token; it cannot be given to policy {policy.name!r}")
+        rows.append(ids[: places[-1] + 1])
+        own.append(ids[places[0] : places[-1] + 1])
+    known = embedded_tokens(policy.model)
+    for prompt, ids in zip(prompts, rows, strict=True):
+        beyond = [token for token in ids if token >= known]
+        if beyond:
+            raise TaskError(
+                f"prompt {prompt!r} holds {read_tokens(policy.tokenizer, [beyond])[0]!r}, which the tokenizer of "
+                f"policy {policy.name!r} has and its model has not; write the prompt without it, or choose another "
+                "model"
+            )
+    special = _special_tokens(policy.tokenizer)
+    for prompt, read in zip(prompts, read_tokens(policy.tokenizer, own), strict=True):
+        if not _is_same_text(special, prompt, read):
+            raise _changed(policy, prompt, read)
+    return rows
 
 
-def _is_same_text(tokenizer: PreTrainedTokenizerBase, prompt: str, read: str) -> bool:
+def _encode_each(policy: Policy, prompts: Sequence[str]) -> dict[str, list[list[int]]]:
+    """Encode prompts one by one, to name the one that cannot be."""
+    rows: dict[str, list[list[int]]] = {"input_ids": [], "special_tokens_mask": []}
+    for prompt in prompts:
+        try:
+            encoded = policy.tokenizer(prompt, return_special_tokens_mask=True)
+        except Exception as error:  # tokenizers raises it bare, for a character and no unknown token
+            raise TaskError(
+                f"prompt {prompt!r} cannot be encoded by the tokenizer of policy {policy.name!r} ({error}); "
+                "write it in characters that the tokenizer has, or choose another model"
+            ) from error
+        for name, found in rows.items():
+            found.append(encoded[name])
+    return rows
+
+
+def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
+    """Match any special token, the longest first; nothing where there is none."""
+    special = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    spelled = "|".join(re.escape(token) for token in sorted(special, key=len, reverse=True) if token.strip())
+    return re.compile(f"({spelled or '(?!)'})")
+
+
+def _is_same_text(special: re.Pattern[str], prompt: str, read: str) -> bool:
     """Compare between special tokens, beside which tokenizers may drop white space as they may at the ends."""
     if prompt == read:
         return True
-    special = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
-    spelled = "|".join(re.escape(token) for token in sorted(special, key=len, reverse=True) if token.strip())
-    wanted, found = (re.split(f"({spelled or '(?!)'})", text) for text in (prompt, read))
+    wanted, found = (special.split(text) for text in (prompt, read))
     needed = (_BESIDE_PUNCTUATION.sub("", _bare(part)) for part in wanted)
     return len(wanted) == len(found) and all(map(_has_only_more_spaces, needed, map(_bare, found)))
 

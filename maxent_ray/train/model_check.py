@@ -6,30 +6,34 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from maxent_ray.config import ExperimentConfig
+from maxent_ray.config.folders import EMBEDDED
 from maxent_ray.errors import MaxentRayError
 from maxent_ray.train.resources import uses_gpus
 from maxent_ray.train.run_task import asked_texts, build_run_task
 
 EMBEDDED_POSITIONS = 64
 """Of the embedded policy, which has one token for each character."""
+EMBEDDED_CHARACTERS = frozenset("0123456789+-*/()=,:. $")
+"""Those that its tokenizer has."""
 
 
 def check_model(config: ExperimentConfig) -> None:
     """Load a run's policy once, with the resources of one rank, and let go of it.
 
     Not on the driver, which may be a smaller machine. The embedded policy is known to pass, and is loaded only where
-    prompts and completions may not fit: starting a process that has transformers takes seconds.
+    it lacks a character of a prompt, or prompts and completions do not fit: starting a process that has transformers
+    takes seconds.
 
     Args:
         config: The experiment.
 
     Raises:
         PolicyLoadError: the model or its tokenizer cannot be loaded, or it cannot be sampled and scored rightly.
-        TaskError: the task is empty or too small.
+        TaskError: the task is empty or too small, or the tokenizer changes a prompt.
         ConfigError: ``grpo.max_new_tokens`` is more than the model's positions leave.
         MaxentRayError: memory ran out, or the process that loads it died.
     """
-    if config.policy.model == "embedded" and _fits_embedded(config):
+    if config.policy.model == EMBEDDED and _fits_embedded(config):
         return
     train, use_gpu = config.train, uses_gpus(config.train)
     task = ray.remote(_load).options(
@@ -49,7 +53,9 @@ def check_model(config: ExperimentConfig) -> None:
 
 def _fits_embedded(config: ExperimentConfig) -> bool:
     texts = asked_texts(build_run_task(config.task), config)
-    return max(map(len, texts), default=0) + config.grpo.max_new_tokens <= EMBEDDED_POSITIONS
+    lengths, characters = {len(text) for text in texts}, set().union(*texts)
+    fits = max(lengths) + config.grpo.max_new_tokens <= EMBEDDED_POSITIONS
+    return fits and 0 not in lengths and characters <= EMBEDDED_CHARACTERS
 
 
 def _load(config: ExperimentConfig, use_gpu: bool) -> None:

@@ -7,13 +7,13 @@ from functools import partial
 import torch
 
 from maxent_ray.config import ExperimentConfig, PolicySettings
-from maxent_ray.policy import Policy, check_prompt_lengths, load_policy
+from maxent_ray.policy import Policy, check_prompts, load_policy
 from maxent_ray.tasks import Task
 from maxent_ray.train.run_task import asked_texts, build_run_task
 
 
 def load_policy_and_task(config: ExperimentConfig, device: torch.device) -> tuple[Policy, Task]:
-    """Load the policy, build the task, and check that its longest prompt leaves room for a completion.
+    """Load the policy, build the task, and check that all its prompts can be asked and leave room.
 
     Args:
         config: The experiment.
@@ -21,14 +21,14 @@ def load_policy_and_task(config: ExperimentConfig, device: torch.device) -> tupl
 
     Raises:
         PolicyLoadError: the model or its tokenizer cannot be loaded, or it cannot be sampled and scored rightly.
-        TaskError: the task is empty or too small.
+        TaskError: the task is empty or too small, or the tokenizer changes a prompt.
         ConfigError: ``grpo.max_new_tokens`` is more than the model's positions leave.
     """
     policy = load_policy(
         config.policy.model, device=device, precision=partial(forward_precision, config.policy, device)
     )
     task = build_run_task(config.task)
-    check_prompt_lengths(policy, asked_texts(task, config), max_new_tokens=config.grpo.max_new_tokens)
+    check_prompts(policy, asked_texts(task, config), max_new_tokens=config.grpo.max_new_tokens)
     return policy, task
 
 

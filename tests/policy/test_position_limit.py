@@ -8,7 +8,7 @@ import torch
 from transformers import CONFIG_MAPPING
 
 from maxent_ray.errors import ConfigError
-from maxent_ray.policy import check_prompt_lengths, completion_logits, load_policy, sample_groups
+from maxent_ray.policy import check_prompts, completion_logits, load_policy, sample_groups
 from maxent_ray.policy.position_limit import position_limit
 from tests.policy.families import write_model
 
@@ -71,8 +71,8 @@ def test_the_longest_prompt_of_many_decides(tmp_path: Path) -> None:
     write_model("gpt2", tmp_path, max_position_embeddings=16)
     policy = load_policy(str(tmp_path), device=CPU)
     prompts = ["3=3:"] * 600 + ["10,11,12=10:"] + ["3=3:"] * 600
-    check_prompt_lengths(policy, prompts, max_new_tokens=5)
+    check_prompts(policy, prompts, max_new_tokens=5)
     with pytest.raises(ConfigError, match="of 12 tokens; set grpo"):
-        check_prompt_lengths(policy, prompts, max_new_tokens=6)
+        check_prompts(policy, prompts, max_new_tokens=6)
     with pytest.raises(ConfigError, match="fewer than the tokens of the longest prompt, of 17 tokens; take shorter"):
-        check_prompt_lengths(policy, ["10,11,12,13,14=1:"], max_new_tokens=1)
+        check_prompts(policy, ["10,11,12,13,14=1:"], max_new_tokens=1)

@@ -11,12 +11,15 @@ import pytest
 import torch
 from ray.util import list_named_actors
 
-from maxent_ray.config import ExperimentConfig
+from maxent_ray.config import ExperimentConfig, folders
 from maxent_ray.config.loading import apply_overrides
-from maxent_ray.errors import ConfigError, MaxentRayError, PolicyLoadError
-from maxent_ray.policy import load_policy
+from maxent_ray.errors import ConfigError, MaxentRayError, PolicyLoadError, TaskError
+from maxent_ray.policy import encode_prompts, load_policy, source
 from maxent_ray.policy.position_limit import position_limit
-from maxent_ray.train.model_check import EMBEDDED_POSITIONS, check_model
+from maxent_ray.policy.tokenizer import build_character_tokenizer
+from maxent_ray.tasks import Countdown, Prompt
+from maxent_ray.train.model_check import EMBEDDED_CHARACTERS, EMBEDDED_POSITIONS, _fits_embedded, check_model
+from maxent_ray.train.policy_and_task import load_policy_and_task
 from maxent_ray.train.policy_evaluation import evaluate_policy
 from maxent_ray.train.ray_train.loop import run_training
 from maxent_ray.tune.comparison import run_comparison
@@ -34,9 +37,46 @@ def marian(tmp_path: Path) -> ExperimentConfig:
     return tiny_config({"policy.model": str(tmp_path / "marian")})
 
 
-def test_the_embedded_positions() -> None:
-    config = load_policy("embedded", device=torch.device("cpu")).model.config
-    assert position_limit(config) == EMBEDDED_POSITIONS
+class Spelled(Countdown):
+    """A task whose prompts, or the last that is held out, hold letters."""
+
+    def __init__(self, *, held_out_count: int, seed: int, letters: str) -> None:
+        super().__init__(held_out_count=held_out_count, seed=seed)
+        if letters == "train":
+            self.train = [Prompt("add 256:")]
+        else:
+            self.held_out = [*self.held_out[:-1], Prompt("add 256:")]
+
+
+SPELLED = {"task.name": f"{__name__}:Spelled", "evaluation.prompts": 8}
+
+
+@pytest.mark.parametrize("letters", ["train", "held_out"])
+def test_prompts_that_the_embedded_policy_lacks_characters_of(letters: str) -> None:
+    config = tiny_config({**SPELLED, "task.kwargs": {"letters": letters}})
+    assert _fits_embedded(tiny_config())
+    assert not _fits_embedded(config)
+    with pytest.raises(TaskError, match="prompt 'add 256:' holds 'a' and 'd', which it loses"):
+        load_policy_and_task(config, torch.device("cpu"))
+
+
+def test_prompts_far_from_the_limit_are_encoded_too(tmp_path: Path) -> None:
+    write_model("llama", tmp_path, max_position_embeddings=2048)
+    build_character_tokenizer("0123456789+-*/()=. $").save_pretrained(tmp_path)
+    with pytest.raises(TaskError, match="holds ',' and ':', which it loses"):
+        load_policy_and_task(tiny_config({"policy.model": str(tmp_path)}), torch.device("cpu"))
+
+
+def test_the_embedded_policy_has_one_name() -> None:
+    assert folders.EMBEDDED == source.EMBEDDED
+
+
+def test_the_embedded_positions_and_characters() -> None:
+    policy = load_policy("embedded", device=torch.device("cpu"))
+    assert position_limit(policy.model.config) == EMBEDDED_POSITIONS
+    assert {token for token in policy.tokenizer.get_vocab() if len(token) == 1} == EMBEDDED_CHARACTERS
+    for character in EMBEDDED_CHARACTERS:
+        assert encode_prompts(policy, [character])[0].shape == (1, 1)
 
 
 def test_a_rank_refuses_what_does_not_fit() -> None:
