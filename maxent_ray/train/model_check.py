@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.folders import EMBEDDED
 from maxent_ray.errors import MaxentRayError
+from maxent_ray.runtime.remote_errors import cause_of
 from maxent_ray.train.resources import uses_gpus
 from maxent_ray.train.run_task import asked_texts, build_run_task
 
@@ -42,12 +43,11 @@ def check_model(config: ExperimentConfig) -> None:
     try:
         ray.get(task.remote(config, use_gpu))
     except RayError as error:
-        cause = error.cause if isinstance(error, RayTaskError) else error
-        if isinstance(cause, MaxentRayError):
-            raise cause from None  # as it was raised, without the traceback of the other process
-        line = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+        cause = cause_of(error)
+        if cause.kind is not None:
+            raise cause.kind(cause.message) from None  # without the traceback of the other process
         raise MaxentRayError(
-            f"model={config.policy.model!r} could not be loaded with the resources of one worker: {line}"
+            f"model={config.policy.model!r} could not be loaded with the resources of one worker: {cause.message}"
         ) from error
 
 
