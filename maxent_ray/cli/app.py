@@ -274,7 +274,3 @@ def _message(error: MaxentRayError) -> str:
     from maxent_ray.runtime.remote_errors import cause_of
 
     return cause_of(error).message
-
-
-if __name__ == "__main__":
-    main()

@@ -19,6 +19,7 @@ from ray.exceptions import RayError
 from maxent_ray.errors import ConfigError, ControllerUnavailableError
 from maxent_ray.runtime.decision_round import decide
 from maxent_ray.runtime.metrics import ControllerMetrics
+from maxent_ray.runtime.remote_errors import cause_of
 from maxent_ray.telemetry import Telemetry
 
 START_TIMEOUT_S = 60.0
@@ -125,7 +126,8 @@ def create_controller(run_id: str, namespace: str, *, wait: bool = True) -> tupl
             else:
                 number += 1
         except RayError as error:
-            raise ControllerUnavailableError(f"run {name!r}: the controller's actor does not start: {error}") from error
+            reason = f"the controller's actor does not start: {cause_of(error).message}"
+            raise ControllerUnavailableError(f"run {name!r}: {reason}") from error
     if number > 1:
         logger.warning("run %r: a live run of this cluster has that name; this one is called %r", run_id, name)
     return actor, name

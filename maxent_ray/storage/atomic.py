@@ -36,7 +36,7 @@ def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:
     target = Path(path)
     partial = target.with_name(f"{target.name}.{os.getpid()}{PARTIAL}")
     try:
-        with writing(target, "The old file is intact"):
+        with writing(target, "The old file is intact" if target.exists() else "There is none of that name"):
             _write_through(partial, content)
             partial.replace(target)
             sync_folder(target.parent)

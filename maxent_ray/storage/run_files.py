@@ -10,6 +10,8 @@ from maxent_ray.storage.json_lines import read_lines, truncate_partial_line
 
 CONFIG, SUMMARY = "config.yaml", "summary.json"
 ROWS, DECISIONS, LINEAGE, EVALUATIONS = "rows.jsonl", "decisions.jsonl", "lineage.jsonl", "evaluations.jsonl"
+TRACE = "error.txt"
+"""Traces of a failure: of a run, or in a trial's folder, where Ray Tune writes it."""
 POLICY, CHECKPOINTS, TUNE_FOLDER = "policy", "train", "tune"
 
 

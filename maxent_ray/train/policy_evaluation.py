@@ -12,6 +12,7 @@ from maxent_ray.core.answer_metrics import METRICS
 from maxent_ray.evaluation.held_out import HeldOutMetrics
 from maxent_ray.evaluation.metric_intervals import Estimate, estimate_metrics
 from maxent_ray.storage.checkpoint import save_json_atomic
+from maxent_ray.storage.write_errors import writing
 from maxent_ray.train.rank import RankProcess, RankSpec
 
 _ALONE = {"train.num_workers": 1}
@@ -45,7 +46,8 @@ def write_metrics(path: Path, config: ExperimentConfig, metrics: HeldOutMetrics)
     Raises:
         RecordingError: the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path.parent, "The evaluation itself is complete"):
+        path.parent.mkdir(parents=True, exist_ok=True)
     estimates = estimate_metrics([metrics])
     report = {
         "model": config.policy.model,

@@ -22,6 +22,16 @@ class PolicyUpdate(NamedTuple):
     """Factor of the gradient clipping, 0 … 1."""
 
 
+_UNTRAINED = (
+    "No update came before, so grpo.learning_rate is not the cause: check that the task's rewards and the model's "
+    "log-probabilities are finite"
+)
+_DIVERGED = (
+    "Check that the task's rewards are finite; if they are, training diverged: start a new run with a lower "
+    "grpo.learning_rate"
+)
+
+
 def step_optimizer(
     optimizer: torch.optim.Optimizer, terms: LossTerms, gradient_clip: float, where: str
 ) -> PolicyUpdate:
@@ -36,14 +46,15 @@ def step_optimizer(
     Raises:
         MaxentRayError: the gradient is not finite; the parameters are unchanged.
     """
+    is_first = not optimizer.state
     optimizer.zero_grad(set_to_none=True)
     terms.loss.backward()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     norm = float(nn.utils.clip_grad_norm_(parameters, gradient_clip))
     if not norm < float("inf"):
         raise MaxentRayError(
-            f"{where}: the norm of the policy gradient is {norm}; the parameters are unchanged. Start a new run with a "
-            "lower grpo.learning_rate"
+            f"{where}: the policy loss is {terms.loss.item()} and the norm of its gradient {norm}; the parameters are "
+            f"unchanged. {_UNTRAINED if is_first else _DIVERGED}"
         )
     optimizer.step()
     detached = LossTerms(*(term.detach() for term in terms))

@@ -19,7 +19,7 @@ from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import apply_overrides, dump_config, load_config
 from maxent_ray.errors import ResumeError
 from maxent_ray.runtime.remote_errors import Cause, cause_in, cause_of
-from maxent_ray.storage.run_files import CONFIG, ROWS, TUNE_FOLDER, read_rows
+from maxent_ray.storage.run_files import CONFIG, ROWS, TRACE, TUNE_FOLDER, read_rows
 from maxent_ray.train.ray_train.checkpoints import remove_leftovers
 from maxent_ray.train.resources import check_resources, uses_gpus
 from maxent_ray.train.run_failure import advise_on_resume, run_error
@@ -177,7 +177,7 @@ def _result(folder: Path, trials: Sequence[Trial]) -> RunResult:
             f"interrupted: {len(finished)} of {len(trials)} trials are finished, the others are saved. "
             f"Continue with --resume {folder}"
         )
-    traces = {name: f"its trace is in {folder / TUNE_FOLDER / name / _TRACE}" for name in causes}
+    traces = {name: f"its trace is in {folder / TUNE_FOLDER / name / TRACE}" for name in causes}
     if causes and not finished:
         name, cause = next(iter(causes.items()))
         raise run_error(cause, f"{name}, as every trial failed; {traces[name]}", folder)
@@ -188,7 +188,6 @@ def _is_done(trial: Trial) -> bool:
     return bool(trial.last_result and trial.last_result.get("done"))
 
 
-_TRACE = "error.txt"
 _FAILURE = re.compile(r"^Failure # \d+ \(occurred at .*\)\n", re.MULTILINE)
 """Heading of each failure of a trial in its file of traces."""
 

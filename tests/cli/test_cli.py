@@ -284,3 +284,12 @@ def test_train_from_the_command_line(ray_cluster: None, tmp_path: Path) -> None:
 def test_a_table_has_room_whatever_columns_says(monkeypatch: pytest.MonkeyPatch, columns: str, width: int) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     assert make_console().width == width
+
+
+def test_figures_that_cannot_be_written_are_printed_and_the_reason_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    output = tmp_path / "file" / "eval.json"
+    result = run("eval", "--config", str(SMOKE), "--prompts", "8", "--samples", "2", "--output", str(output))
+    assert result.exit_code == 4
+    assert "mean@2" in result.output and "--resume" not in result.output
+    assert f"error: cannot write {output.parent}: File exists" in result.output

@@ -25,6 +25,7 @@ from maxent_ray.cli.termination import Terminated, interrupt_on_sigterm
 from maxent_ray.errors import MaxentRayError, PolicyLoadError, RecordingError
 from maxent_ray.tune.execution import RunResult
 from tests.report.results_folder import write_results
+from tests.train.ray_train.faults import wait_until
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "exit-status.md").read_text()
@@ -169,3 +170,19 @@ def test_sigterm_is_like_ctrl_c_and_its_handler_goes_with_the_block() -> None:
         signal.pause()
     assert type(raised.value) is KeyboardInterrupt
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_real_sigterm_keeps_what_was_done_and_says_how_to_continue(tmp_path: Path) -> None:
+    smoke = ROOT / "experiments" / "configs" / "smoke.yaml"
+    arguments = ["train", "-c", str(smoke), "--no-gpu", "--results", str(tmp_path), "--name", "new", "--steps", "9999"]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "maxent_ray.cli", *arguments]
+    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=environment) as run:
+        rows = tmp_path / "new" / "rows.jsonl"
+        wait_until(lambda: run.poll() is not None or (rows.is_file() and rows.stat().st_size > 0), "a row")
+        run.terminate()
+        _, said = run.communicate()
+    assert run.returncode == ExitStatus.TERMINATED, said
+    assert said.endswith(f"interrupted. Continue with --resume {tmp_path / 'new'}\n")

@@ -17,10 +17,11 @@ from ray.train.torch import TorchTrainer
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.errors import MaxentRayError, RankLostError
 from maxent_ray.runtime.connect import LONGEST_RUN_ID
-from maxent_ray.runtime.remote_errors import cause_of
+from maxent_ray.runtime.remote_errors import Cause, cause_of
 from maxent_ray.storage.records import Records
 from maxent_ray.storage.row_listener import Listeners, RowListener
-from maxent_ray.storage.run_files import CHECKPOINTS, POLICY, ROWS, recorded_trial, truncate_partial_lines
+from maxent_ray.storage.run_files import CHECKPOINTS, POLICY, ROWS, TRACE, recorded_trial, truncate_partial_lines
+from maxent_ray.telemetry import Telemetry
 from maxent_ray.train.model_check import check_model
 from maxent_ray.train.ray_train.checkpoints import prepare_checkpoints, remove_leftovers
 from maxent_ray.train.ray_train.rank_loop import train_rank
@@ -120,15 +121,25 @@ def _run(job: TrainJob, listener: RowListener) -> None:
 
 def _fit(job: TrainJob) -> None:
     """Run Ray Train to the end of the job; its errors become ours."""
+    (job.folder / TRACE).unlink(missing_ok=True)
     try:
         _trainer(job).fit()
     except ray.train.WorkerGroupError as error:
         rank, failure = _first_failure(error.worker_failures)
         restarts = job.config.train.max_failures
         used = f", after train.max_failures = {restarts} restarts" if restarts > 0 else ""
-        raise run_error(cause_of(failure), f"rank {rank}{used}", job.folder) from error
+        raise _failed(job, error, cause_of(failure), f"rank {rank}{used}") from error
     except ray.train.ControllerError as error:
-        raise run_error(cause_of(error.controller_failure), "Ray Train's controller", job.folder) from error
+        raise _failed(job, error, cause_of(error.controller_failure), "Ray Train's controller") from error
+
+
+def _failed(job: TrainJob, error: Exception, cause: Cause, where: str) -> MaxentRayError:
+    """Error of a run; the trace of what is not explained by a message of ours goes into a file."""
+    if cause.resumable:
+        with Telemetry(f"{job.folder / TRACE} cannot be written").attempt():
+            (job.folder / TRACE).write_text(f"{error}\n", encoding="utf-8")
+            where = f"{where}; its trace is in {job.folder / TRACE}"
+    return run_error(cause, where, job.folder)
 
 
 def _trainer(job: TrainJob) -> TorchTrainer:

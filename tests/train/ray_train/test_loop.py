@@ -239,16 +239,20 @@ def test_what_every_resume_meets_again_is_said_first_and_without_advice_to_resum
     error = failed_run(rank_without_a_model, config, tmp_path)
     assert type(error) is PolicyLoadError
     assert str(error) == "model='./mine': there is no folder 'mine';\n  give one that exists (rank 0)"
+    assert not (tmp_path / "broken" / "error.txt").exists()
 
 
 def test_other_failures_say_how_to_go_on(ray_cluster: None, config: ExperimentConfig, tmp_path: Path) -> None:
     advice = f"Once its cause is gone, --resume {tmp_path / 'broken'} continues from the last checkpoint"
-    assert str(failed_run(rank_that_breaks, config, tmp_path)) == f"KeyError: 'reward' (rank 0). {advice}"
+    trace = tmp_path / "broken" / "error.txt"
+    said = str(failed_run(rank_that_breaks, config, tmp_path))
+    assert said == f"KeyError: 'reward' (rank 0; its trace is in {trace}). {advice}"
+    assert "in rank_that_breaks" in trace.read_text()
 
 
 def test_a_rank_that_dies_is_said_to_have_died(ray_cluster: None, config: ExperimentConfig, tmp_path: Path) -> None:
     said = str(failed_run(rank_that_dies, config, tmp_path))
-    assert "died" in said.partition("(rank 0)")[0]
+    assert "died" in said.partition("(rank 0;")[0]
     assert said.endswith(f"--resume {tmp_path / 'broken'} starts again from the beginning")
 
 
