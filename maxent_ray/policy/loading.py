@@ -25,7 +25,7 @@ from transformers.utils import logging as transformers_logging
 from maxent_ray.errors import PolicyLoadError
 from maxent_ray.policy.self_test import self_test
 from maxent_ray.policy.source import find_source, hub_answers, source_advice
-from maxent_ray.policy.vocabulary import embedded_tokens, fit_tokenizer
+from maxent_ray.policy.vocabulary import fit_tokenizer, ordinary_tokens
 
 # An index may lead from safetensors to a pickle, which transformers reads with `weights_only`, and so may refuse.
 _LOAD_ERRORS = (OSError, ValueError, RuntimeError, ImportError, SafetensorError, UnpicklingError)
@@ -189,8 +189,7 @@ def _test(
     name: str,
     precision: Callable[[], AbstractContextManager[object]],
 ) -> None:
-    ordinary = set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)
-    tokens = torch.tensor([token for token in sorted(ordinary) if token < embedded_tokens(network)])
+    tokens = torch.tensor(ordinary_tokens(tokenizer, network))
     try:
         self_test(network, tokens, int(tokenizer.pad_token_id), precision)
     except PolicyLoadError as error:

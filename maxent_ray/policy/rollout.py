@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from maxent_ray.core.numbers import LARGEST_COUNT, exact_whole
 from maxent_ray.errors import ConfigError
 from maxent_ray.policy.decoding import decode_completions
 from maxent_ray.policy.encoding import encode_prompts
@@ -20,6 +21,9 @@ from maxent_ray.policy.forward import extend, prefill
 from maxent_ray.policy.loading import Policy
 from maxent_ray.policy.position_limit import check_length, position_limit
 
+_COUNTS = range(1, LARGEST_COUNT + 1)
+_SEEDS = range(-(2**63), 2**64)
+"""Those that torch takes."""
 
 @dataclass(frozen=True, eq=False)
 class Rollout:
@@ -110,8 +114,9 @@ def sample_groups(
         The sampled sequences; C is the longest completion drawn.
 
     Raises:
-        ConfigError: `group_size` or `max_new_tokens` is below 1, or `temperature` is not positive, or the model
-            has fewer positions than the longest prompt and a completion need.
+        ConfigError: `group_size` or `max_new_tokens` is no whole number >= 1, or `seed` none that torch takes, or
+            `temperature` is not positive, or the model has fewer positions than the longest prompt and a completion
+            need.
         TaskError: There is no prompt, or the tokenizer changes one; see `encode_prompts`.
 
     Example:
@@ -123,9 +128,9 @@ def sample_groups(
         >>> rollout.prompt_length, len(rollout.completions)
         (8, 2)
     """
-    for field, value in (("group_size", group_size), ("max_new_tokens", max_new_tokens)):
-        if value < 1:
-            raise ConfigError(f"{field} is {value}; it must be >= 1")
+    group_size = _whole("group_size", group_size, _COUNTS)
+    max_new_tokens = _whole("max_new_tokens", max_new_tokens, _COUNTS)
+    seed = _whole("seed", seed, _SEEDS)
     if not 0.0 < temperature < float("inf"):
         raise ConfigError(f"temperature is {temperature}; it must be finite and > 0")
     prompt_ids, prompt_mask = encode_prompts(policy, prompts)
@@ -149,6 +154,14 @@ def sample_groups(
         prompt_length=prompt_ids.shape[1],
         group_size=group_size,
     )
+
+
+def _whole(field: str, value: object, allowed: range) -> int:
+    """Take a whole number of any library."""
+    whole = exact_whole(value)
+    if whole is None or whole not in allowed:
+        raise ConfigError(f"{field} is {value}; it must be a whole number >= {allowed[0]}, and at most {allowed[-1]}")
+    return whole
 
 
 @torch.no_grad()

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models
 
 from maxent_ray.errors import PolicyLoadError
 from maxent_ray.policy import Policy, load_policy, save_policy
+from maxent_ray.policy.vocabulary import fit_tokenizer
 from tests.policy import tokenizer_zoo as zoo
 
 
@@ -70,3 +72,18 @@ def test_an_empty_padding_token_becomes_the_end_token(folder: Path) -> None:
 def test_an_end_token_may_be_ordinary_text(folder: Path) -> None:
     change(folder / "tokenizer_config.json", lambda content: content.update(eos_token="7"))
     assert load(folder).end_ids == tuple(zoo.ids_of(zoo.llama(), "7"))
+
+
+def test_special_tokens_alone_write_no_prompt(tmp_path: Path) -> None:
+    backend = Tokenizer(models.WordLevel({"</s>": 0, "<unk>": 1}, unk_token="<unk>"))
+    tokenizer = zoo.wrap(backend, eos_token="</s>", unk_token="<unk>")
+    save_policy(zoo.random_policy(tokenizer), tmp_path)
+    with pytest.raises(PolicyLoadError, match="its tokenizer has special tokens alone, so that no prompt can be"):
+        load(tmp_path)
+
+
+def test_an_embedding_without_a_plain_weight_is_refused() -> None:
+    policy = zoo.random_policy(zoo.llama())
+    policy.model.set_input_embeddings(torch.nn.Sequential(policy.model.get_input_embeddings()))
+    with pytest.raises(PolicyLoadError, match=r"its input embedding \(Sequential\) has no plain weight"):
+        fit_tokenizer(policy.tokenizer, policy.model, "wrapped")

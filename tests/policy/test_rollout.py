@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -88,9 +89,7 @@ def test_left_padding_leaves_greedy_answers_alone(policy: Policy) -> None:
     assert together == alone
 
 
-def test_generation_settings_of_the_model_play_no_part(
-    policy: Policy, rollout: Rollout, tmp_path: Path
-) -> None:
+def test_generation_settings_of_the_model_play_no_part(policy: Policy, rollout: Rollout, tmp_path: Path) -> None:
     restricted = load_policy("embedded", device=torch.device("cpu"))
     assert restricted.model.generation_config is not None
     restricted.model.generation_config.top_k = 1
@@ -143,3 +142,18 @@ def test_settings_out_of_range(policy: Policy, field: str, value: float) -> None
 def test_prompts_that_cannot_be_asked(policy: Policy, prompts: list[str], words: str) -> None:
     with pytest.raises(TaskError, match=words):
         sample_groups(policy, prompts, **SETTINGS, seed=0)
+
+
+def test_numbers_of_other_libraries_are_taken(policy: Policy) -> None:
+    usual = sample_groups(policy, PROMPTS, **SETTINGS, seed=1)
+    others: dict[str, Any] = {"group_size": torch.tensor(4), "max_new_tokens": np.float64(12), "seed": np.int64(1)}
+    same = sample_groups(policy, PROMPTS, **{**SETTINGS, **others})
+    assert type(same.group_size) is int
+    assert same.completions == usual.completions
+
+
+@pytest.mark.parametrize("wrong", [{"group_size": 2.5}, {"max_new_tokens": "8"}, {"seed": True}, {"seed": 2**64}])
+def test_what_is_no_whole_number_is_refused(policy: Policy, wrong: dict[str, Any]) -> None:
+    [(field, value)] = wrong.items()
+    with pytest.raises(ConfigError, match=f"{field} is {value}; it must be a whole number >= "):
+        sample_groups(policy, PROMPTS, **{**SETTINGS, "seed": 0, **wrong})
