@@ -38,12 +38,14 @@ _CHATTY = (
     "execution.tune_controller",
     "schedulers.pbt",
     "tune",
+    "utils.util",
 )
 _NOT_FOR_USERS = (
     "Trials did not complete",  # after an interruption that we report ourselves
     "Experiment has been interrupted",  # advises a way to resume that would leave out our scheduler
     "Experiment state snapshotting has been triggered multiple times",
     "Failed to fetch metrics",  # of trials that had not begun
+    "The `callbacks.",  # of ours, on a busy machine: they write the records
 )
 
 
