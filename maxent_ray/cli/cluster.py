@@ -114,8 +114,8 @@ def _start(dashboard_host: str) -> str | None:
             log_to_driver=False,
             logging_level=logging.WARNING,
         ).dashboard_url
-    except RayError as error:  # its token cannot be read
-        raise ResourceError(f"cannot start a Ray cluster: {error.args[0] if error.args else error}") from None
+    except Exception as error:  # Ray raises that very class, for a machine that is too busy or has no room
+        raise ResourceError(f"cannot start a Ray cluster: {error.args[0] if error.args else error}") from error
     _keep_token_private()
     return dashboard
 
