@@ -234,3 +234,11 @@ def test_a_cluster_with_a_token_is_joined_by_whoever_has_it(home: Path) -> None:
         head.communicate("")
     assert joined.stdout == "Ray: joined a cluster with 1 CPUs and 0 GPUs 7\n", joined.stderr
     assert "InvalidAuthToken" not in joined.stderr
+
+
+def test_a_cluster_that_cannot_be_started_is_one_sentence(home: Path) -> None:
+    code = "from maxent_ray.cli.cluster import ray_cluster\nwith ray_cluster(): pass"
+    environment = {"PYTHONPATH": str(ROOT), "HOME": str(home), "RAY_AUTH_TOKEN_PATH": "/nowhere"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=home, env=environment)
+    said = "maxent_ray.errors.ResourceError: cannot start a Ray cluster: RAY_AUTH_TOKEN_PATH is set but file cannot be"
+    assert done.stderr.splitlines()[-1].startswith(said)
