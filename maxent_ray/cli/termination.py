@@ -30,6 +30,8 @@ def interrupt_on_sigterm() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal received
         received = True
+        if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, signal.SIG_DFL):
+            raise KeyboardInterrupt  # shells start background jobs with SIGINT ignored
         signal.raise_signal(signal.SIGINT)
 
     before = signal.signal(signal.SIGTERM, interrupt)

@@ -160,11 +160,22 @@ def test_scripts_end_with_the_status_of_their_command(script: str, arguments: li
     assert subprocess.run(command, capture_output=True, env=environment, check=False).returncode == status
 
 
-def test_sigterm_is_like_ctrl_c_and_its_handler_goes_with_the_block() -> None:
+@pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN], ids=["usual", "ignored"])
+def on_sigint(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Handler of Ctrl-C; a shell starts background jobs with it ignored."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield request.param
+    signal.signal(signal.SIGINT, before)
+
+
+def test_sigterm_is_like_ctrl_c_and_its_handler_goes_with_the_block(on_sigint: Any) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Terminated), interrupt_on_sigterm():
         os.kill(os.getpid(), signal.SIGTERM)
         signal.pause()
+    assert signal.getsignal(signal.SIGTERM) == before
+    if on_sigint == signal.SIG_IGN:
+        return
     with pytest.raises(KeyboardInterrupt) as raised, interrupt_on_sigterm():
         os.kill(os.getpid(), signal.SIGINT)
         signal.pause()
