@@ -30,6 +30,7 @@ from maxent_ray.core.weighting import listwise_log_q as listwise_log_q
 from maxent_ray.errors import ConfigError as ConfigError
 from maxent_ray.errors import ControllerError as ControllerError
 from maxent_ray.errors import ControllerUnavailableError as ControllerUnavailableError
+from maxent_ray.errors import FolderMovedError as FolderMovedError
 from maxent_ray.errors import HypergradientError as HypergradientError
 from maxent_ray.errors import InvalidReportError as InvalidReportError
 from maxent_ray.errors import MaxentRayError as MaxentRayError

@@ -12,6 +12,7 @@
     ├── HypergradientError (ValueError)    an unroll cannot be differentiated as it was asked for
     ├── RankLeftError                  another rank left an unroll that all ranks share
     ├── RecordingError                     results cannot be written, as when the disk is full
+    │   └── FolderMovedError               the run's folder is no longer where it was
     └── ControllerError                    the controller's side of the runtime
         ├── InvalidReportError (ValueError)    a report carries a value the controller must not use
         ├── RankLostError                      another rank died, hangs or never came; it is named
@@ -154,6 +155,24 @@ class RecordingError(MaxentRayError):
     """
 
     resumable = True
+
+
+class FolderMovedError(RecordingError):
+    """A run's folder was moved, renamed or removed during the run; it is continued from where the folder is now.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from maxent_ray.storage.driver_lock import driver_lock
+        >>> from maxent_ray.storage.records import Records
+        >>> with tempfile.TemporaryDirectory() as folder, driver_lock(Path(folder)):
+        ...     records = Records(Path(folder))
+        >>> records.check_in_place()
+        Traceback (most recent call last):
+        maxent_ray.errors.FolderMovedError: ... is no longer this run's folder: ...
+    """
+
+    resumable = False
 
 
 class ControllerError(MaxentRayError):

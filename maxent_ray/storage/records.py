@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from maxent_ray.errors import RecordingError
+from maxent_ray.errors import FolderMovedError
 from maxent_ray.storage.driver_lock import read_holder
 from maxent_ray.storage.json_lines import Record, append
 from maxent_ray.storage.run_files import CONFIG
@@ -26,7 +26,8 @@ class Records:
         """Add records to a file of the folder.
 
         Raises:
-            RecordingError: as :meth:`check_in_place`, or they cannot be written.
+            FolderMovedError: as :meth:`check_in_place`.
+            RecordingError: they cannot be written.
         """
         self.check_in_place()
         append(self._folder / name, records)
@@ -35,12 +36,12 @@ class Records:
         """Check that nobody has moved the folder since the start; a file written now would begin a second one.
 
         Raises:
-            RecordingError: the folder is gone, or another run's is in its place.
+            FolderMovedError: the folder is gone, or another run's is in its place.
         """
         now = read_holder(self._folder)
         is_ours = now == self._driver if now else (self._folder / CONFIG).is_file()
         if self._driver and not is_ours:
-            raise RecordingError(
+            raise FolderMovedError(
                 f"{self._folder} is no longer this run's folder: it was moved, renamed or removed during the run. "
                 "Recorded results are kept; continue where the folder is now, with --resume"
             )

@@ -121,8 +121,10 @@ def run_trials(
                 verbose=0,
             )
     except tune.TuneError as error:
+        if recorder.failure is None:
+            raise run_error(cause_of(error), "Ray Tune", folder) from error
         with advise_on_resume(folder):
-            raise recorder.failure or run_error(cause_of(error), "Ray Tune", folder) from error
+            raise recorder.failure from None
     return _result(folder, analysis.trials)
 
 

@@ -14,7 +14,7 @@ from ray.tune.experiment import Experiment, Trial
 from ray.tune.search import BasicVariantGenerator
 
 from maxent_ray.config.loading import load_config
-from maxent_ray.errors import RecordingError
+from maxent_ray.errors import FolderMovedError
 from maxent_ray.storage.run_files import read_rows
 from maxent_ray.train.run_folder import RunInterrupted
 from maxent_ray.tune import environment
@@ -116,7 +116,7 @@ class Moved(Listener):
 
 def test_renamed_during_the_run_it_stops_and_goes_on_there(ray_cluster: None, tmp_path: Path) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
-    with pytest.raises(RecordingError, match=rf"{old} is no longer this run's folder.*continue where .* --resume"):
+    with pytest.raises(FolderMovedError, match=rf"{old} is no longer this run's folder.*continue where .* --resume$"):
         compare(old, resume=False, listener=Moved(old, new))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new"]
     check_complete(compare(new))
