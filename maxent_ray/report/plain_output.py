@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 
 from rich.console import Console
 
-from maxent_ray.report.output import SPELL
+from maxent_ray.report.output import Output
 
 
 class PlainOutput:
@@ -21,12 +20,11 @@ class PlainOutput:
     """
 
     def __init__(self, console: Console, text: Callable[[], str], now: Callable[[], float], every_s: float) -> None:
-        self._console = console
+        self._output = Output(console.file)  # type: ignore[arg-type]  # declared wider by rich
         self._text = text
         self._now = now
         self._every_s = every_s
         self._printed: float | None = None
-        self._reader_gone = False
 
     def print_when_due(self) -> None:
         """Print if the last print is long enough ago."""
@@ -36,12 +34,5 @@ class PlainOutput:
     def print(self) -> None:
         """Print, unless the reader has left, as ``| head`` does: then nothing is shown, and training continues."""
         self._printed = self._now()
-        if self._reader_gone:
-            return
-        encoding = self._console.encoding
-        text = self._text().encode(encoding, errors=SPELL).decode(encoding)
-        with contextlib.suppress(OSError):
-            self._console.file.write(text + "\n")
-            self._console.file.flush()
-            return
-        self._reader_gone = True
+        self._output.write(f"{self._text()}\n")
+        self._output.flush()
