@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
-from maxent_ray.core.numbers import LARGEST_COUNT, exact_number, exact_whole
+from maxent_ray.core.numbers import LARGEST_COUNT, exact_or_same
 
-
-def number(value: Any) -> Any:
-    """A number of any library as Python's; what is none as it is, for its field to refuse."""
-    exact = exact_number(value)
-    return value if exact is None else exact
-
-
-def whole_number(value: Any) -> Any:
-    """24 of 24.0 and of numpy's 24; what is no whole number, or not exactly, as it is, for its field to refuse.
-
-    Example:
-        >>> whole_number(24.0), whole_number(1.5), whole_number(True), whole_number("24")
-        (24, 1.5, True, '24')
-    """
-    exact = exact_whole(value)
-    return value if exact is None else exact
-
-
-Number = Annotated[float, BeforeValidator(number)]
-Whole = Annotated[int, Field(ge=-LARGEST_COUNT, le=LARGEST_COUNT), BeforeValidator(whole_number)]
+Number = Annotated[float, BeforeValidator(exact_or_same)]
+Whole = Annotated[int, Field(ge=-LARGEST_COUNT, le=LARGEST_COUNT), BeforeValidator(partial(exact_or_same, whole=True))]
 Finite = Annotated[Number, Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[Number, Field(ge=0, allow_inf_nan=False)]

@@ -55,6 +55,17 @@ def exact_whole(value: object) -> int | None:
     return number
 
 
+def exact_or_same(value: Any, *, whole: bool = False) -> Any:
+    """The number that a value is exactly; what is none, or with ``whole`` no whole one, as it is: a check will follow.
+
+    Example:
+        >>> exact_or_same(24.0, whole=True), exact_or_same(1.5, whole=True), exact_or_same(True), exact_or_same("24")
+        (24, 1.5, True, '24')
+    """
+    number = exact_whole(value) if whole else exact_number(value)
+    return value if number is None else number
+
+
 def exact_numbers(values: Mapping[str, Any]) -> dict[str, Any]:
     """Convert all numbers of a mapping, nested at will; anything else stays as it is.
 
@@ -64,7 +75,7 @@ def exact_numbers(values: Mapping[str, Any]) -> dict[str, Any]:
         {'step': {'velocity': 0.5}}
     """
     return {
-        key: exact_numbers(value) if isinstance(value, Mapping) else _exact_or_same(value)
+        key: exact_numbers(value) if isinstance(value, Mapping) else exact_or_same(value)
         for key, value in values.items()
     }
 
@@ -85,8 +96,7 @@ def hold_exact_numbers(instance: Any) -> None:
     for name, usual in numeric_fields(type(instance)):  # type: ignore[arg-type]  # classes are hashable
         value = held[name]
         if type(value) is not usual and value is not None:
-            number = exact_whole(value) if usual is int else exact_number(value)
-            object.__setattr__(instance, name, value if number is None else number)
+            object.__setattr__(instance, name, exact_or_same(value, whole=usual is int))
     for name in _nested_fields(type(instance)):  # type: ignore[arg-type]  # classes are hashable
         if is_dataclass(held[name]):
             hold_exact_numbers(held[name])
@@ -103,11 +113,6 @@ def numeric_fields(cls: type) -> tuple[tuple[str, type], ...]:
     """
     declared = {field.name: _alternatives(get_type_hints(cls)[field.name]) for field in fields(cls)}
     return tuple((name, float if float in types else int) for name, types in declared.items() if types & {int, float})
-
-
-def _exact_or_same(value: Any) -> Any:
-    number = exact_number(value)
-    return value if number is None else number
 
 
 def _unwrapped(value: Any) -> object:

@@ -27,8 +27,10 @@ from maxent_ray.core.field_types import (
     Struct,
     Violation,
     Within,
+    shown,
 )
-from maxent_ray.core.numbers import LARGEST_COUNT
+from maxent_ray.core.numbers import LARGEST_COUNT, exact_whole
+from maxent_ray.errors import MaxentRayError
 
 T = TypeVar("T")
 
@@ -63,6 +65,24 @@ def read_dataclass(cls: type[T], values: object, path: str) -> T:
         raise violation.error()
     built: T = struct.build(values)
     return built
+
+
+def check_whole(value: object, path: str, error: type[MaxentRayError]) -> int:
+    """The whole number that a value is, whatever library it comes from; an error of the given class if it is none.
+
+    Example:
+        >>> from maxent_ray.errors import ConfigError
+        >>> check_whole(24.0, "rank", ConfigError)
+        24
+        >>> check_whole("24", "rank", ConfigError)
+        Traceback (most recent call last):
+        ...
+        maxent_ray.errors.ConfigError: rank is '24'; it must be a whole number
+    """
+    whole = exact_whole(value)
+    if whole is None:
+        raise error(f"{path} is {shown(value)}; it must be a whole number")
+    return whole
 
 
 def build_dataclass(cls: type[T], values: Mapping[str, Any]) -> T:

@@ -14,11 +14,11 @@ from zlib import crc32
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.diagnostics.observer import Observer, ObserverState
-from maxent_ray.core.field_types import LONGEST_TEXT, shown
-from maxent_ray.core.numbers import exact_whole
+from maxent_ray.core.field_types import LONGEST_TEXT
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.state import Coefficients, Decision
 from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.validation import check_whole
 from maxent_ray.errors import InvalidReportError
 from maxent_ray.runtime.client_state import Snapshot, read_snapshot
 from maxent_ray.runtime.collective import LocalCollective
@@ -97,7 +97,7 @@ class ControllerClient:
             ControllerUnavailableError: the actor did not answer and ``when_unreachable`` is ``raise``.
             RankLostError: a rank died or hangs; names it.
         """
-        step = self._whole(step)
+        step = check_whole(step, f"rank {self.rank}: step", InvalidReportError)
         needed = step - 1 - self.options.lag
         with self._lock:
             if needed > self._snapshot.step:
@@ -134,7 +134,7 @@ class ControllerClient:
             ControllerUnavailableError: the actor did not answer and ``when_unreachable`` is ``raise``.
             RankLostError: a rank died or hangs; names it.
         """
-        step = self._whole(step)
+        step = check_whole(step, f"rank {self.rank}: step", InvalidReportError)
         with self._lock:
             snapshot = self._snapshot
             last = snapshot.step + (snapshot.pending is not None)
@@ -198,13 +198,6 @@ class ControllerClient:
         self._collective.close()
         if self._decider is not None:
             self._decider.close()
-
-    def _whole(self, step: object) -> int:
-        """The step as Python's int, whatever library it comes from."""
-        whole = exact_whole(step)
-        if whole is None:
-            raise InvalidReportError(f"rank {self.rank}: step is {shown(step)}; it must be a whole number")
-        return whole
 
     def _submit(self, merged: Round) -> None:
         """Make a round the pending one; rank 0 requests its decision."""

@@ -9,8 +9,7 @@ from typing import Any
 import torch.distributed as dist
 
 from maxent_ray.core.config import ControllerConfig
-from maxent_ray.core.field_types import shown
-from maxent_ray.core.numbers import exact_whole
+from maxent_ray.core.validation import check_whole
 from maxent_ray.errors import ConfigError, MaxentRayError, RankLostError
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.runtime.collective import GlooCollective, LocalCollective
@@ -66,7 +65,8 @@ def connect(
         >>> client.coefficients(0).beta
         0.1
     """
-    rank, world_size = _whole("rank", rank), _whole("world_size", world_size)
+    rank = check_whole(rank, "rank", ConfigError)
+    world_size = check_whole(world_size, "world_size", ConfigError)
     _check_arguments(run_id, rank, world_size)
     name = run_id
     decider: LocalDecider | None = None
@@ -87,13 +87,6 @@ def connect(
             store.close()
             raise
     return ControllerClient(name, rank, config, collective, decider, options)
-
-
-def _whole(name: str, value: object) -> int:
-    whole = exact_whole(value)
-    if whole is None:
-        raise ConfigError(f"{name} is {shown(value)}; it must be a whole number")
-    return whole
 
 
 def _check_arguments(run_id: str, rank: int, world_size: int) -> None:
