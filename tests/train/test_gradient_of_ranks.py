@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from maxent_ray.policy import score, token_kl
 from maxent_ray.report.points import read_points
 from maxent_ray.train.loss import policy_loss
 from maxent_ray.train.rank import RankProcess, RankSpec
+from tests.train.rank_processes import run_ranks
 from tests.train.tiny import tiny_config
 
 RANKS, BETA = 2, 1.0
@@ -24,17 +24,17 @@ LONGEST = (2, 14)
 """New tokens that each rank allows."""
 
 
-def main(rank: int, folder: str) -> None:
+def main(rank: int, world_size: int, folder: str) -> None:
     """Make two live steps, and save the second one's gradient beside the parts of the whole batch's.
 
     The first step separates policy and reference, whose KL has no gradient where they are equal.
     """
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=RANKS)
-    fixed = {"controller.objective": None, "controller.beta": BETA, "train.num_workers": RANKS}
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world_size)
+    fixed = {"controller.objective": None, "controller.beta": BETA, "train.num_workers": world_size}
     steep = {"grpo.learning_rate": 0.01, "grpo.gradient_clip": 1e9}
     config = tiny_config({**fixed, **steep, "grpo.max_new_tokens": LONGEST[rank]})
     process = RankProcess()
-    process.setup(config, RankSpec("gradient", rank, RANKS, use_gpu=False, local=True))
+    process.setup(config, RankSpec("gradient", rank, world_size, use_gpu=False, local=True))
     worker = process.worker
     first = process.run(1)[0]
     batch, model = worker._roll_out(1), worker.policy.model
@@ -66,19 +66,7 @@ def _flat(gradients: Any) -> Tensor:
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("ranks")
-    context = multiprocessing.get_context("forkserver")  # imports once, for both
-    context.set_forkserver_preload(["tests.train.test_gradient_of_ranks"])
-    processes = [context.Process(target=main, args=(rank, str(folder))) for rank in range(RANKS)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(timeout=200)
-    codes = [process.exitcode for process in processes]
-    for process in processes:
-        process.kill()
-    assert codes == [0] * RANKS
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(RANKS)]
+    return run_ranks(main, RANKS, tmp_path_factory.mktemp("ranks"))
 
 
 def test_the_gradient_of_all_ranks_is_that_of_the_whole_batch(ranks: list[dict[str, Any]]) -> None:

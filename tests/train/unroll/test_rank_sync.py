@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from dataclasses import astuple, fields
 from typing import Any
 
 import pytest
-import torch
 
 from maxent_ray.core.objectives import Sensitivity
+from tests.train.rank_processes import run_ranks
 from tests.train.unroll.rank_main import MODES, main
 from tests.train.unroll.unroll_problem import unroll_problem
 
@@ -21,19 +20,7 @@ TOKENS = [field.name for field in fields(Sensitivity)].index("tokens")
 @pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
 def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each rank found."""
-    world_size, folder = request.param, tmp_path_factory.mktemp("ranks")
-    context = multiprocessing.get_context("forkserver")  # imports once, for all of them
-    context.set_forkserver_preload(["tests.train.unroll.rank_main"])
-    processes = [context.Process(target=main, args=(rank, world_size, str(folder))) for rank in range(world_size)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(timeout=200)
-    codes = [process.exitcode for process in processes]
-    for process in processes:
-        process.kill()
-    assert codes == [0] * world_size
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(world_size)]
+    return run_ranks(main, request.param, tmp_path_factory.mktemp("ranks"))
 
 
 def whole(**meta: Any) -> tuple[float, ...]:
