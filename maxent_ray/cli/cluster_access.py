@@ -17,7 +17,7 @@ RAY_CLIENT = "ray://"
 TOKEN, TOKEN_PATH = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 """Ray's variables for a token and for its file; the token wins."""
 TOKEN_FILE = Path("~/.ray/auth_token")
-"""Where Ray keeps the user's token otherwise."""
+"""File of the user's token where no variable names one."""
 _OTHER_CLUSTER = (
     "unset RAY_ADDRESS, or let it be local, to start one, or give the address that `ray start --head` printed, as "
     "127.0.0.1:6379"
@@ -147,7 +147,7 @@ def _is_this_machine(endpoint: str) -> bool:
 
 
 def _missing(sent: dict[str, str]) -> str:
-    """Which token was refused, or why none was sent, and what to do; ends the sentence."""
+    """End of the sentence on a refusal: the token that was refused, or the reason that none was sent, and advice."""
     if sent:
         return f", and the one {_source()} is not the cluster's. {_GET_TOKEN}"
     if _mode() not in (None, "token"):
@@ -158,7 +158,7 @@ def _missing(sent: dict[str, str]) -> str:
 
 
 def _source() -> str:
-    """Where the user's token comes from."""
+    """Source of the user's token: a variable, or a file."""
     if os.environ.get(TOKEN, "").strip():
         return f"in {TOKEN}"
     return f"in {os.environ.get(TOKEN_PATH) or TOKEN_FILE}"

@@ -27,7 +27,7 @@ class Unquoted(str):
 
 
 class _Loader(yaml.SafeLoader):
-    """What has no quotes and no tag stays as it was typed, but for null; a key that is given twice is an error."""
+    """Leaves what has no quotes and no tag as it was typed, but for null; a key that is given twice is an error."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  # PyYAML's own name and type
         "<": [("tag:yaml.org,2002:merge", re.compile(r"<<\Z"))],

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from maxent_ray.policy.loading import Policy
 
 WITHOUT_TEXT = "\ufffd"
-"""What a token without a text reads as: the Unicode replacement character, as bytes that are no UTF-8 do."""
+"""Text of a token without one: the Unicode replacement character, as of bytes that are no UTF-8."""
 
 _BYTES_OF_A_CHARACTER = 4
 

@@ -7,7 +7,7 @@ from transformers import PretrainedConfig
 from maxent_ray.errors import ConfigError
 
 _NAMES = ("max_position_embeddings", "max_seq_len", "max_target_positions")
-"""Where configurations have it; families that call it n_positions answer to the first name too."""
+"""Its names in configurations; families that call it n_positions answer to the first name too."""
 
 
 def position_limit(config: PretrainedConfig) -> int | None:
@@ -26,7 +26,7 @@ def position_limit(config: PretrainedConfig) -> int | None:
         (16, None)
     """
     text = config.get_text_config(decoder=True)
-    declared = [getattr(text, name) for name in _NAMES if hasattr(text, name)]
+    declared = (getattr(text, name, None) for name in _NAMES)  # a family's configuration has one name, or none
     limits = [limit for limit in declared if limit is not None and limit > 0]
     rotary = getattr(text, "rope_parameters", None) or {}  # one set, or one for each kind of layer
     for rope in (rotary, *rotary.values()):

@@ -26,7 +26,7 @@ from maxent_ray.policy.position_limit import position_limit
 _LENGTHS = (3, 20, 48)
 """Tokens of the prompts: all but the longest are padded. Some mistakes begin only after tens of tokens."""
 _WINDOWS = ("sliding_window", "attention_chunk_size", "attention_window_size", "window_size", "local_attention")
-"""Where configurations have the number of tokens that local attention reaches."""
+"""Names in configurations of the number of tokens that local attention reaches; each family has one, or none."""
 _LONGEST_WINDOW = 256
 """A longer one is not passed: the test would take many times as long."""
 _BEYOND_WINDOW = 8

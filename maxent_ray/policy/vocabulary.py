@@ -15,7 +15,8 @@ def embedded_tokens(model: PreTrainedModel) -> int:
 def ordinary_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> list[int]:
     """Tokens that are not special and that the model embeds, in order."""
     ordinary = set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)
-    return [token for token in sorted(ordinary) if token < embedded_tokens(model)]
+    rows = embedded_tokens(model)
+    return [token for token in sorted(ordinary) if token < rows]
 
 
 def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, name: str) -> None:

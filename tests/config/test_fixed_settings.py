@@ -1,4 +1,4 @@
-"""What a command line sets holds in every run: a search that would move it does not, or it is an error."""
+"""A setting of the command line holds in every run: a search that would move it does not, or it is an error."""
 
 from __future__ import annotations
 

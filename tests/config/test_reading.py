@@ -1,4 +1,4 @@
-"""What a value is depends on the field that it is for; text is never taken for something else."""
+"""Values are read as their fields ask; text is never taken for something else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command writes to may lack letters, have no reader, or be full or closed: the command goes on."""
+"""The output of a command may lack letters, have no reader, or be full or closed: the command goes on."""
 
 from __future__ import annotations
 
