@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import ray
-from ray.exceptions import RayError
 
 from maxent_ray.cli.cluster_knock import Access, Answer, knock
 from maxent_ray.cli.cluster_options import AUTH_MODE
@@ -110,23 +110,34 @@ def _mode() -> str | None:
 def _own_token() -> dict[str, str]:
     """The user's token as a header, found as Ray finds it; empty without one.
 
+    Not by Ray's own loader, which has one memory for the whole process: threads of a cluster that this process is
+    connected to would find none for a moment, and end it.
+
     Raises:
         ResourceError: the file that the user named cannot be read.
     """
-    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # compiled
+    token = os.environ.get(TOKEN) or _token_in_file(os.environ.get(TOKEN_PATH, ""))
+    return {"authorization": f"Bearer {token.strip()}"} if token.strip() else {}
 
-    loader = AuthenticationTokenLoader.instance()
-    loader.reset_cache()
-    try:
-        return dict(loader.get_token_for_http_header(ignore_auth_mode=True))
-    except RayError as error:
-        raise ResourceError(f"Ray's token cannot be read: {error.args[0]}") from None
+
+def _token_in_file(named: str) -> str:
+    """First line of the file that the user named, else of Ray's; empty where Ray's is not there."""
+    token = ""
+    with suppress(OSError):
+        file = Path(named) if named else TOKEN_FILE.expanduser()
+        token = file.read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip()
+    if named and not token:
+        reason = f"{TOKEN_PATH} is set but file cannot be opened or is empty: {named}"
+        raise ResourceError(f"Ray's token cannot be read: {reason}")
+    return token
 
 
 def _send_from_now_on() -> None:
     """Have Ray send the user's token, in this process and in those that it starts."""
     from ray._private.authentication.authentication_token_setup import _enable_token_auth
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # compiled
 
+    AuthenticationTokenLoader.instance().reset_cache()  # it may remember that there was none
     _enable_token_auth()  # as Ray does where it finds the cluster itself
 
 

@@ -174,6 +174,43 @@ def test_a_file_of_a_token_that_is_not_there_is_named(closed: Head, monkeypatch:
     assert "RAY_AUTH_TOKEN_PATH is set but file cannot be opened or is empty: /nowhere/token" in refusal(closed.address)
 
 
+ASK_BOTH = """
+import os, sys
+from pathlib import Path
+from ray._raylet import AuthenticationTokenLoader
+from ray.exceptions import AuthenticationError
+from maxent_ray.cli.cluster_access import _own_token
+from maxent_ray.errors import ResourceError
+home = Path(os.environ["HOME"])
+(home / "named").write_text(" xy \\nz\\n")
+(home / "blank").write_text("\\n")
+for content in (None, "own\\n", "\\nlate\\n"):
+    if content is not None:
+        (home / ".ray").mkdir(exist_ok=True)
+        (home / ".ray" / "auth_token").write_text(content)
+    for token in ("", "  ", " ab "):
+        for path in ("", f"{home}/named", f"{home}/blank", "/nowhere"):
+            os.environ.update(RAY_AUTH_TOKEN=token, RAY_AUTH_TOKEN_PATH=path)
+            found = []
+            loader = AuthenticationTokenLoader.instance()
+            loader.reset_cache()
+            for ask in (lambda: dict(loader.get_token_for_http_header(ignore_auth_mode=True)), _own_token):
+                try:
+                    found.append(ask())
+                except (AuthenticationError, ResourceError) as error:
+                    found.append(str(error.args[0]).removeprefix("Ray's token cannot be read: "))
+            assert found[0] == found[1], (content, token, path, found)
+"""
+
+
+def test_a_token_is_found_as_ray_finds_it(home: Path) -> None:
+    """In a process of its own: Ray's loader has one memory, which a connected process needs."""
+    environment = {"PYTHONPATH": str(ROOT), "HOME": str(home), "PATH": os.environ["PATH"]}
+    command = [sys.executable, "-c", ASK_BOTH]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_another_version_of_ray_is_named() -> None:
     head = Head(None, "2.9.3")
     assert f"runs Ray 2.9.3, and this is Ray {ray.__version__}" in refusal(head.address)
