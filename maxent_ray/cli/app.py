@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from maxent_ray.cli.cluster_options import ClusterOptions
     from maxent_ray.cli.commands import RunLocation
     from maxent_ray.config import ExperimentConfig
+    from maxent_ray.trackers import Tracker
 
 
 class Commands(TyperGroup):
@@ -263,14 +264,16 @@ def main(*command: str) -> None:
 
 def _prepare(
     command: str, options: RunOptions, flags: Mapping[str, Any]
-) -> tuple[RunLocation, ExperimentConfig, ClusterOptions]:
-    """Location, settings and cluster of a run."""
+) -> tuple[RunLocation, ExperimentConfig, ClusterOptions, list[Tracker]]:
+    """Location, settings, cluster and trackers of a run."""
     from maxent_ray.cli import commands
     from maxent_ray.cli.cluster_options import ClusterOptions
+    from maxent_ray.trackers import choose_trackers
 
     location = commands.RunLocation.of(options.name or commands.default_name(command), options.results, options.resume)
     config = commands.settings(location, options.config, {**options.flags(), **flags}, options.overrides)
-    return location, config, ClusterOptions(options.ray_address, options.dashboard_host)
+    cluster = ClusterOptions(options.ray_address, options.dashboard_host)
+    return location, config, cluster, choose_trackers(location.folder, options.log_to)
 
 
 def _message(error: MaxentRayError) -> str:

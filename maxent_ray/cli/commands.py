@@ -22,15 +22,16 @@ from maxent_ray.config.folders import EMBEDDED
 from maxent_ray.config.loading import load_config
 from maxent_ray.config.yaml_text import Unquoted
 from maxent_ray.core.controller import Controller
-from maxent_ray.report.labels import FIXED, GRPO
+from maxent_ray.report.labels import FIXED, GRPO, WARM_START
 from maxent_ray.report.output import make_console
 from maxent_ray.report.plots import PLOTS, draw_plots
 from maxent_ray.report.progress import Progress
 from maxent_ray.report.run_records import read_run
 from maxent_ray.report.summary import Summary, build_summary, write_summary
 from maxent_ray.report.tables import held_out_table, points_table, print_comparison
-from maxent_ray.storage.run_files import CONFIG, SUMMARY
+from maxent_ray.storage.run_files import CONFIG, SUMMARY, recorded_trial
 from maxent_ray.telemetry import Telemetry
+from maxent_ray.trackers import Tracker, Tracking, flat_settings
 from maxent_ray.train.run_folder import acquire_folder, check_has_run, check_is_new
 from maxent_ray.train.run_task import build_run_task
 from maxent_ray.tune.comparison import run_comparison
@@ -139,32 +140,41 @@ def check_inputs(config: ExperimentConfig) -> None:
     Controller(config.controller_config())
 
 
-def train(location: RunLocation, config: ExperimentConfig, options: ClusterOptions) -> ExitStatus:
+def train(
+    location: RunLocation, config: ExperimentConfig, options: ClusterOptions, trackers: Sequence[Tracker] = ()
+) -> ExitStatus:
     """``maxent-ray train``."""
     from maxent_ray.train.ray_train.loop import run_training  # loads transformers
 
     location.check_available()
     console, started = make_console(), time.monotonic()
-    with _live_progress(location, options, console, config.train.steps, config.train.steps, "training") as progress:
+    steps, trial = config.train.steps, recorded_trial(location.folder) or location.name
+    tracking = Tracking(location.folder, trackers, dict.fromkeys((trial, WARM_START), flat_settings(config)))
+    with _live_progress(location, options, console, steps, steps, "training", tracking) as progress:
         run_training(config, **location.arguments, listeners=[progress])
     plots = [name for name in PLOTS if name != "lineage"]
     show_results(location.folder, console, time.monotonic() - started, plots=plots)
+    _print_lines(console, tracking.problems(), style="yellow")
     return ExitStatus.SUCCESS
 
 
-def compare(location: RunLocation, config: ExperimentConfig, options: ClusterOptions) -> ExitStatus:
+def compare(
+    location: RunLocation, config: ExperimentConfig, options: ClusterOptions, trackers: Sequence[Tracker] = ()
+) -> ExitStatus:
     """``maxent-ray compare``."""
     space = build_search_space(config)
     planned = population(config, space) + (references(config, space) if config.tune.references else [])
-    return _run_trials(location, config, options, planned, run_comparison)
+    return _run_trials(location, config, options, trackers, planned, run_comparison)
 
 
-def sweep(location: RunLocation, config: ExperimentConfig, options: ClusterOptions) -> ExitStatus:
+def sweep(
+    location: RunLocation, config: ExperimentConfig, options: ClusterOptions, trackers: Sequence[Tracker] = ()
+) -> ExitStatus:
     """``maxent-ray sweep``."""
     space = build_search_space(config)
     planned = variants(config, sweep_points(config, swept_space(config, space), SWEEP_POINTS))
     planned += references(config, space) if config.tune.references else []
-    return _run_trials(location, config, options, planned, run_sweep, print_sweep)
+    return _run_trials(location, config, options, trackers, planned, run_sweep, print_sweep)
 
 
 def print_sweep(summary: Summary, console: Console) -> None:
@@ -231,6 +241,7 @@ def _run_trials(
     location: RunLocation,
     config: ExperimentConfig,
     options: ClusterOptions,
+    trackers: Sequence[Tracker],
     planned: Sequence[TrialSpec],
     run: Callable[..., RunResult],
     show: Callable[[Summary, Console], None] = print_comparison,
@@ -239,9 +250,12 @@ def _run_trials(
     location.check_available()
     console, started = make_console(), time.monotonic()
     total, phase = sum(spec.steps for spec in planned), f"training {len(planned)} trials"
-    with _live_progress(location, options, console, total, config.train.steps, phase) as progress:
+    settings = {spec.trial: flat_settings(spec.experiment()) for spec in planned} if trackers else {}
+    tracking = Tracking(location.folder, trackers, settings)
+    with _live_progress(location, options, console, total, config.train.steps, phase, tracking) as progress:
         result = run(config, **location.arguments, listeners=[progress])
     show_results(location.folder, console, time.monotonic() - started, show=show)
+    _print_lines(console, tracking.problems(), style="yellow")
     if not result.failed:
         return ExitStatus.SUCCESS
     lines = [f"{trial} failed: {error}" for trial, error in result.failed.items()]
@@ -252,13 +266,19 @@ def _run_trials(
 
 @contextmanager
 def _live_progress(
-    location: RunLocation, options: ClusterOptions, console: Console, total: int, steps: int, phase: str
+    location: RunLocation,
+    options: ClusterOptions,
+    console: Console,
+    total: int,
+    steps: int,
+    phase: str,
+    tracking: Tracking,
 ) -> Iterator[Progress]:
-    """Connect to a cluster and show a live table of ``total`` policy steps, ``steps`` of each trial."""
+    """Connect to a cluster, log to trackers, and show a live table of ``total`` policy steps, ``steps`` a trial."""
     with ray_cluster(options) as cluster:
-        _print_lines(console, [*cluster.describe(), *_location_lines(location)])
+        _print_lines(console, [*cluster.describe(), *_location_lines(location), *tracking.describe()])
         _print_lines(console, cluster.warnings(), style="yellow")
-        with interrupt_on_sigterm(), Progress(total, steps, console=console) as progress:
+        with interrupt_on_sigterm(), Progress(total, steps, console=console) as progress, tracking:
             progress.phase(phase)
             yield progress
 

@@ -117,6 +117,15 @@ Resume = Annotated[
         help="Resume an interrupted run, as results/first, with the settings in its config.yaml.",
     ),
 ]
+LogTo = Annotated[
+    str | None,
+    option(
+        panel=OUTPUT,
+        metavar="TRACKERS",
+        help="Log also to experiment trackers, as tensorboard,mlflow: of tensorboard, mlflow, wandb, trackio, or none. "
+        "Default: none; of a resumed run, those that it was logged to.",
+    ),
+]
 NoReferences = Annotated[
     bool,
     typer.Option(
@@ -143,6 +152,7 @@ class RunOptions:
     name: Name = None
     results: Results = Path("results")
     resume: Resume = None
+    log_to: LogTo = None
 
     def flags(self) -> dict[str, Any]:
         """Settings that the options stand for; None where an option was omitted."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import typer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
 
 from maxent_ray.cli import commands
@@ -273,12 +274,25 @@ def test_too_many_cpus_are_refused_with_what_there_is(ray_cluster: None, command
 def test_train_from_the_command_line(ray_cluster: None, tmp_path: Path) -> None:
     """Two ranks that merge their statistics themselves: both talk to the controller at the same moment, or neither."""
     arguments = ["-c", str(SMOKE), "--results", str(tmp_path), "--name", "mine", "--steps", "2", "--no-gpu"]
-    result = run("train", *arguments, "--num-workers", "2")
+    result = run("train", *arguments, "--num-workers", "2", "--log-to", "tensorboard")
     assert result.exit_code == 0, result.output
+    assert f"Logging to tensorboard: {tmp_path / 'mine' / 'tensorboard'}" in result.output.replace("\n", "")
     assert "2 of 2 policy steps" in result.output
     assert "warm start" in result.output
     written = {path.name for path in (tmp_path / "mine").iterdir()}
     assert {"policy", "rows.jsonl", "decisions.jsonl", "evaluations.jsonl", "summary.json", "tracking.png"} <= written
+    for trial, steps in (("mine", [2]), ("warm_start", [0])):
+        events = EventAccumulator(str(tmp_path / "mine" / "tensorboard" / trial))
+        events.Reload()
+        assert [event.step for event in events.Scalars("held_out/pass@4")] == steps
+
+
+@pytest.mark.parametrize("command", RUNNING)
+def test_an_unknown_tracker_is_refused_before_anything_starts(command: str, tmp_path: Path) -> None:
+    result = run(command, "--results", str(tmp_path), "--log-to", "tensorboard,mlfow")
+    assert result.exit_code == 2
+    assert "error: --log-to has 'mlfow'; valid: tensorboard, mlflow, wandb, trackio or none" in result.output
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("columns", "width"), [("0", LOG_WIDTH), ("wide", LOG_WIDTH), ("-5", LOG_WIDTH), ("72", 72)])
