@@ -103,7 +103,8 @@ def train(
     after, and writes into RESULTS/NAME:
 
     - policy/: the trained policy, a Hugging Face folder
-    - rows.jsonl: every step of every worker; decisions.jsonl: why τ and β moved; evaluations.jsonl
+    - rows.jsonl: every step of every worker; decisions.jsonl: why τ and β moved
+    - evaluations.jsonl: held-out metrics; samples.jsonl: answers to the first held-out prompts
     - summary.json, plots (\*.png), config.yaml
     - train/: the checkpoints that --resume needs
     """
@@ -142,7 +143,8 @@ def compare(
     RESULTS/NAME:
 
     - rows.jsonl: every step of every trial; decisions.jsonl: why τ and β moved
-    - lineage.jsonl: who was cloned from whom; evaluations.jsonl: held-out metrics
+    - evaluations.jsonl: held-out metrics; samples.jsonl: answers to the first held-out prompts
+    - lineage.jsonl: who was cloned from whom
     - summary.json, plots (\*.png), config.yaml
     - tune/: what --resume needs
     """
@@ -222,7 +224,9 @@ def evaluate(
     use_gpu: UseGpu = None,
     output: Annotated[
         Path | None,
-        option(panel=OUTPUT, metavar="FILE", help="Also write the figures, prompt by prompt, as JSON."),
+        option(
+            panel=OUTPUT, metavar="FILE", help="Also write the figures, prompt by prompt, and some answers, as JSON."
+        ),
     ] = None,
 ) -> None:
     """Measure a policy on held-out prompts: mean@k, pass@k, distinct@k and coverage@k with 95 % intervals.

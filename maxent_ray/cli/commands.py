@@ -175,14 +175,15 @@ def print_sweep(summary: Summary, console: Console) -> None:
 
 def evaluate(config: ExperimentConfig, output: Path | None) -> None:
     """``maxent-ray eval``."""
-    from maxent_ray.train.policy_evaluation import evaluate_policy, write_metrics  # loads transformers
+    from maxent_ray.train.policy_evaluation import evaluate_policy, write_evaluation  # loads transformers
 
-    metrics, console = evaluate_policy(config), make_console()
+    evaluation, console = evaluate_policy(config), make_console()
+    metrics = evaluation.metrics
     of = f"{metrics.prompts} held-out prompts of {config.task.name}, {metrics.samples} answers each"
     _print_lines(console, [f"{config.policy.model} on {of}"])
     console.print(held_out_table(metrics))
     if output is not None:
-        write_metrics(output, config, metrics)
+        write_evaluation(output, config, evaluation)
         _print_lines(console, [f"Written to {output}."])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ from maxent_ray.storage.json_lines import read_lines, truncate_partial_line
 
 CONFIG, SUMMARY = "config.yaml", "summary.json"
 ROWS, DECISIONS, LINEAGE, EVALUATIONS = "rows.jsonl", "decisions.jsonl", "lineage.jsonl", "evaluations.jsonl"
+SAMPLES = "samples.jsonl"
+"""Answers to the first prompts of each held-out evaluation."""
 TRACE = "error.txt"
 """Traces of a failure: of a run, or in a trial's folder, where Ray Tune writes it."""
 POLICY, CHECKPOINTS, TUNE_FOLDER = "policy", "train", "tune"
@@ -17,7 +19,7 @@ POLICY, CHECKPOINTS, TUNE_FOLDER = "policy", "train", "tune"
 
 def truncate_partial_lines(folder: Path) -> None:
     """Cut off the partial line that a killed run left in any of its records."""
-    for name in (ROWS, DECISIONS, LINEAGE, EVALUATIONS):
+    for name in (ROWS, DECISIONS, LINEAGE, EVALUATIONS, SAMPLES):
         truncate_partial_line(folder / name)
 
 
@@ -25,6 +27,12 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """Rows of a ``rows.jsonl``, each (trial, step, rank) once: the later row wins, partial lines are skipped."""
     rows, _ = read_lines(path)
     return [dict(row) for row in {(row["trial"], row["step"], row["rank"]): row for row in rows}.values()]
+
+
+def read_samples(path: Path) -> list[dict[str, Any]]:
+    """Lines of a ``samples.jsonl``, each (trial, step, prompt) once: the later line wins, partial lines are skipped."""
+    lines, _ = read_lines(path)
+    return [dict(line) for line in {(line["trial"], line["step"], line["prompt"]): line for line in lines}.values()]
 
 
 def recorded_trial(folder: Path) -> str | None:
@@ -45,3 +53,17 @@ def evaluation_record(
         metrics: ``HeldOutMetrics.to_dict()``.
     """
     return {"trial": trial, "objective": objective, "settings": dict(settings), "metrics": metrics}
+
+
+def sample_records(
+    trial: str, objective: str, steps: int, samples: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Lines of ``samples.jsonl``, one a prompt.
+
+    Args:
+        trial: Name of the trial.
+        objective: Name of the objective at the evaluation.
+        steps: Policy steps done before it.
+        samples: Those of ``HeldOutEvaluation.to_dict()``: prompt, number of modes, graded answers.
+    """
+    return [{"trial": trial, "objective": objective, "step": steps, **sample} for sample in samples]

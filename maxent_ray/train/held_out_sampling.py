@@ -1,9 +1,9 @@
-"""Held-out metrics of a policy: sample the evaluation's prompts in batches, and grade the completions."""
+"""Held-out evaluation of a policy: sample the evaluation's prompts in batches, and grade the completions."""
 
 from __future__ import annotations
 
 from maxent_ray.config import EvaluationSettings, GRPOConfig
-from maxent_ray.evaluation.held_out import HeldOutMetrics, grade_completions
+from maxent_ray.evaluation.answers import HeldOutEvaluation, evaluate_completions
 from maxent_ray.policy import Policy, sample_groups
 from maxent_ray.tasks import Task
 from maxent_ray.train.batch import grouped, stream_seed
@@ -12,7 +12,9 @@ _EVALUATION_STREAM = 1
 """Differs from the stream of training rollouts."""
 
 
-def measure_held_out(policy: Policy, task: Task, settings: EvaluationSettings, grpo: GRPOConfig) -> HeldOutMetrics:
+def evaluate_held_out(
+    policy: Policy, task: Task, settings: EvaluationSettings, grpo: GRPOConfig
+) -> HeldOutEvaluation:
     """Sample and grade the held-out prompts; the same prompts and seeds for every policy.
 
     Args:
@@ -33,4 +35,4 @@ def measure_held_out(policy: Policy, task: Task, settings: EvaluationSettings, g
             seed=stream_seed(_EVALUATION_STREAM, settings.seed, start),
         )
         completions += grouped(rollout)
-    return grade_completions(task, prompts, completions)
+    return evaluate_completions(task, prompts, completions)

@@ -9,7 +9,7 @@ import torch
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import apply_overrides
 from maxent_ray.core.answer_metrics import METRICS
-from maxent_ray.evaluation.held_out import HeldOutMetrics
+from maxent_ray.evaluation.answers import HeldOutEvaluation
 from maxent_ray.evaluation.metric_intervals import Estimate, estimate_metrics
 from maxent_ray.storage.checkpoint import save_json_atomic
 from maxent_ray.storage.write_errors import writing
@@ -18,8 +18,8 @@ from maxent_ray.train.rank import RankProcess, RankSpec
 _ALONE = {"train.num_workers": 1}
 
 
-def evaluate_policy(config: ExperimentConfig) -> HeldOutMetrics:
-    """Held-out metrics of ``policy.model`` under ``evaluation``.
+def evaluate_policy(config: ExperimentConfig) -> HeldOutEvaluation:
+    """Held-out metrics and answers of ``policy.model`` under ``evaluation``.
 
     Args:
         config: The experiment; with ``train.use_gpu`` None a GPU is used if available.
@@ -40,20 +40,20 @@ def evaluate_policy(config: ExperimentConfig) -> HeldOutMetrics:
         process.close()
 
 
-def write_metrics(path: Path, config: ExperimentConfig, metrics: HeldOutMetrics) -> None:
-    """Write the metrics of an evaluation as JSON, atomically; creates the folder.
+def write_evaluation(path: Path, config: ExperimentConfig, evaluation: HeldOutEvaluation) -> None:
+    """Write the metrics and answers of an evaluation as JSON, atomically; creates the folder.
 
     Raises:
         RecordingError: the file cannot be written.
     """
     with writing(path.parent, "The evaluation itself is complete"):
         path.parent.mkdir(parents=True, exist_ok=True)
-    estimates = estimate_metrics([metrics])
+    estimates = estimate_metrics([evaluation.metrics])
     report = {
         "model": config.policy.model,
         "task": config.task.model_dump(),
         "evaluation": config.evaluation.model_dump(),
-        "metrics": metrics.to_dict(),
+        **evaluation.to_dict(),
         "intervals": {metric: _interval(estimates[metric]) for metric in METRICS},
     }
     save_json_atomic(path, report)

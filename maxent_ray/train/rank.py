@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from maxent_ray.config import ExperimentConfig
-from maxent_ray.evaluation.held_out import HeldOutMetrics
+from maxent_ray.evaluation.answers import HeldOutEvaluation
 from maxent_ray.runtime.connect import connect
 from maxent_ray.runtime.metrics import RankMetrics
 from maxent_ray.storage.checkpoint import ADVICE
@@ -91,8 +91,8 @@ class RankProcess:
             records.append(record)
         return records
 
-    def evaluate(self) -> HeldOutMetrics:
-        """Held-out metrics of the current parameters."""
+    def evaluate(self) -> HeldOutEvaluation:
+        """Held-out metrics and answers of the current parameters."""
         return self.worker.evaluate()
 
     def state_bytes(self) -> bytes:

@@ -21,13 +21,13 @@ from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.signals import Value
 from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
-from maxent_ray.evaluation.held_out import HeldOutMetrics
+from maxent_ray.evaluation.answers import HeldOutEvaluation
 from maxent_ray.policy import frozen_copy
 from maxent_ray.report.labels import GRPO
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.tasks import Prompt, draw, rank_share
 from maxent_ray.train.batch import PreparedBatch, prepare_batch, stream_seed
-from maxent_ray.train.held_out_sampling import measure_held_out
+from maxent_ray.train.held_out_sampling import evaluate_held_out
 from maxent_ray.train.loss import LossTerms, policy_loss
 from maxent_ray.train.policy_and_task import forward_precision, load_policy_and_task
 from maxent_ray.train.policy_update import PolicyUpdate, step_optimizer
@@ -123,10 +123,10 @@ class TrainingWorker:
         values = signal_values(measured, self.client.last_decision)
         return StepRecord(step, self.placement.rank, objective_name(self.config), values)
 
-    def evaluate(self) -> HeldOutMetrics:
-        """Held-out metrics of the present policy; the same prompts and seed in every run that is compared."""
+    def evaluate(self) -> HeldOutEvaluation:
+        """Held-out metrics and answers; the same prompts and seed in every run that is compared."""
         with self._precision():
-            return measure_held_out(self.policy, self.task, self.config.evaluation, self.config.grpo)
+            return evaluate_held_out(self.policy, self.task, self.config.evaluation, self.config.grpo)
 
     def state_dict(self) -> dict[str, Any]:
         """State to resume from: parameters, moments, the step, the controller. No settings."""

@@ -9,7 +9,7 @@ import ray
 from ray.util import get_node_ip_address
 
 from maxent_ray.config import ExperimentConfig
-from maxent_ray.evaluation.held_out import HeldOutMetrics
+from maxent_ray.evaluation.answers import HeldOutEvaluation
 from maxent_ray.runtime.actor import create_controller
 from maxent_ray.runtime.connect import NAMESPACE
 from maxent_ray.train.rank import RankProcess, RankSpec
@@ -71,10 +71,10 @@ class WorkerGroup:
         rows = [row for rank in ray.get([rank.run.remote(steps) for rank in self._ranks]) for row in rank]
         return sorted(rows, key=lambda row: (row.step, row.rank))
 
-    def evaluate(self) -> HeldOutMetrics:
-        """Held-out metrics, measured on rank 0."""
-        metrics: HeldOutMetrics = ray.get(self._ranks[0].evaluate.remote())
-        return metrics
+    def evaluate(self) -> HeldOutEvaluation:
+        """Held-out metrics and answers, from rank 0."""
+        evaluation: HeldOutEvaluation = ray.get(self._ranks[0].evaluate.remote())
+        return evaluation
 
     def state_dict(self) -> bytes:
         """State of the run, from rank 0: parameters, moments, step, controller; no settings."""

@@ -23,7 +23,9 @@ from maxent_ray.storage.run_files import (
     EVALUATIONS,
     LINEAGE,
     ROWS,
+    SAMPLES,
     evaluation_record,
+    sample_records,
     truncate_partial_lines,
 )
 from maxent_ray.tune.trial_spec import TrialSpec
@@ -74,7 +76,7 @@ class Recorder(tune.Callback):
         self._states: dict[str, str] = {}
         self._records = Records(folder)
         truncate_partial_lines(folder)
-        for name in (ROWS, DECISIONS, LINEAGE, EVALUATIONS):
+        for name in (ROWS, DECISIONS, LINEAGE, EVALUATIONS, SAMPLES):
             (folder / name).touch()
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -97,7 +99,9 @@ class Recorder(tune.Callback):
         self._write(ROWS, rows)
         self._write(DECISIONS, decisions)
         if evaluation is not None:
-            record = evaluation_record(spec.trial, spec.objective, spec.reported_settings, evaluation)
+            samples = sample_records(spec.trial, spec.objective, result["steps"], evaluation["samples"])
+            record = evaluation_record(spec.trial, spec.objective, spec.reported_settings, evaluation["metrics"])
+            self._write(SAMPLES, samples)
             self._write(EVALUATIONS, [record])
         self._pass_on(spec, rows)
 

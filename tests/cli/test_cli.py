@@ -250,6 +250,7 @@ def test_eval_prints_and_writes_intervals(tmp_path: Path) -> None:
     low, high = written["intervals"]["mean"]
     assert low <= written["metrics"]["mean"] <= high
     assert len(written["metrics"]["per_prompt"]["coverage"]) == 8
+    assert [len(sample["answers"]) for sample in written["samples"]] == [2] * 8
 
 
 def test_version_names_what_it_runs_on() -> None:

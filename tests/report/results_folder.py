@@ -11,6 +11,7 @@ from typing import Any
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import apply_overrides, dump_config
+from maxent_ray.storage.run_files import sample_records
 
 STEPS = 60
 PROMPTS = 128
@@ -126,7 +127,14 @@ def write_results(
         write_lines(folder / "lineage.jsonl", (_exploit(*clone) for clone in CLONES))
     if evaluations:
         write_lines(folder / "evaluations.jsonl", finished)
+        write_lines(folder / "samples.jsonl", (_sample(line["trial"], line["objective"]) for line in finished))
     return folder
+
+
+def _sample(trial: str, objective: str) -> dict[str, Any]:
+    answers = [{"text": "2+4+3", "reward": 1.0, "mode": "2+4+3"}, {"text": "2*3*4", "reward": 0.0, "mode": None}]
+    (line,) = sample_records(trial, objective, STEPS, [{"prompt": "2,3,4=9:", "modes": 3, "answers": answers}])
+    return line
 
 
 def _settings(index: int) -> dict[str, Any]:

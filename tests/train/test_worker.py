@@ -127,7 +127,8 @@ def test_evaluation_is_repeatable_and_disturbs_nothing(objective: dict[str, Any]
     process = start(tiny_config(objective))
     first = process.evaluate()
     assert process.evaluate() == first
-    assert (first.prompts, first.samples) == (6, 2)
+    assert (first.metrics.prompts, first.metrics.samples) == (6, 2)
+    assert [len(sample.answers) for sample in first.samples] == [2] * 6
     interleaved = []
     for _ in range(3):
         interleaved += trained(process.run(1))
@@ -140,7 +141,7 @@ def test_evaluation_knows_no_training_seed_but_its_own() -> None:
     assert first.evaluate() == other_training.evaluate()
     more = {"evaluation.prompts": 8, "evaluation.samples": 8}
     one, other = (start(tiny_config({**more, "evaluation.seed": seed})) for seed in (1, 2))
-    assert one.evaluate().per_prompt != other.evaluate().per_prompt
+    assert one.evaluate().metrics.per_prompt != other.evaluate().metrics.per_prompt
 
 
 class Watched:

@@ -90,7 +90,7 @@ def test_a_reset_leaves_nothing_behind_and_a_loaded_state_goes_on(ray_cluster: N
         reused.reset(second, f"{run_id}-loaded")
         reused.load_state_dict(state)
         assert [learned(row) for row in reused.run(3)] == [learned(row) for row in expected]
-        assert reused.evaluate().coverage == fresh.evaluate().coverage
+        assert reused.evaluate().metrics == fresh.evaluate().metrics
     finally:
         fresh.close()
         reused.close()

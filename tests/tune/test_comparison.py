@@ -23,7 +23,7 @@ from maxent_ray.config.loading import load_config
 from maxent_ray.errors import ConfigError, MaxentRayError, RecordingError, ResourceError, ResumeError
 from maxent_ray.storage.driver_lock import driver_lock
 from maxent_ray.storage.row_listener import RowListener
-from maxent_ray.storage.run_files import read_rows
+from maxent_ray.storage.run_files import read_rows, read_samples
 from maxent_ray.train.run_folder import RunInterrupted
 from maxent_ray.tune import environment
 from maxent_ray.tune.comparison import run_comparison
@@ -126,6 +126,8 @@ def test_every_row_of_every_trial_is_recorded_once(undisturbed: Path) -> None:
     versions = {(d["trial"], d["version"]) for d in records(undisturbed, "decisions.jsonl")}
     assert len(versions) == 8 * STEPS
     assert len(records(undisturbed, "evaluations.jsonl")) == 9
+    asked = {(line["trial"], line["step"]) for line in read_samples(undisturbed / "samples.jsonl")}
+    assert asked == {("warm_start", 0)} | {(trial, STEPS) for trial in trials}
 
 
 @pytest.mark.ray

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from maxent_ray.errors import RecordingError
-from maxent_ray.storage.run_files import read_rows
+from maxent_ray.storage.run_files import read_rows, read_samples
 from maxent_ray.tune.recording import Recorder
 from maxent_ray.tune.trial_spec import TrialSpec
+from tests.tune.toy import SAMPLE
 
 
 class Listener:
@@ -39,7 +40,8 @@ def test_results_are_recorded_passed_on_and_taken_out_of_tunes(tmp_path: Path) -
     recorder = Recorder(tmp_path, [listener])
     small = result([row(0), row(1)])
     recorder.on_trial_result(1, [], None, small)
-    recorder.on_trial_result(2, [], None, {**result([row(2)]), "evaluation": {"mean": 0.5}})
+    evaluation = {"metrics": {"mean": 0.5}, "samples": [SAMPLE]}
+    recorder.on_trial_result(2, [], None, {**result([row(2)]), "evaluation": evaluation})
     assert [r["step"] for r in read_rows(tmp_path / "rows.jsonl")] == [0, 1, 2]
     assert len((tmp_path / "decisions.jsonl").read_text().splitlines()) == 2
     assert json.loads((tmp_path / "evaluations.jsonl").read_text()) == {
@@ -48,6 +50,9 @@ def test_results_are_recorded_passed_on_and_taken_out_of_tunes(tmp_path: Path) -
         "settings": {"a": 1},
         "metrics": {"mean": 0.5},
     }
+    assert read_samples(tmp_path / "samples.jsonl") == [
+        {"trial": "analytic-0", "objective": "analytic", "step": 2, **SAMPLE}
+    ]
     assert listener.rows == [("analytic-0", "analytic", 1, 1), ("analytic-0", "analytic", 2, 1)]
     assert listener.steps == 3
     assert not {"rows", "decisions", "evaluation"} & small.keys()

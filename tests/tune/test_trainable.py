@@ -94,7 +94,7 @@ def test_the_warm_start_is_evaluated_and_not_trained() -> None:
     result = trial(TrialSpec("warm_start", "warm_start", SETTINGS, {}).to_config()).step()
     assert (result["steps"], result["rows"], result["done"]) == (0, [], True)
     assert math.isnan(result["score"])
-    assert result["evaluation"]["steps"] == 0
+    assert result["evaluation"]["metrics"]["steps"] == 0
 
 
 def test_a_checkpoint_that_found_no_room_is_not_taken_for_one(tmp_path: Path) -> None:

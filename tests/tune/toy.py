@@ -16,6 +16,8 @@ from maxent_ray.tune.trainable import PopulationTrial, TrialGroup
 
 OFFSET = {"analytic": 0.0, "truncated_backprop": 100.0}
 """Scores of the two objectives, wildly apart."""
+SAMPLE = {"prompt": "2,3=5:", "modes": 1, "answers": [{"text": "2+3", "reward": 1.0, "mode": "2+3"}]}
+"""What every evaluation samples."""
 GATE = 8
 """The step at which a :class:`GatedGroup` waits."""
 
@@ -68,7 +70,7 @@ class ToyGroup:
         self._step, self._sum = values["step"], values["sum"]
 
     def evaluate(self) -> ToyRecord:
-        return ToyRecord({"mean": self._sum, "steps": self._step})
+        return ToyRecord({"metrics": {"mean": self._sum, "steps": self._step}, "samples": [SAMPLE]})
 
     def decisions(self, since_version: int) -> list[dict[str, Any]]:
         return [{"version": v, "reason": "updated"} for v in range(since_version + 1, self._step + 1)]

@@ -61,8 +61,8 @@ def run_training(
     """Train one policy for ``train.steps`` steps; Ray must be running.
 
     ``results/<name>`` gets config.yaml, rows.jsonl (every step of every rank), decisions.jsonl, evaluations.jsonl
-    (held-out metrics before the first and after the last step), policy/ (the trained policy as a Hugging Face
-    folder) and train/ (checkpoints).
+    and samples.jsonl (held-out metrics and answers before the first and after the last step), policy/ (the trained
+    policy as a Hugging Face folder) and train/ (checkpoints).
 
     Args:
         config: The experiment. With ``resume`` the one in the folder's config.yaml, save for its ``train``

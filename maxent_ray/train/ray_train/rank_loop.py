@@ -10,10 +10,10 @@ from typing import Any
 import ray.train
 import ray.train.torch
 
-from maxent_ray.evaluation.held_out import HeldOutMetrics
+from maxent_ray.evaluation.answers import HeldOutEvaluation
 from maxent_ray.policy import save_policy
 from maxent_ray.report.labels import WARM_START
-from maxent_ray.storage.run_files import POLICY, evaluation_record
+from maxent_ray.storage.run_files import POLICY, evaluation_record, sample_records
 from maxent_ray.storage.write_errors import writing
 from maxent_ray.train.rank import RankProcess, RankSpec
 from maxent_ray.train.ray_train.checkpoints import STATE, read_checkpoint, recovery_advice, write_checkpoint
@@ -72,7 +72,7 @@ def _train(process: RankProcess, job: TrainJob) -> None:
     train, worker, version = job.config.train, process.worker, 0
     leads = worker.placement.rank == 0
     if worker.next_step == 0:
-        ray.train.report(_evaluation(WARM_START, WARM_START, process.evaluate()) if leads else {})
+        ray.train.report(_evaluation(WARM_START, WARM_START, 0, process.evaluate()) if leads else {})
     for step in report_steps(worker.next_step, train.steps, train.checkpoint_every):
         rows = process.run(step - worker.next_step)
         saves = step % train.checkpoint_every == 0 or step == train.steps
@@ -106,8 +106,13 @@ def _finish(process: RankProcess, job: TrainJob) -> None:
     save_policy(process.worker.policy, part)
     shutil.rmtree(job.folder / POLICY, ignore_errors=True)
     part.rename(job.folder / POLICY)
-    ray.train.report(_evaluation(job.name, objective_name(job.config), process.evaluate()))
+    steps, objective = process.worker.next_step, objective_name(job.config)
+    ray.train.report(_evaluation(job.name, objective, steps, process.evaluate()))
 
 
-def _evaluation(trial: str, objective: str, metrics: HeldOutMetrics) -> dict[str, Any]:
-    return {"evaluations": [evaluation_record(trial, objective, {}, metrics.to_dict())]}
+def _evaluation(trial: str, objective: str, steps: int, evaluation: HeldOutEvaluation) -> dict[str, Any]:
+    values = evaluation.to_dict()
+    return {
+        "evaluations": [evaluation_record(trial, objective, {}, values["metrics"])],
+        "samples": sample_records(trial, objective, steps, values["samples"]),
+    }

@@ -16,7 +16,7 @@ from ray.train import Checkpoint, UserCallback
 
 from maxent_ray.storage.records import Records
 from maxent_ray.storage.row_listener import RowListener
-from maxent_ray.storage.run_files import DECISIONS, EVALUATIONS, ROWS
+from maxent_ray.storage.run_files import DECISIONS, EVALUATIONS, ROWS, SAMPLES
 from maxent_ray.telemetry import Telemetry
 
 POLL_S = 0.5
@@ -41,6 +41,8 @@ class RecordReports(UserCallback):
         decisions = [decision for rank in metrics for decision in rank.get("decisions", ())]
         self._records.append(ROWS, ({**row, **self._label} for row in rows))
         self._records.append(DECISIONS, ({**decision, **self._label} for decision in decisions))
+        # Samples first: the last evaluation marks a complete run.
+        self._records.append(SAMPLES, [line for rank in metrics for line in rank.get("samples", ())])
         self._records.append(EVALUATIONS, [line for rank in metrics for line in rank.get("evaluations", ())])
 
 

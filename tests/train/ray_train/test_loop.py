@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from maxent_ray.errors import MaxentRayError, PolicyLoadError, RecordingError, R
 from maxent_ray.evaluation.held_out import HeldOutMetrics
 from maxent_ray.policy import load_policy
 from maxent_ray.storage.json_lines import read_lines
-from maxent_ray.storage.run_files import read_rows
+from maxent_ray.storage.run_files import read_rows, read_samples
 from maxent_ray.train.policy_evaluation import evaluate_policy
 from maxent_ray.train.rank import RankProcess
 from maxent_ray.train.ray_train import loop
@@ -121,7 +122,10 @@ def test_the_saved_policy_scores_what_the_run_measured(whole: TrainingResult, co
     first, last = read_lines(whole.folder / "evaluations.jsonl")[0]
     assert (first["trial"], last["trial"], last["objective"]) == ("warm_start", "whole", "analytic")
     again = evaluate_policy(apply_overrides(config, {"policy.model": str(whole.policy)}))
-    assert again == HeldOutMetrics.from_dict(last["metrics"])
+    assert again.metrics == HeldOutMetrics.from_dict(last["metrics"])
+    lines = [line for line in read_samples(whole.folder / "samples.jsonl") if line["trial"] == "whole"]
+    run = {"trial": "whole", "objective": "analytic", "step": STEPS}
+    assert lines == [{**run, **sample} for sample in json.loads(json.dumps(again.to_dict()["samples"]))]
     trained = load_policy(str(whole.policy), device=torch.device("cpu")).model.state_dict()
     warm = load_policy("embedded", device=torch.device("cpu")).model.state_dict()
     assert any(not torch.equal(trained[name], warm[name]) for name in warm)
@@ -180,6 +184,7 @@ def test_a_renamed_folder_holds_the_same_run(survivor: TrainingResult) -> None:
         "rows.jsonl": {"survivor"},
         "decisions.jsonl": {"survivor"},
         "evaluations.jsonl": {"warm_start", "survivor"},
+        "samples.jsonl": {"warm_start", "survivor"},
     }.items():
         assert {line["trial"] for line in read_lines(survivor.folder / name)[0]} == trials
 
