@@ -13,6 +13,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PYTEST  = RAY_USAGE_STATS_ENABLED=0 $(BIN)/python -m pytest --doctest-modules tests maxent_ray
 STAMP  := $(VENV)/.installed
+DEV    := $(VENV)/.installed-dev
 DOCS   := $(VENV)/.installed-docs
 
 # Ray starts many processes that import the same libraries: without cached bytecode each would compile them again.
@@ -34,37 +35,43 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --upgrade -c constraints.txt pip
 	@echo "Installing maxent_ray and its dependencies: about a minute on a fast connection ..."
-	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e .
 	@$(BIN)/python -m compileall -qq -j 0 -x '/(transformers/models|sympy|_inductor|rllib|tests?)/' $(VENV)/lib || true
+	@touch $@
+
+# What only tests, checks and documentation need.
+$(DEV): $(STAMP)
+	@echo "Installing what the tests need ..."
+	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: $(STAMP) ## the main job: compare the two objectives on Countdown, results in results/demo
 	$(BIN)/maxent-ray compare --config $(CONFIG) --name $(NAME)
 
-test: $(STAMP) ## the tests without the slow ones, and every example in a docstring: a few minutes
+test: $(DEV) ## the tests without the slow ones, and every example in a docstring: a few minutes
 	$(PYTEST) -m "not slow"
 
-test-all: $(STAMP) ## the whole test suite: with kills of real processes, soaks and whole comparisons
+test-all: $(DEV) ## the whole test suite: with kills of real processes, soaks and whole comparisons
 	$(PYTEST)
 
 docs: $(DOCS) ## the documentation site, in docs/_build; a warning is an error
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -c docs . docs/_build/html
 	@echo "The documentation is in docs/_build/html/index.html"
 
-$(DOCS): $(STAMP)
+$(DOCS): $(DEV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	@touch $@
 
-lint: $(STAMP) ## ruff
+lint: $(DEV) ## ruff
 	$(BIN)/ruff check maxent_ray tests experiments docs .ci
 
-types: $(STAMP) ## strict type checking
+types: $(DEV) ## strict type checking
 	$(BIN)/mypy
 
-imports: $(STAMP) ## the one-way imports, and the purity of the core
+imports: $(DEV) ## the one-way imports, and the purity of the core
 	$(BIN)/lint-imports
 
-audit: $(STAMP) ## known vulnerabilities in the pinned versions, where their database can be asked
+audit: $(DEV) ## known vulnerabilities in the pinned versions, where their database can be asked
 	$(BIN)/python .ci/audit.py
 
 check: test lint types imports ## all four (the audit, which needs a network, is apart)
