@@ -27,6 +27,7 @@ def config(name: str = "analytic-0", kl_target: float = 0.05, **fields: Any) -> 
 def trial(values: dict[str, Any]) -> ToyTrial:
     """A trial without Tune around it."""
     made = ToyTrial.__new__(ToyTrial)
+    made._storage = None
     made.setup(values)
     return made
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from ray.train import Checkpoint, UserCallback
 
+from maxent_ray.runtime.metrics import RunMetrics
 from maxent_ray.storage.records import Records
 from maxent_ray.storage.row_listener import RowListener
 from maxent_ray.storage.run_files import DECISIONS, EVALUATIONS, ROWS
@@ -33,6 +34,7 @@ class RecordReports(UserCallback):
     def __init__(self, folder: Path, trial: str) -> None:
         self._records = Records(folder)
         self._label = {"trial": trial, "segment": 0}
+        self._metrics = RunMetrics(folder.name)
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
         """Record one report of every rank."""
@@ -41,7 +43,10 @@ class RecordReports(UserCallback):
         decisions = [decision for rank in metrics for decision in rank.get("decisions", ())]
         self._records.append(ROWS, ({**row, **self._label} for row in rows))
         self._records.append(DECISIONS, ({**decision, **self._label} for decision in decisions))
-        self._records.append(EVALUATIONS, [line for rank in metrics for line in rank.get("evaluations", ())])
+        evaluations = [line for rank in metrics for line in rank.get("evaluations", ())]
+        self._records.append(EVALUATIONS, evaluations)
+        for line in evaluations:
+            self._metrics.held_out(line["trial"], line["objective"], line["metrics"])
 
 
 class Follower:
