@@ -100,6 +100,30 @@ class ControllerMetrics:
         return {**self._tags, **encode_tags(**tags)}
 
 
+class ActorMetrics:
+    """Metrics of an actor that serves several runs in turn: gauges of the newest one only are repeated."""
+
+    def __init__(self) -> None:
+        self._gauges = decision_gauges()
+        self._runs: dict[str, ControllerMetrics] = {}
+        self._newest = ""
+
+    def publish(self, decision: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+        """Publish one decision.
+
+        Args:
+            decision: ``Decision.to_dict()``.
+            told: As for :meth:`ControllerMetrics.publish`, with ``run_id`` and ``tags`` of the run.
+        """
+        run = told["run_id"]
+        if run != self._newest:
+            self._gauges.clear()
+            self._newest = run
+        if run not in self._runs:
+            self._runs[run] = ControllerMetrics(RunTags(**told["tags"]), self._gauges)
+        self._runs[run].publish(decision, told)
+
+
 class RunMetrics:
     """Results and clones of all trials of a run, from the process that records them; nothing of it starts before."""
 

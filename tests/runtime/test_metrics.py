@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,7 +17,7 @@ from maxent_ray.core.signals import SIGNALS
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.runtime import kept_gauges
 from maxent_ray.runtime.metric_table import EVENTS, RUN_TAGS, exported_metrics
-from maxent_ray.runtime.metrics import ControllerMetrics, RankMetrics, RunMetrics, decision_gauges
+from maxent_ray.runtime.metrics import ActorMetrics, ControllerMetrics, RankMetrics, RunMetrics, decision_gauges
 from maxent_ray.runtime.run_tags import RunTags
 from maxent_ray.telemetry import ascii_label
 from tests.runtime.test_actor import read_metrics, wait_until
@@ -160,6 +160,25 @@ def test_cleared_values_are_not_repeated(monkeypatch: pytest.MonkeyPatch) -> Non
     wait_until(lambda: told.count(("second", 0.5)) > 3, "the second run's value is not repeated")
     assert {run for run, _ in told} == {"second"}
     gauges.close()
+
+
+def test_an_actor_counts_local_rounds_of_each_of_its_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial that goes on after a clone has a new client, whose count begins again, under the same tags."""
+    counted: list[float] = []
+
+    class Recording:
+        def __init__(self, name: str, *of: Any) -> None:
+            self.name = name
+
+        def inc(self, value: float = 1.0, tags: dict[str, str] | None = None) -> None:
+            if self.name == "maxent_rounds_decided_locally":
+                counted.append(value)
+
+    monkeypatch.setattr("maxent_ray.runtime.metrics.Counter", Recording)
+    metrics = ActorMetrics()
+    for run_id, locally in (("a", 2), ("a", 3), ("b", 1), ("b", 1), ("a", 3)):
+        metrics.publish(decision(), {"run_id": run_id, "tags": asdict(TAGS), "decided_locally": locally})
+    assert counted == [2, 1, 1]
 
 
 # --- tags ---

@@ -36,7 +36,7 @@ class ToyGroup:
         self.reset(config, run_id, tags)
 
     def reset(self, config: ExperimentConfig, run_id: str, tags: RunTags) -> None:
-        self._config, self._step, self._sum = config, 0, 0.0
+        self._config, self._step, self._sum, self.tags = config, 0, 0.0, tags
 
     def run(self, steps: int) -> Sequence[ToyRecord]:
         time.sleep(0.002 * steps)
