@@ -29,6 +29,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "command_line",
     "exports",
+    "grafana_panels",
     "logged_signals",
     "settings",
 ]

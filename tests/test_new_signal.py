@@ -19,8 +19,9 @@ from maxent_ray.core.signals import LoggedSignal
 from maxent_ray.report.plots import draw_plots
 from maxent_ray.report.summary import Summary, summarise
 from maxent_ray.report.tables import comparison_markdown, print_comparison
-from maxent_ray.runtime import metrics
-from maxent_ray.runtime.metrics import ControllerMetrics, RankMetrics
+from maxent_ray.runtime import kept_gauges
+from maxent_ray.runtime.metrics import ControllerMetrics, RankMetrics, decision_gauges
+from maxent_ray.runtime.run_tags import RunTags
 from maxent_ray.storage.run_files import DECISIONS, ROWS, read_rows
 from maxent_ray.train.step_record import StepRecord
 from maxent_ray.train.worker import TrainingWorker
@@ -31,9 +32,17 @@ from tests.train.tiny import start, tiny_config
 
 STEPS = 4
 LENGTH = LoggedSignal(
-    "answer_length", "tokens", "Mean length of an answer", exporter="rank", plotted=True, summary="mean"
+    "answer_length",
+    "tokens",
+    "Mean length of an answer",
+    exporter="rank",
+    metric="answer_length_tokens",
+    plotted=True,
+    summary="mean",
 )  # computed by the worker, below
-TAU_GRAD = LoggedSignal("tau_grad", "", "Gradient of tau", exporter="decision", summary="last")  # a field of Decision
+TAU_GRAD = LoggedSignal(
+    "tau_grad", "", "Gradient of tau", exporter="decision", metric="own", summary="last"
+)  # a field of Decision
 CUT_SHORT = LoggedSignal(
     "cut_short", "", "Answers that were cut short", over_ranks="max", summary="total", note="answer(s) were cut short."
 )
@@ -112,12 +121,13 @@ def test_it_is_a_metric(
     records, decisions = trained
     values: dict[str, float] = {}
     monkeypatch.setattr(FakeGauge, "values", values, raising=False)
-    monkeypatch.setattr(metrics, "Gauge", FakeGauge)
-    RankMetrics("run", "analytic", 0).publish(records[-1].signals)
-    assert values["maxent_answer_length"] == records[-1].answer_length
-    assert "maxent_tau_grad" not in values
-    ControllerMetrics("run", "analytic").publish(decisions[-1], {})
-    assert values["maxent_tau_grad"] == decisions[-1]["tau_grad"]
+    monkeypatch.setattr(kept_gauges, "Gauge", FakeGauge)
+    tags = RunTags("run", "run", "analytic")
+    RankMetrics(tags, 0).publish(records[-1].signals)
+    assert values["maxent_answer_length_tokens"] == records[-1].answer_length
+    assert "maxent_own" not in values
+    ControllerMetrics(tags, decision_gauges()).publish(decisions[-1], {})
+    assert values["maxent_own"] == decisions[-1]["tau_grad"]
 
 
 def test_it_is_a_panel_of_the_plot(folder: Path) -> None:

@@ -19,10 +19,21 @@ class ByMetric(Generic[T]):
         (0.4, 0.4)
     """
 
-    mean: T = field(metadata={"label": "mean", "signal": "reward", "text": "Mean reward, 0 to 1"})
-    pass_rate: T = field(metadata={"label": "pass", "text": "Share of prompts with a correct answer"})
-    distinct: T = field(metadata={"text": "Distinct correct modes of a prompt, 0 to k"})
-    coverage: T = field(metadata={"text": "Distinct correct modes over all modes; nan where a task lists none"})
+    mean: T = field(
+        metadata={"label": "mean", "signal": "reward", "exported": "reward", "text": "Mean reward, 0 to 1"}
+    )
+    pass_rate: T = field(
+        metadata={"label": "pass", "exported": "pass_ratio", "text": "Share of prompts with a correct answer"}
+    )
+    distinct: T = field(
+        metadata={"exported": "distinct_modes", "text": "Distinct correct modes of a prompt, 0 to k"}
+    )
+    coverage: T = field(
+        metadata={
+            "exported": "coverage_ratio",
+            "text": "Distinct correct modes over all modes; nan where a task lists none",
+        }
+    )
 
     def __getitem__(self, metric: str) -> T:
         """Value of a metric by its name.
@@ -42,6 +53,8 @@ LABELS: Mapping[str, str] = {each.name: each.metadata.get("label", each.name) fo
 DESCRIPTIONS: Mapping[str, str] = {each.name: each.metadata["text"] for each in fields(ByMetric)}
 TRAINING_SIGNALS: Mapping[str, str] = {each.name: each.metadata.get("signal", each.name) for each in fields(ByMetric)}
 """Metric → the logged signal that has its values on training groups."""
+EXPORTED: Mapping[str, str] = {each.name: each.metadata["exported"] for each in fields(ByMetric)}
+"""Metric → its name in Prometheus, with its unit."""
 
 
 def by_metric(value: Callable[[str], T]) -> ByMetric[T]:

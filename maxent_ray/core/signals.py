@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from maxent_ray.core.answer_metrics import DESCRIPTIONS, METRICS, TRAINING_SIGNALS
+from maxent_ray.core.answer_metrics import DESCRIPTIONS, EXPORTED, METRICS, TRAINING_SIGNALS
 
 Number = float | int | None
 Value = float | int | str | None
@@ -20,7 +20,7 @@ class LoggedSignal:
     """One quantity that is logged at every step."""
 
     name: str
-    """Field of a row; with an exporter also the Prometheus metric ``maxent_<name>``."""
+    """Field of a row."""
     unit: str
     """Unit; empty for pure numbers, counts and text."""
     description: str
@@ -28,7 +28,11 @@ class LoggedSignal:
     over_ranks: Literal["mean", "sum", "max", "first"] | None = "mean"
     """Reduction of the ranks' values of one step; None for text, which is kept in rows only."""
     exporter: Literal["decision", "rank"] | None = None
-    """Process that sets the gauge: the controller's actor at each decision, or each rank at each step."""
+    """Process that exports it to Prometheus: the controller's actor at each decision, or each rank at each step."""
+    metric: str = ""
+    """Its Prometheus metric, after ``maxent_`` and with its unit; empty for ``name``."""
+    is_histogram: bool = False
+    """Export a distribution, of values above 0, in place of the last value."""
     plotted: bool = False
     """Show it in a panel of ``signals.png``."""
     summary: Literal["last", "mean", "median", "total"] | None = None
@@ -67,22 +71,72 @@ def target_of(signal: str) -> str:
     return f"target_{signal}"
 
 
+def relative_error(value: float | None, target: float | None) -> float | None:
+    """Relative distance of a signal from its target, as (H − H*)/H*; None where either is not known or not above 0.
+
+    Example:
+        >>> relative_error(1.5, 2.0), relative_error(1.5, None)
+        (-0.25, None)
+    """
+    if value is None or target is None or target <= 0:
+        return None
+    return (value - target) / target
+
+
 _TIED = "Share of the groups whose rewards all tie"
 
 SIGNALS: tuple[LoggedSignal, ...] = (
     LoggedSignal("tau", "", "Entropy temperature tau", exporter="decision", summary="last", symbol="τ"),
     LoggedSignal("beta", "", "KL coefficient beta", exporter="decision", summary="last", symbol="β"),
-    LoggedSignal("version", "", "Rounds decided before these coefficients", exporter="decision"),
+    LoggedSignal(
+        "version",
+        "",
+        "Rounds decided before these coefficients",
+        exporter="decision",
+        metric="coefficients_version",
+    ),
     *(
-        LoggedSignal(TRAINING_SIGNALS[metric], "", f"{DESCRIPTIONS[metric]}, of the training groups", exporter="rank")
+        LoggedSignal(
+            TRAINING_SIGNALS[metric],
+            "",
+            f"{DESCRIPTIONS[metric]}, of the training groups",
+            exporter="rank",
+            metric=EXPORTED[metric],
+        )
         for metric in METRICS
     ),
-    LoggedSignal("entropy", "nats", "Measured entropy H, of the declared signal", exporter="decision", symbol="H"),
-    LoggedSignal("target_entropy", "nats", "Target entropy H*", exporter="decision", symbol="H*"),
-    LoggedSignal("kl", "nats", "Measured KL, of the declared signal", exporter="decision", symbol="KL"),
-    LoggedSignal("target_kl", "nats", "Target KL*", exporter="decision", symbol="KL*"),
-    LoggedSignal("policy_entropy", "nats per token", "Entropy of the policy", exporter="rank", plotted=True),
-    LoggedSignal("tied_share", "", _TIED, exporter="decision", plotted=True, symbol="share of tied groups"),
+    LoggedSignal(
+        "entropy",
+        "nats",
+        "Measured entropy H, of the declared signal",
+        exporter="decision",
+        metric="entropy_nats",
+        symbol="H",
+    ),
+    LoggedSignal(
+        "target_entropy", "nats", "Target entropy H*", exporter="decision", metric="target_entropy_nats", symbol="H*"
+    ),
+    LoggedSignal(
+        "kl", "nats", "Measured KL, of the declared signal", exporter="decision", metric="kl_nats", symbol="KL"
+    ),
+    LoggedSignal("target_kl", "nats", "Target KL*", exporter="decision", metric="target_kl_nats", symbol="KL*"),
+    LoggedSignal(
+        "policy_entropy",
+        "nats per token",
+        "Entropy of the policy",
+        exporter="rank",
+        metric="policy_entropy_nats",
+        plotted=True,
+    ),
+    LoggedSignal(
+        "tied_share",
+        "",
+        _TIED,
+        exporter="decision",
+        metric="tied_groups_ratio",
+        plotted=True,
+        symbol="share of tied groups",
+    ),
     LoggedSignal("loss", "", "Policy loss", exporter="rank", plotted=True),
     LoggedSignal("gradient_norm", "", "Norm of the policy gradient before clipping", exporter="rank", plotted=True),
     LoggedSignal(
@@ -90,14 +144,31 @@ SIGNALS: tuple[LoggedSignal, ...] = (
         "s",
         "Time of a step",
         exporter="rank",
+        metric="step_seconds",
         plotted=True,
         summary="median",
         summary_key="seconds_per_step",
         symbol="time of a step",
     ),
     LoggedSignal("seconds_rollout", "s", "Time of the rollout"),
-    LoggedSignal("seconds_hypergradient", "s", "Time of the unroll", plotted=True, symbol="time of the unroll"),
-    LoggedSignal("seconds_controller", "s", "Time of waiting for, and talking to, the controller"),
+    LoggedSignal(
+        "seconds_hypergradient",
+        "s",
+        "Time of the unroll",
+        exporter="rank",
+        metric="hypergradient_seconds",
+        is_histogram=True,
+        plotted=True,
+        symbol="time of the unroll",
+    ),
+    LoggedSignal(
+        "seconds_controller",
+        "s",
+        "Time of waiting for, and talking to, the controller",
+        exporter="rank",
+        metric="round_seconds",
+        is_histogram=True,
+    ),
     LoggedSignal("reason", "", "Reason of the newest decision that the rank knows of", over_ranks=None),
     LoggedSignal(
         "failed_unrolls",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from maxent_ray.core import signals
-from maxent_ray.core.signals import target_of
+from maxent_ray.core.signals import relative_error, target_of
 from maxent_ray.report.numbers import number
 from maxent_ray.storage.json_lines import Record
 
@@ -35,10 +35,7 @@ class Point:
 
     def deviation(self, signal: str) -> float | None:
         """Relative distance of a signal from its target, such as (H − H*)/H*."""
-        value, target = self[signal], self[target_of(signal)]
-        if value is None or target is None or target <= 0:
-            return None
-        return (value - target) / target
+        return relative_error(self[signal], self[target_of(signal)])
 
 
 def read_points(rows: Iterable[Record]) -> dict[str, tuple[Point, ...]]:

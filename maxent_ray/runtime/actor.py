@@ -18,7 +18,7 @@ from ray.exceptions import RayError
 
 from maxent_ray.errors import ConfigError, ControllerUnavailableError
 from maxent_ray.runtime.decision_round import decide
-from maxent_ray.runtime.metrics import ControllerMetrics
+from maxent_ray.runtime.metrics import ActorMetrics
 from maxent_ray.runtime.remote_errors import cause_of
 from maxent_ray.telemetry import Telemetry
 
@@ -76,7 +76,7 @@ class ControllerActor:
 
     def _export(self) -> None:
         """Log and publish decisions, several at a time; a failure is logged once and counted, and stops nothing."""
-        metrics: dict[tuple[str, str], ControllerMetrics] = {}
+        metrics: ActorMetrics | None = None
         exports = Telemetry("a decision's metrics cannot be exported; decisions continue")
         while True:
             time.sleep(EXPORT_EVERY_S)
@@ -85,10 +85,8 @@ class ControllerActor:
                 with exports.attempt():
                     decision = json.loads(answer.split("\n")[1])
                     self._log.append(decision)
-                    told = json.loads(request.partition("\n")[0])
-                    key = (told["run_id"], told["objective"])
-                    metrics[key] = metrics.get(key) or ControllerMetrics(*key)
-                    metrics[key].publish(decision, told)
+                    metrics = metrics or ActorMetrics()
+                    metrics.publish(decision, json.loads(request.partition("\n")[0]))
 
 
 def create_controller(run_id: str, namespace: str, *, wait: bool = True) -> tuple[Any, str]:

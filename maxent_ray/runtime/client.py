@@ -27,6 +27,7 @@ from maxent_ray.runtime.decision_round import Round, config_text, request_text
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.runtime.reduction import Report, check_report, merge_reports
 from maxent_ray.runtime.reply import decode_reply, encode_reply
+from maxent_ray.runtime.run_tags import RunTags
 
 DECISIONS_KEPT = 1000
 
@@ -47,6 +48,7 @@ class ControllerClient:
         collective: Gather and broadcast over the ranks that train together.
         decider: Rank 0's source of decisions; None on the others.
         options: Lag and time limits.
+        tags: Of its metrics; None for ``run_id`` as run and trial.
 
     Example:
         >>> config = ControllerConfig(group_size=8, target_entropy=1.9, target_kl=0.05)
@@ -67,9 +69,11 @@ class ControllerClient:
         collective: LocalCollective,
         decider: LocalDecider | None,
         options: ClientOptions = ClientOptions(),
+        tags: RunTags | None = None,
     ) -> None:
         self.run_id = run_id
         self.rank = rank
+        self.tags = tags or RunTags(run_id, run_id, config.label)
         self.options = options
         self._config = config
         self._config_text = config_text(config)
@@ -203,7 +207,7 @@ class ControllerClient:
         """Make a round the pending one; rank 0 requests its decision."""
         self._snapshot = replace(self._snapshot, pending=merged)
         if self._decider is not None:
-            named = {"run_id": self.run_id, "objective": self._config.label}
+            named = {"run_id": self.run_id, "tags": asdict(self.tags)}
             telemetry = {**named, "alarms": self._new_alarms, **self._counts}
             if self._decider.submit(request_text(self._config_text, self._snapshot.state, merged, telemetry)):
                 self._new_alarms = []

@@ -17,6 +17,7 @@ from maxent_ray.runtime.deciders import ActorDecider, LocalDecider
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.runtime.rank_store import RankStore, name_ranks
 from maxent_ray.runtime.rendezvous import rendezvous_over_actor, rendezvous_over_group
+from maxent_ray.runtime.run_tags import RunTags
 
 NAMESPACE = "maxent_ray"
 """Ray namespace of all controllers: a submitted job's own is random."""
@@ -34,6 +35,7 @@ def connect(
     local: bool = False,
     namespace: str = NAMESPACE,
     actor: Any = None,
+    tags: RunTags | None = None,
 ) -> ControllerClient:
     """Connect one rank to the run's controller; all ranks of the run call it.
 
@@ -53,6 +55,7 @@ def connect(
         local: Decide in rank 0's process, without Ray; several ranks then need a process group.
         namespace: Ray namespace of the actor.
         actor: A controller's actor that serves several runs in turn, given to all ranks; None: one for this run.
+        tags: Of the run's metrics; None for its ``run_id`` as run and trial, and the objective's name.
 
     Raises:
         ConfigError: an argument is out of range, Ray is not running, or ranks' arguments differ (then on all of them).
@@ -86,7 +89,7 @@ def connect(
         except MaxentRayError:
             store.close()
             raise
-    return ControllerClient(name, rank, config, collective, decider, options)
+    return ControllerClient(name, rank, config, collective, decider, options, tags)
 
 
 def _check_arguments(run_id: str, rank: int, world_size: int) -> None:

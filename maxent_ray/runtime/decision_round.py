@@ -48,7 +48,7 @@ def request_text(config: str, state: str, measured: Round, telemetry: Mapping[st
         config: :func:`config_text`.
         state: :func:`state_text`.
         measured: The round.
-        telemetry: Values that the actor exports besides the decision; at least ``run_id`` and ``objective``.
+        telemetry: Values that the actor exports besides the decision; at least ``run_id`` and the run's ``tags``.
     """
     return "\n".join((json.dumps(telemetry), config, state, json.dumps(to_plain(measured))))
 
@@ -63,7 +63,7 @@ def decide(request: str) -> str:
         >>> controller = Controller(ControllerConfig(group_size=8, target_entropy=1.9))
         >>> measured = Round(BatchStatistics(groups=1, weight_entropy_sum=2.0))
         >>> texts = config_text(controller.config), state_text(controller.init())
-        >>> request = request_text(*texts, measured, {"run_id": "run", "objective": "analytic"})
+        >>> request = request_text(*texts, measured, {"run_id": "run", "tags": {}})
         >>> state, decision = decide(request).split("\n")
         >>> json.loads(decision)["reason"]
         'updated'

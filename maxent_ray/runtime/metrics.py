@@ -1,56 +1,29 @@
-"""Logged signals and the controller's decisions as Ray metrics (``ray_maxent_*`` in Prometheus)."""
+"""Signals, decisions and results of a run as Ray metrics (``ray_maxent_*`` in Prometheus)."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-from ray.util.metrics import Counter, Gauge
+from ray.util.metrics import Counter, Histogram
 
 from maxent_ray.core import signals
-from maxent_ray.core.signals import LoggedSignal
-from maxent_ray.runtime.reduction import PARTIAL, UNUSABLE
-from maxent_ray.telemetry import Telemetry, ascii_label
-
-EVENTS = {
-    "fallback": ("fallbacks", "Updates of truncated backprop that were made with analytic gradients"),
-    UNUSABLE: ("unusable", "Rounds that moved nothing because a rank's measurements could not be used"),
-    PARTIAL: ("partial_gradients", "Rounds whose gradients some ranks lacked, and that went without"),
-}
-"""Beginning of an event → counter ``maxent_<counter>`` and its help text."""
-
-
-class SignalGauges:
-    """Gauges ``maxent_<name>`` of the signals that one kind of process exports.
-
-    Args:
-        exporter: The kind of process, as :attr:`~maxent_ray.core.signals.LoggedSignal.exporter` names it.
-        tags: Of all values, encoded.
-    """
-
-    def __init__(self, exporter: str, tags: dict[str, str]) -> None:
-        self._tags = tags
-        self._gauges = {
-            signal.name: Gauge(f"maxent_{signal.name}", _help(signal), tuple(tags))
-            for signal in signals.SIGNALS
-            if signal.exporter == exporter
-        }
-
-    def publish(self, values: Mapping[str, Any]) -> None:
-        """Set all gauges; a value that is None or not finite leaves its gauge as it is."""
-        for name, gauge in self._gauges.items():
-            value = values[name]
-            if value is not None and math.isfinite(value):
-                gauge.set(value, self._tags)
+from maxent_ray.core.answer_metrics import EXPORTED, METRICS
+from maxent_ray.core.signals import relative_error
+from maxent_ray.runtime.kept_gauges import KeptGauges
+from maxent_ray.runtime.metric_table import SECONDS, Metric, event_tag, exported_metrics, metric
+from maxent_ray.runtime.run_tags import RunTags, encode_tags
+from maxent_ray.telemetry import Telemetry
 
 
 class RankMetrics:
-    """Metrics of one rank's steps: gauges with the tags ``run_id``, ``objective`` and ``rank``."""
+    """Metrics of one rank's steps, with its rank as a tag."""
 
-    def __init__(self, run_id: str, objective: str, rank: int) -> None:
-        self._tags = encode_tags(run_id=run_id, objective=objective, rank=str(rank))
-        self._gauges: SignalGauges | None = None
+    def __init__(self, tags: RunTags, rank: int) -> None:
+        self._tags = tags.encoded(rank=str(rank))
+        self._exported: dict[str, Metric] = {}
+        self._gauges: KeptGauges | None = None
+        self._histograms: dict[str, Histogram] = {}
         self._telemetry = Telemetry("a step's metrics cannot be exported; training continues")
 
     @property
@@ -61,21 +34,37 @@ class RankMetrics:
     def publish(self, values: Mapping[str, Any]) -> None:
         """Publish the signals of a step; a failure is logged once and counted, and stops nothing."""
         with self._telemetry.attempt():
-            self._gauges = self._gauges or SignalGauges("rank", self._tags)
-            self._gauges.publish(values)
+            if self._gauges is None:
+                self._histograms = {name: _histogram(each) for name, each in _of("rank", "histogram").items()}
+                self._exported = _of("rank", "gauge")
+                self._gauges = KeptGauges(list(self._exported.values()))
+            self._gauges.set({each.name: values[name] for name, each in self._exported.items()}, self._tags)
+            for name, histogram in self._histograms.items():
+                if (values[name] or 0.0) > 0.0:
+                    histogram.observe(values[name], self._tags)
+
+    def close(self) -> None:
+        """End the run: its gauges disappear."""
+        if self._gauges is not None:
+            self._gauges.close()
 
 
 class ControllerMetrics:
-    """Metrics of one run's decisions, with the tags ``run_id`` and ``objective``."""
+    """Metrics of one run's decisions.
 
-    def __init__(self, run_id: str, objective: str) -> None:
-        self._tags = encode_tags(run_id=run_id, objective=objective)
-        keys = tuple(self._tags)
-        self._gauges = SignalGauges("decision", self._tags)
-        self._events = {event: Counter(f"maxent_{name}", text, keys) for event, (name, text) in EVENTS.items()}
-        self._decisions = Counter("maxent_decisions", "Decisions by reason", (*keys, "reason"))
-        self._locally = Counter("maxent_decided_locally", "Rounds decided by rank 0, without the actor", keys)
-        self._alarms = Counter("maxent_alarms", "Coefficients that had no effect", (*keys, "kind", "coefficient"))
+    Args:
+        tags: The run.
+        gauges: :func:`decision_gauges`, one for all runs of a process.
+    """
+
+    def __init__(self, tags: RunTags, gauges: KeptGauges) -> None:
+        self._tags = tags.encoded()
+        self._gauges = gauges
+        self._exported = _of("decision", "gauge")
+        self._rounds = _counter("rounds")
+        self._events = _counter("events")
+        self._alarms = _counter("alarms")
+        self._locally = _counter("rounds_decided_locally")
         self._locally_before = 0
 
     def publish(self, decision: Mapping[str, Any], told: Mapping[str, Any]) -> None:
@@ -86,23 +75,111 @@ class ControllerMetrics:
             told: By rank 0 with its request: ``decided_locally`` from the start of the run, and ``alarms`` since the
                 request before, each a kind and a coefficient.
         """
-        self._gauges.publish(decision)
-        self._decisions.inc(tags={**self._tags, **encode_tags(reason=decision["reason"])})
-        for event, counter in self._events.items():
-            if any(each.startswith(event) for each in decision["events"]):
-                counter.inc(tags=self._tags)
+        self._gauges.set(self._values(decision), self._tags)
+        self._rounds.inc(tags=self._tagged(reason=decision["reason"]))
+        for event in {event_tag(each) for each in decision["events"]}:
+            self._events.inc(tags=self._tagged(event=event))
         for kind, coefficient in told.get("alarms", ()):
-            self._alarms.inc(tags={**self._tags, **encode_tags(kind=kind, coefficient=coefficient)})
+            self._alarms.inc(tags=self._tagged(kind=kind, coefficient=coefficient))
         locally = told.get("decided_locally", 0)
         if locally > self._locally_before:
             self._locally.inc(locally - self._locally_before, self._tags)
             self._locally_before = locally
 
+    def _values(self, decision: Mapping[str, Any]) -> dict[str, float | None]:
+        """Metric's name → its value in a decision."""
+        return {
+            **{each.name: decision[name] for name, each in self._exported.items()},
+            "maxent_entropy_error_ratio": relative_error(decision["entropy"], decision["target_entropy"]),
+            "maxent_kl_error_ratio": relative_error(decision["kl"], decision["target_kl"]),
+            "maxent_tau_gradient": decision["tau_grad"],
+            "maxent_beta_gradient": decision["beta_grad"],
+        }
 
-def encode_tags(**tags: str) -> dict[str, str]:
-    """Tags with values that Ray's metrics take."""
-    return {key: ascii_label(value) for key, value in tags.items()}
+    def _tagged(self, **tags: str) -> dict[str, str]:
+        return {**self._tags, **encode_tags(**tags)}
 
 
-def _help(signal: LoggedSignal) -> str:
-    return ascii_label(f"{signal.description} ({signal.unit})" if signal.unit else signal.description)
+class ActorMetrics:
+    """Metrics of an actor that serves several runs in turn: gauges of the newest one only are repeated."""
+
+    def __init__(self) -> None:
+        self._gauges = decision_gauges()
+        self._runs: dict[str, ControllerMetrics] = {}
+        self._newest = ""
+
+    def publish(self, decision: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+        """Publish one decision.
+
+        Args:
+            decision: ``Decision.to_dict()``.
+            told: As for :meth:`ControllerMetrics.publish`, with ``run_id`` and ``tags`` of the run.
+        """
+        run = told["run_id"]
+        if run != self._newest:
+            self._gauges.clear()
+            self._newest = run
+        if run not in self._runs:
+            self._runs[run] = ControllerMetrics(RunTags(**told["tags"]), self._gauges)
+        self._runs[run].publish(decision, told)
+
+
+class RunMetrics:
+    """Results and clones of all trials of a run, from the process that records them; nothing of it starts before."""
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._gauges: KeptGauges | None = None
+        self._telemetry = Telemetry("results and clones cannot be exported as metrics; training continues")
+
+    def held_out(self, trial: str, objective: str, values: Mapping[str, Any]) -> None:
+        """Publish held-out metrics.
+
+        Args:
+            trial: The trial.
+            objective: Its objective at the time.
+            values: ``HeldOutMetrics.to_dict()``.
+        """
+        with self._telemetry.attempt():
+            names = {name: f"maxent_held_out_{EXPORTED[name]}" for name in METRICS}
+            if self._gauges is None:
+                self._gauges = KeptGauges([metric(f"held_out_{each}") for each in EXPORTED.values()], float("inf"))
+            found = {names[name]: values.get(name) for name in METRICS}
+            self._gauges.set(found, RunTags(self._run, trial, objective).encoded())
+
+    def clone(self, trial: str, objective: str) -> None:
+        """Count a clone.
+
+        Args:
+            trial: The recipient.
+            objective: The objective that it trains from now on.
+        """
+        with self._telemetry.attempt():
+            _counter("clones").inc(tags=RunTags(self._run, trial, objective).encoded())
+
+    def close(self) -> None:
+        """End the run: its gauges disappear."""
+        if self._gauges is not None:
+            self._gauges.close()
+
+
+def decision_gauges() -> KeptGauges:
+    """Gauges of the process that decides."""
+    return KeptGauges([each for each in exported_metrics() if (each.exporter, each.kind) == ("decision", "gauge")])
+
+
+def _of(exporter: str, kind: str) -> dict[str, Metric]:
+    """Logged signal → its metric."""
+    table = {each.name: each for each in exported_metrics()}
+    exported = [signal for signal in signals.SIGNALS if signal.exporter == exporter]
+    known = {signal.name: table[f"maxent_{signal.metric or signal.name}"] for signal in exported}
+    return {name: each for name, each in known.items() if each.kind == kind}
+
+
+def _counter(name: str) -> Counter:
+    found = metric(name)
+    return Counter(found.name, found.text, found.keys)
+
+
+def _histogram(found: Metric) -> Histogram:
+    return Histogram(found.name, found.text, list(SECONDS), found.keys)

@@ -13,9 +13,10 @@ from maxent_ray.config import ExperimentConfig
 from maxent_ray.evaluation.answers import HeldOutEvaluation
 from maxent_ray.runtime.connect import connect
 from maxent_ray.runtime.metrics import RankMetrics
+from maxent_ray.runtime.run_tags import RunTags
 from maxent_ray.storage.checkpoint import ADVICE
 from maxent_ray.train.step_record import StepRecord
-from maxent_ray.train.worker import Placement, TrainingWorker, objective_name
+from maxent_ray.train.worker import Placement, TrainingWorker
 from maxent_ray.train.worker_state import decode_state, encode_state
 
 
@@ -36,6 +37,8 @@ class RankSpec:
     """The controller's actor, where it serves several runs in turn."""
     local: bool = False
     """Decide in this process, without Ray."""
+    tags: RunTags | None = None
+    """Of the run's metrics; None for its ``run_id`` as run and trial."""
 
 
 class RankProcess:
@@ -69,9 +72,10 @@ class RankProcess:
             options=config.runtime,
             local=spec.local,
             actor=spec.controller,
+            tags=spec.tags,
         )
         self._worker = TrainingWorker(config, client, Placement(spec.rank, spec.world_size, device))
-        self._metrics = None if spec.local else RankMetrics(client.run_id, objective_name(config), spec.rank)
+        self._metrics = None if spec.local else RankMetrics(client.tags, spec.rank)
 
     @property
     def worker(self) -> TrainingWorker:
@@ -118,7 +122,10 @@ class RankProcess:
         return self.worker.client.decisions(since_version)
 
     def close(self) -> None:
-        """Close the client and the process group."""
+        """Close the client and the process group, and end the run's metrics."""
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
         if self._worker is not None:
             self._worker.client.close()
             self._worker = None

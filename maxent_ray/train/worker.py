@@ -116,7 +116,7 @@ class TrainingWorker:
         seconds = {
             "seconds": ended - started,
             "seconds_rollout": rolled_out - started,
-            "seconds_hypergradient": differentiated - updated,
+            "seconds_hypergradient": differentiated - updated if self._unrolls(step) else 0.0,
             "seconds_controller": (received - rolled_out) + (ended - differentiated),
         }
         measured = {**self._measured(step, batch, update, merged or BatchStatistics(), coefficients), **seconds}
@@ -202,11 +202,14 @@ class TrainingWorker:
         self, batch: PreparedBatch, update: PolicyUpdate, statistics: BatchStatistics, coefficients: Coefficients
     ) -> ControllerGradients | None:
         """3b: truncated backprop only, and only on the controller's update steps."""
-        if self._hypergradients is None or not self._controller.is_update_step(self.next_step):
+        if self._hypergradients is None or not self._unrolls(self.next_step):
             return None
         rates = preconditioner(self.policy.model, self.optimizer, update.clip_scale)
         share = gradient_share(self.optimizer)
         return self._hypergradients.compute(batch, statistics, coefficients, rates, share)
+
+    def _unrolls(self, step: int) -> bool:
+        return self._hypergradients is not None and self._controller.is_update_step(step)
 
     def _measured(
         self,

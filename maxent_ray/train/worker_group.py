@@ -12,6 +12,7 @@ from maxent_ray.config import ExperimentConfig
 from maxent_ray.evaluation.answers import HeldOutEvaluation
 from maxent_ray.runtime.actor import create_controller
 from maxent_ray.runtime.connect import NAMESPACE
+from maxent_ray.runtime.run_tags import RunTags
 from maxent_ray.train.rank import RankProcess, RankSpec
 from maxent_ray.train.resources import uses_gpus
 from maxent_ray.train.step_record import StepRecord
@@ -35,9 +36,10 @@ class WorkerGroup:
     Args:
         config: The experiment; ``config.train`` has the number of ranks and the resources of each.
         run_id: Names the run and its controller; unique among living runs.
+        tags: Of the run's metrics; None for its ``run_id`` as run and trial.
     """
 
-    def __init__(self, config: ExperimentConfig, run_id: str) -> None:
+    def __init__(self, config: ExperimentConfig, run_id: str, tags: RunTags | None = None) -> None:
         train = config.train
         self._use_gpu = uses_gpus(train)
         actor: Any = ray.remote(RankActor).options(
@@ -45,23 +47,24 @@ class WorkerGroup:
         )
         self._ranks: list[Any] = [actor.remote() for _ in range(train.num_workers)]
         self._controller: Any = create_controller(run_id, NAMESPACE)[0]  # serves several runs in turn
-        self._setup_ranks(config, run_id)
+        self._setup_ranks(config, run_id, tags)
 
-    def reset(self, config: ExperimentConfig, run_id: str) -> None:
+    def reset(self, config: ExperimentConfig, run_id: str, tags: RunTags | None = None) -> None:
         """Start another run in the same processes, with new objects throughout.
 
         Args:
             config: The new run's experiment, with as many ranks as the old one's.
             run_id: Names the new run; another than any before.
+            tags: Of its metrics.
         """
         ray.get([rank.close.remote() for rank in self._ranks])
-        self._setup_ranks(config, run_id)
+        self._setup_ranks(config, run_id, tags)
 
-    def _setup_ranks(self, config: ExperimentConfig, run_id: str) -> None:
+    def _setup_ranks(self, config: ExperimentConfig, run_id: str, tags: RunTags | None) -> None:
         world_size = len(self._ranks)
         address = ray.get(self._ranks[0].free_address.remote()) if world_size > 1 else None
         specs = [
-            RankSpec(run_id, rank, world_size, self._use_gpu, address, controller=self._controller)
+            RankSpec(run_id, rank, world_size, self._use_gpu, address, controller=self._controller, tags=tags)
             for rank in range(world_size)
         ]
         ray.get([rank.setup.remote(config, spec) for rank, spec in zip(self._ranks, specs, strict=True)])

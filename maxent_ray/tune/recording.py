@@ -16,6 +16,7 @@ from typing import Any
 from ray import tune
 
 from maxent_ray.errors import RecordingError
+from maxent_ray.runtime.metrics import RunMetrics
 from maxent_ray.storage.records import Records
 from maxent_ray.storage.row_listener import Listeners, RowListener
 from maxent_ray.storage.run_files import (
@@ -75,6 +76,7 @@ class Recorder(tune.Callback):
         self._steps: dict[str, int] = {}
         self._states: dict[str, str] = {}
         self._records = Records(folder)
+        self._metrics = RunMetrics(folder.name)
         truncate_partial_lines(folder)
         for name in (ROWS, DECISIONS, LINEAGE, EVALUATIONS, SAMPLES):
             (folder / name).touch()
@@ -87,6 +89,7 @@ class Recorder(tune.Callback):
     def on_exploit(self, exploit: Exploit) -> None:
         """Record a clone."""
         self._write(LINEAGE, [asdict(exploit)])
+        self._metrics.clone(exploit.recipient, exploit.new_objective)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -103,6 +106,7 @@ class Recorder(tune.Callback):
             record = evaluation_record(spec.trial, spec.objective, spec.reported_settings, evaluation["metrics"])
             self._write(SAMPLES, samples)
             self._write(EVALUATIONS, [record])
+            self._metrics.held_out(spec.trial, spec.objective, evaluation)
         self._pass_on(spec, rows)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -112,6 +116,10 @@ class Recorder(tune.Callback):
             if name in self._steps and self._states.get(name) != state:
                 self._states[name] = state
                 self._listener.state(name, state)
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        """End the run's metrics."""
+        self._metrics.close()
 
     def replay(self, rows: Iterable[Mapping[str, Any]], specs: Mapping[str, TrialSpec]) -> None:
         """Pass on the rows that an interrupted run left."""

@@ -18,6 +18,7 @@ from ray import tune
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.core.answer_metrics import METRICS, TRAINING_SIGNALS
 from maxent_ray.report.numbers import mean, number
+from maxent_ray.runtime.run_tags import RunTags
 from maxent_ray.storage.atomic import write_atomic
 from maxent_ray.storage.checkpoint import load_json, read_block, save_json_atomic
 from maxent_ray.storage.json_lines import strict
@@ -51,23 +52,23 @@ class PopulationTrial(tune.Trainable):
         """
         check_model(config)
 
-    def make_group(self, config: ExperimentConfig, run_id: str) -> TrialGroup:
+    def make_group(self, config: ExperimentConfig, run_id: str, tags: RunTags) -> TrialGroup:
         """Start the workers; they land in this trial's placement group."""
         from maxent_ray.train.worker_group import WorkerGroup  # loads torch: only where workers are hosted
 
-        return WorkerGroup(config, run_id)
+        return WorkerGroup(config, run_id, tags)
 
     def setup(self, config: dict[str, Any]) -> None:
         """Start the workers of the first trial."""
         for chatty in ("ray.train._internal.storage", "ray.tune.trainable.trainable"):
             logging.getLogger(chatty).setLevel(logging.WARNING)  # a line for every checkpoint
         self._adopt(config)
-        self._group = self.make_group(self._experiment, self._run_id())
+        self._group = self.make_group(self._experiment, self._run_id(), self._tags())
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Start another trial in the same actor; nothing of the former one stays."""
         self._adopt(new_config)
-        self._group.reset(self._experiment, self._run_id())
+        self._group.reset(self._experiment, self._run_id(), self._tags())
         return True
 
     def step(self) -> dict[str, Any]:
@@ -135,6 +136,12 @@ class PopulationTrial(tune.Trainable):
     def _run_id(self) -> str:
         """A name that is never used twice: an actor that still serves this trial's past must not be found again."""
         return f"{self._spec.trial}-{uuid.uuid4().hex[:12]}"
+
+    def _tags(self) -> RunTags:
+        """Tags of the trial's metrics: Tune's folder is ``results/<name>/tune``; a trial on its own has none."""
+        trial = self._spec.trial
+        run = Path(self._storage.experiment_fs_path).parent.name if self._storage is not None else trial
+        return RunTags(run, trial, self._spec.objective)
 
 
 def next_report(steps: int, total: int, tune_settings: Any) -> int:

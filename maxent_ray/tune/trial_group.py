@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from maxent_ray.config import ExperimentConfig
+from maxent_ray.runtime.run_tags import RunTags
 
 
 class Serialisable(Protocol):
@@ -27,7 +28,7 @@ class TrialGroup(Protocol):
     def load_state_dict(self, state: bytes) -> None:
         """Continue from a state."""
 
-    def reset(self, config: ExperimentConfig, run_id: str) -> None:
+    def reset(self, config: ExperimentConfig, run_id: str, tags: RunTags) -> None:
         """Start another run with other settings."""
 
     def evaluate(self) -> Serialisable:

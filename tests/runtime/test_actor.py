@@ -263,7 +263,7 @@ def read_metrics(run_id: str) -> dict[str, float]:
     with urllib.request.urlopen(url, timeout=10) as answer:
         lines = answer.read().decode().splitlines()
     values: dict[str, float] = {}
-    for line in (each for each in lines if each.startswith("ray_maxent_") and f'run_id="{run_id}"' in each):
+    for line in (each for each in lines if each.startswith("ray_maxent_") and f'run="{run_id}"' in each):
         assert 'objective="analytic"' in line
         name = line.split("{")[0]
         values[name] = values.get(name, 0.0) + float(line.rsplit(" ", 1)[1])
@@ -283,12 +283,17 @@ def test_decisions_and_what_rank_0_tells_become_metrics(ray_cluster: None, run_i
         except ValueError:
             assert step == 20
     last = client.coefficients(40)
-    wait_until(lambda: read_metrics(run_id).get("ray_maxent_version") == 40.0, "no metrics")
+    wait_until(lambda: read_metrics(run_id).get("ray_maxent_coefficients_version") == 40.0, "no metrics")
     values = read_metrics(run_id)
     assert (values["ray_maxent_tau"], values["ray_maxent_beta"]) == (last.tau, last.beta)
-    assert (values["ray_maxent_entropy"], values["ray_maxent_kl"], values["ray_maxent_target_kl"]) == (1.4, 0.2, 0.05)
-    assert values["ray_maxent_decisions_total"] == 40
-    assert (values["ray_maxent_alarms_total"], values["ray_maxent_unusable_total"]) == (1, 1)
+    assert (values["ray_maxent_entropy_nats"], values["ray_maxent_target_entropy_nats"]) == (1.4, 1.9)
+    assert (values["ray_maxent_kl_nats"], values["ray_maxent_target_kl_nats"]) == (0.2, 0.05)
+    assert values["ray_maxent_entropy_error_ratio"] == pytest.approx(-0.5 / 1.9)
+    assert values["ray_maxent_kl_error_ratio"] == pytest.approx(3.0)
+    assert values["ray_maxent_tau_gradient"] < 0 < values["ray_maxent_beta_gradient"]
+    assert (values["ray_maxent_rounds_total"], values["ray_maxent_alarms_total"]) == (40, 1)
+    events = [event for decision in client.decisions() for event in decision["events"]]
+    assert values["ray_maxent_events_total"] == len(events)
     client.close()
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import resource
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -11,6 +12,7 @@ from maxent_ray.config import TuneSettings
 from maxent_ray.config.loading import load_config
 from maxent_ray.core.answer_metrics import METRICS
 from maxent_ray.errors import RecordingError, ResumeError
+from maxent_ray.runtime.run_tags import RunTags
 from maxent_ray.tune.trainable import PROGRESS, STATE, PopulationTrial, next_report, worker_bundles
 from maxent_ray.tune.trial_spec import TrialSpec, settings_json
 from tests.tune.toy import ToyTrial
@@ -27,6 +29,7 @@ def config(name: str = "analytic-0", kl_target: float = 0.05, **fields: Any) -> 
 def trial(values: dict[str, Any]) -> ToyTrial:
     """A trial without Tune around it."""
     made = ToyTrial.__new__(ToyTrial)
+    made._storage = None
     made.setup(values)
     return made
 
@@ -88,6 +91,15 @@ def test_a_reused_trial_is_as_good_as_new() -> None:
     assert reused.reset_config(config())
     fresh = trial(config())
     assert [reused.step() for _ in range(6)] == [fresh.step() for _ in range(6)]
+
+
+def test_a_clone_of_another_objective_has_that_in_its_metrics_tags(tmp_path: Path) -> None:
+    toy = trial(config())
+    assert toy._group.tags == RunTags("analytic-0", "analytic-0", "analytic")
+    toy._storage = SimpleNamespace(experiment_fs_path=str(tmp_path / "first" / "tune"))
+    other = TrialSpec("analytic-0", "truncated_backprop", SETTINGS, {"controller.target_kl": 0.1}, segment=1)
+    assert toy.reset_config(other.to_config())
+    assert toy._group.tags == RunTags("first", "analytic-0", "truncated_backprop")
 
 
 def test_the_warm_start_is_evaluated_and_not_trained() -> None:

@@ -11,6 +11,7 @@ import ray
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.errors import ConfigError
+from maxent_ray.runtime.run_tags import RunTags
 from maxent_ray.storage.checkpoint import decode, encode
 from maxent_ray.tune.trainable import PopulationTrial, TrialGroup
 
@@ -33,11 +34,11 @@ class ToyRecord:
 class ToyGroup:
     """State is the step and a sum that every step adds to; a row's coverage depends on the settings."""
 
-    def __init__(self, config: ExperimentConfig, run_id: str) -> None:
-        self.reset(config, run_id)
+    def __init__(self, config: ExperimentConfig, run_id: str, tags: RunTags) -> None:
+        self.reset(config, run_id, tags)
 
-    def reset(self, config: ExperimentConfig, run_id: str) -> None:
-        self._config, self._step, self._sum = config, 0, 0.0
+    def reset(self, config: ExperimentConfig, run_id: str, tags: RunTags) -> None:
+        self._config, self._step, self._sum, self.tags = config, 0, 0.0, tags
 
     def run(self, steps: int) -> Sequence[ToyRecord]:
         time.sleep(0.002 * steps)
@@ -115,23 +116,23 @@ class ToyTrial(PopulationTrial):
     def check(cls, config: ExperimentConfig) -> None:
         """Nothing: there is no model."""
 
-    def make_group(self, config: ExperimentConfig, run_id: str) -> TrialGroup:
-        return ToyGroup(config, run_id)
+    def make_group(self, config: ExperimentConfig, run_id: str, tags: RunTags) -> TrialGroup:
+        return ToyGroup(config, run_id, tags)
 
 
 class GatedTrial(ToyTrial):
-    def make_group(self, config: ExperimentConfig, run_id: str) -> TrialGroup:
-        return GatedGroup(config, run_id)
+    def make_group(self, config: ExperimentConfig, run_id: str, tags: RunTags) -> TrialGroup:
+        return GatedGroup(config, run_id, tags)
 
 
 class FragileTrial(ToyTrial):
-    def make_group(self, config: ExperimentConfig, run_id: str) -> TrialGroup:
-        return FragileGroup(config, run_id)
+    def make_group(self, config: ExperimentConfig, run_id: str, tags: RunTags) -> TrialGroup:
+        return FragileGroup(config, run_id, tags)
 
 
 class OneBreaks(PopulationTrial):
-    def make_group(self, config: ExperimentConfig, run_id: str) -> TrialGroup:
-        return BreakingGroup(config, run_id)
+    def make_group(self, config: ExperimentConfig, run_id: str, tags: RunTags) -> TrialGroup:
+        return BreakingGroup(config, run_id, tags)
 
 
 @ray.remote(num_cpus=1)

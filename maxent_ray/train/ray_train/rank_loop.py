@@ -13,6 +13,7 @@ import ray.train.torch
 from maxent_ray.evaluation.answers import HeldOutEvaluation
 from maxent_ray.policy import save_policy
 from maxent_ray.report.labels import WARM_START
+from maxent_ray.runtime.run_tags import RunTags
 from maxent_ray.storage.run_files import POLICY, evaluation_record, sample_records
 from maxent_ray.storage.write_errors import writing
 from maxent_ray.train.rank import RankProcess, RankSpec
@@ -32,9 +33,9 @@ def train_rank(settings: dict[str, TrainJob]) -> None:
     process = RankProcess()
     # Ray Train shows a rank all GPUs of its machine, and gives the index of its own.
     gpu = ray.train.torch.get_device().index or 0 if job.use_gpu else 0
-    process.setup(
-        job.config, RankSpec(job.run_id, context.get_world_rank(), context.get_world_size(), job.use_gpu, gpu=gpu)
-    )
+    tags = RunTags(job.folder.name, job.name, objective_name(job.config))
+    place = context.get_world_rank(), context.get_world_size()
+    process.setup(job.config, RankSpec(job.run_id, *place, job.use_gpu, gpu=gpu, tags=tags))
     try:
         _restore(process)
         _train(process, job)

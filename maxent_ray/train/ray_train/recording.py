@@ -14,6 +14,7 @@ from typing import Any
 
 from ray.train import Checkpoint, UserCallback
 
+from maxent_ray.runtime.metrics import RunMetrics
 from maxent_ray.storage.records import Records
 from maxent_ray.storage.row_listener import RowListener
 from maxent_ray.storage.run_files import DECISIONS, EVALUATIONS, ROWS, SAMPLES
@@ -33,6 +34,7 @@ class RecordReports(UserCallback):
     def __init__(self, folder: Path, trial: str) -> None:
         self._records = Records(folder)
         self._label = {"trial": trial, "segment": 0}
+        self._metrics = RunMetrics(folder.name)
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None) -> None:
         """Record one report of every rank."""
@@ -43,7 +45,10 @@ class RecordReports(UserCallback):
         self._records.append(DECISIONS, ({**decision, **self._label} for decision in decisions))
         # Samples first: the last evaluation marks a complete run.
         self._records.append(SAMPLES, [line for rank in metrics for line in rank.get("samples", ())])
-        self._records.append(EVALUATIONS, [line for rank in metrics for line in rank.get("evaluations", ())])
+        evaluations = [line for rank in metrics for line in rank.get("evaluations", ())]
+        self._records.append(EVALUATIONS, evaluations)
+        for line in evaluations:
+            self._metrics.held_out(line["trial"], line["objective"], line["metrics"])
 
 
 class Follower:
