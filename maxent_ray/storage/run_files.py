@@ -10,6 +10,8 @@ from maxent_ray.storage.json_lines import read_lines, truncate_partial_line
 
 CONFIG, SUMMARY = "config.yaml", "summary.json"
 ROWS, DECISIONS, LINEAGE, EVALUATIONS = "rows.jsonl", "decisions.jsonl", "lineage.jsonl", "evaluations.jsonl"
+TRIALS, RUNGS = "trials.jsonl", "rungs.jsonl"
+"""Trials that a comparison or a sweep has planned, with their settings; where early stopping has compared them."""
 TRACE = "error.txt"
 """Traces of a failure: of a run, or in a trial's folder, where Ray Tune writes it."""
 POLICY, CHECKPOINTS, TUNE_FOLDER = "policy", "train", "tune"
@@ -17,7 +19,7 @@ POLICY, CHECKPOINTS, TUNE_FOLDER = "policy", "train", "tune"
 
 def truncate_partial_lines(folder: Path) -> None:
     """Cut off the partial line that a killed run left in any of its records."""
-    for name in (ROWS, DECISIONS, LINEAGE, EVALUATIONS):
+    for name in (ROWS, DECISIONS, LINEAGE, EVALUATIONS, TRIALS, RUNGS):
         truncate_partial_line(folder / name)
 
 
@@ -25,6 +27,11 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """Rows of a ``rows.jsonl``, each (trial, step, rank) once: the later row wins, partial lines are skipped."""
     rows, _ = read_lines(path)
     return [dict(row) for row in {(row["trial"], row["step"], row["rank"]): row for row in rows}.values()]
+
+
+def planned_trials(folder: Path) -> list[dict[str, Any]]:
+    """Trials that a comparison or a sweep has planned; none in a folder of before they were recorded."""
+    return [dict(record) for record in read_lines(folder / TRIALS)[0]]
 
 
 def recorded_trial(folder: Path) -> str | None:

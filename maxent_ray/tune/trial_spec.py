@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -96,6 +96,13 @@ class TrialSpec:
         return replace(self, objective=donor.objective, values=dict(values), segment=self.segment + 1)
 
 
+class RunSize(NamedTuple):
+    """Trials of a run, and the policy steps that they have together if none is stopped early."""
+
+    trials: int
+    steps: int
+
+
 def _encoded(value: Any) -> Any:
     """A mapping as JSON, and with it every text that would be taken for JSON."""
     is_like_json = isinstance(value, str) and value.startswith(_JSON)
@@ -145,8 +152,8 @@ def _check_choices(spec: TrialSpec, space: SearchSpace) -> None:
             replace(spec, values={**spec.values, key.name: value}).experiment()
 
 
-def variants(config: ExperimentConfig, points: list[dict[str, Any]]) -> list[TrialSpec]:
-    """Make a trial of every objective at every point of a search space.
+def variants(config: ExperimentConfig, points: list[dict[str, Any]], *, first: int = 0) -> list[TrialSpec]:
+    """Make a trial of every objective at every point of a search space; ``first`` is the number of the first point.
 
     Raises:
         ConfigError: as :func:`population`.
@@ -157,7 +164,7 @@ def variants(config: ExperimentConfig, points: list[dict[str, Any]]) -> list[Tri
     settings = settings_json(config)
     specs = [
         TrialSpec(f"{objective}-{index}", objective, settings, values)
-        for index, values in enumerate(points)
+        for index, values in enumerate(points, first)
         for objective in objectives
     ]
     for objective in {*objectives} & {"custom", *REFERENCES}:
