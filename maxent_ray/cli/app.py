@@ -264,6 +264,22 @@ def version() -> None:
     commands.version()
 
 
+@app.command(epilog="Examples:\n\nmaxent-ray watch results/first\n\nmaxent-ray watch results/first --once")
+def watch(
+    folder: Annotated[Path, typer.Argument(metavar="RESULT", help="Results folder of a run, as results/first.")],
+    once: Annotated[bool, typer.Option("--once", help="Print the picture as it is now, and end.")] = False,
+) -> None:
+    """Show a run in the terminal while another process trains it, or after it: q or Ctrl-C ends it.
+
+    Reads the records in RESULT, so it works on every machine that has them, over ssh, and on copied results. Shows
+    status, progress, all trials, curves of H, KL, τ and β, alarms, decisions and held-out metrics. Without a terminal
+    it prints the picture once.
+    """
+    from maxent_ray.cli.watch_command import watch
+
+    watch(folder, once=once)
+
+
 def main(*command: str) -> None:
     """Entry point; a script for a single command names it, and passes its own arguments on."""
     spell_for_terminal()

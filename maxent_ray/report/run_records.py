@@ -150,7 +150,7 @@ def read_run(folder: Path) -> RunRecords:
     )
 
 
-_PLACES: Mapping[str, Mapping[str, type]] = {
+PLACES: Mapping[str, Mapping[str, type]] = {
     ROWS: {"trial": str, "objective": str, "step": int, "rank": int},
     DECISIONS: {"trial": str, "reason": str},
     LINEAGE: {"recipient": str, "donor": str, "step": int},
@@ -164,7 +164,7 @@ _PLACES: Mapping[str, Mapping[str, type]] = {
 def _read_records(path: Path) -> tuple[list[Record], int]:
     """Read the lines of a file that belong somewhere, and count the others."""
     records, torn = read_lines(path)
-    place = _PLACES[path.name].items()
+    place = PLACES[path.name].items()
     whole = [record for record in records if all(isinstance(record.get(name), kind) for name, kind in place)]
     return whole, torn + len(records) - len(whole)
 
