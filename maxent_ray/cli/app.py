@@ -25,6 +25,7 @@ from maxent_ray.cli.options import (
     Objective,
     Overrides,
     RunOptions,
+    Scheduler,
     Search,
     UseGpu,
     option,
@@ -163,6 +164,7 @@ def compare(
     epilog="Examples:\n\n"
     "maxent-ray sweep --config experiments/configs/sweep.yaml --name targets\n\n"
     "maxent-ray sweep --search random --samples 6 --steps 40 'tune.objectives=[analytic]'\n\n"
+    "maxent-ray sweep --search optuna --samples 20 --scheduler asha\n\n"
     "maxent-ray sweep --resume results/targets"
 )
 @with_run_options
@@ -173,24 +175,35 @@ def sweep(
         option(
             panel=WHAT,
             metavar="SEARCH",
-            help="grid: every combination of values; random: drawn from their domains (tune.search).",
+            help="grid: every combination of values; random: drawn from their domains; optuna: proposed from the "
+            "results of earlier points (tune.search).",
         ),
     ] = None,
     samples: Annotated[
-        int | None, option(panel=WHAT, metavar="N", help="Points of a random search (tune.samples).")
+        int | None, option(panel=WHAT, metavar="N", help="Points of a random or an Optuna search (tune.samples).")
+    ] = None,
+    scheduler: Annotated[
+        Scheduler | None,
+        option(
+            panel=WHAT,
+            metavar="SCHEDULER",
+            help="fifo: every trial trains to its end; asha: the lowest are stopped early (tune.scheduler).",
+        ),
     ] = None,
     no_references: NoReferences = False,
 ) -> ExitStatus:
-    """Train every objective at every point of a grid or a random search over targets and update rules.
+    """Train every objective at every point of a search over targets and update rules.
 
     The targets searched over are those that tune.search_space names, the objectives those of tune.objectives. No
-    trial is cloned. Ends with the same table, and writes the same files, as compare.
+    trial is cloned. Ends with a heat map over the targets, the Pareto front of mean@8 and coverage@8, and the table of
+    compare. Writes the same files, and targets.png and pareto.png.
     """
     from maxent_ray.cli import commands
 
     flags = {
         "tune.search": search and search.value,
         "tune.samples": samples,
+        "tune.scheduler": scheduler and scheduler.value,
         "tune.references": False if no_references else None,
     }
     return commands.sweep(*_prepare("sweep", options, flags))
@@ -254,6 +267,22 @@ def version() -> None:
     from maxent_ray.cli import commands
 
     commands.version()
+
+
+@app.command(epilog="Examples:\n\nmaxent-ray watch results/first\n\nmaxent-ray watch results/first --once")
+def watch(
+    folder: Annotated[Path, typer.Argument(metavar="RESULT", help="Results folder of a run, as results/first.")],
+    once: Annotated[bool, typer.Option("--once", help="Print the picture as it is now, and end.")] = False,
+) -> None:
+    """Show a run in the terminal while another process trains it, or after it: q or Ctrl-C ends it.
+
+    Reads the records in RESULT, so it works on every machine that has them, over ssh, and on copied results. Shows
+    status, progress, all trials, curves of H, KL, τ and β, alarms, decisions and held-out metrics. Without a terminal
+    it prints the picture once.
+    """
+    from maxent_ray.cli.watch_command import watch
+
+    watch(folder, once=once)
 
 
 def main(*command: str) -> None:

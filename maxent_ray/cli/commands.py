@@ -24,31 +24,22 @@ from maxent_ray.config.yaml_text import Unquoted
 from maxent_ray.core.controller import Controller
 from maxent_ray.report.labels import FIXED, GRPO, WARM_START
 from maxent_ray.report.output import make_console
-from maxent_ray.report.plots import PLOTS, draw_plots
+from maxent_ray.report.plots import PLOTS, SWEEP_PLOTS, draw_plots
 from maxent_ray.report.progress import Progress
 from maxent_ray.report.run_records import read_run
 from maxent_ray.report.summary import Summary, build_summary, write_summary
-from maxent_ray.report.tables import held_out_table, points_table, print_comparison
+from maxent_ray.report.tables import held_out_table, print_comparison, print_sweep
 from maxent_ray.storage.run_files import CONFIG, SUMMARY, recorded_trial
 from maxent_ray.telemetry import Telemetry
-from maxent_ray.trackers import Tracker, Tracking, flat_settings
+from maxent_ray.trackers import PlannedSettings, Tracker, Tracking, flat_settings
 from maxent_ray.train.run_folder import acquire_folder, check_has_run, check_is_new
 from maxent_ray.train.run_task import build_run_task
-from maxent_ray.tune.comparison import run_comparison
+from maxent_ray.tune.comparison import check_scheduler, run_comparison
 from maxent_ray.tune.execution import RunResult
 from maxent_ray.tune.search_space import build_search_space
-from maxent_ray.tune.sweep import run_sweep, sweep_points, swept_space
-from maxent_ray.tune.trial_spec import (
-    REFERENCE_SETTINGS,
-    TrialSpec,
-    objective_settings,
-    population,
-    references,
-    variants,
-)
+from maxent_ray.tune.sweep import run_sweep, sweep_size
+from maxent_ray.tune.trial_spec import REFERENCE_SETTINGS, RunSize, objective_settings, population, references
 
-SWEEP_POINTS = 3
-"""Values of each interval in a grid; of a choice, all values are used."""
 OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
     name: {key: Unquoted("null") if value is None else value for key, value in settings.items()}
     for name, settings in (
@@ -162,25 +153,18 @@ def compare(
     location: RunLocation, config: ExperimentConfig, options: ClusterOptions, trackers: Sequence[Tracker] = ()
 ) -> ExitStatus:
     """``maxent-ray compare``."""
+    check_scheduler(config)
     space = build_search_space(config)
     planned = population(config, space) + (references(config, space) if config.tune.references else [])
-    return _run_trials(location, config, options, trackers, planned, run_comparison)
+    size = RunSize(len(planned), sum(spec.steps for spec in planned))
+    return _run_trials(location, config, options, trackers, size, run_comparison)
 
 
 def sweep(
     location: RunLocation, config: ExperimentConfig, options: ClusterOptions, trackers: Sequence[Tracker] = ()
 ) -> ExitStatus:
     """``maxent-ray sweep``."""
-    space = build_search_space(config)
-    planned = variants(config, sweep_points(config, swept_space(config, space), SWEEP_POINTS))
-    planned += references(config, space) if config.tune.references else []
-    return _run_trials(location, config, options, trackers, planned, run_sweep, print_sweep)
-
-
-def print_sweep(summary: Summary, console: Console) -> None:
-    """Print one line for every point, then the tables of a comparison."""
-    console.print(points_table(summary))
-    print_comparison(summary, console)
+    return _run_trials(location, config, options, trackers, sweep_size(config), run_sweep, print_sweep, SWEEP_PLOTS)
 
 
 def evaluate(config: ExperimentConfig, output: Path | None) -> None:
@@ -242,24 +226,25 @@ def _run_trials(
     config: ExperimentConfig,
     options: ClusterOptions,
     trackers: Sequence[Tracker],
-    planned: Sequence[TrialSpec],
+    size: RunSize,
     run: Callable[..., RunResult],
     show: Callable[[Summary, Console], None] = print_comparison,
+    further_plots: Sequence[str] = (),
 ) -> ExitStatus:
     """Run trials with a live table, then summarise, plot and print; the last lines name the trials that failed."""
     location.check_available()
     console, started = make_console(), time.monotonic()
-    total, phase = sum(spec.steps for spec in planned), f"training {len(planned)} trials"
-    settings = {spec.trial: flat_settings(spec.experiment()) for spec in planned} if trackers else {}
-    tracking = Tracking(location.folder, trackers, settings)
-    with _live_progress(location, options, console, total, config.train.steps, phase, tracking) as progress:
+    phase = f"training {size.trials} trials"
+    tracking = Tracking(location.folder, trackers, PlannedSettings(location.folder, config))
+    with _live_progress(location, options, console, size.steps, config.train.steps, phase, tracking) as progress:
         result = run(config, **location.arguments, listeners=[progress])
-    show_results(location.folder, console, time.monotonic() - started, show=show)
+    show_results(location.folder, console, time.monotonic() - started, plots=[*PLOTS, *further_plots], show=show)
     _print_lines(console, tracking.problems(), style="yellow")
     if not result.failed:
         return ExitStatus.SUCCESS
     lines = [f"{trial} failed: {error}" for trial, error in result.failed.items()]
-    lines.append(f"{len(lines)} of {len(lines) + len(result.finished)} trials failed; the others are complete.")
+    others = len(result.finished) + len(result.stopped)
+    lines.append(f"{len(lines)} of {len(lines) + others} trials failed; the others are complete.")
     _print_lines(console, lines, style="red")
     return ExitStatus.TRIALS_FAILED
 

@@ -36,6 +36,14 @@ class Search(StrEnum):
 
     grid = "grid"
     random = "random"
+    optuna = "optuna"
+
+
+class Scheduler(StrEnum):
+    """Scheduler of ``sweep``."""
+
+    fifo = "fifo"
+    asha = "asha"
 
 
 def option(*names: str, panel: str, metavar: str, **options: Any) -> Any:

@@ -142,8 +142,18 @@ class TuneSettings(Section):
     references: bool = True
     """Add the warm start, plain GRPO (β = 0) and fixed τ/β as reference rows."""
     samples: Count = 8
-    """Trials of a random sweep."""
-    search: Literal["grid", "random"] = "grid"
+    """Points of a sweep whose search is ``random`` or ``optuna``."""
+    search: Literal["grid", "random", "optuna"] = "grid"
+    """How a sweep finds its points: every combination of values, draws from the domains, or proposals of Optuna, which
+    learns from the ``metric`` of earlier points."""
+    scheduler: Literal["fifo", "asha"] = "fifo"
+    """``fifo``: every trial of a sweep trains to its end; ``asha``: those with the lowest ``metric`` are stopped early.
+    References are never stopped."""
+    grace_period: Count = 20
+    """ASHA: policy steps before which no trial is stopped."""
+    reduction_factor: Annotated[Number, Field(gt=1, allow_inf_nan=False)] = 2.0
+    """ASHA: at ``grace_period`` steps, and each time that they have grown by this factor, one in so many trials of an
+    objective continues."""
 
 
 ControllerSection = Annotated[ControllerConfig, BeforeValidator(read_controller)]

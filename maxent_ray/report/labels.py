@@ -38,6 +38,25 @@ def objective_label(objective: str) -> str:
     return _LOOKS[objective].label if objective in _LOOKS else objective.rpartition(":")[2].replace("_", " ")
 
 
+_SETTINGS = {
+    "controller.target_entropy": "H*",
+    "controller.target_entropy_fraction": "H*/log G",
+    "controller.target_kl": "KL*",
+    "controller.tau_rule": "rule of τ",
+    "controller.beta_rule": "rule of β",
+}
+
+
+def setting_label(key: str) -> str:
+    """Name a setting in short; one without a symbol by the end of its key.
+
+    Example:
+        >>> setting_label("controller.target_kl"), setting_label("grpo.learning_rate")
+        ('KL*', 'learning_rate')
+    """
+    return _SETTINGS.get(key, key.rpartition(".")[2])
+
+
 def objective_colour(objective: str) -> str:
     """Colour of an objective, the same in all plots."""
     return _LOOKS[objective].colour if objective in _LOOKS else _OWN_COLOUR

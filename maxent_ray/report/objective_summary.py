@@ -34,7 +34,7 @@ class ObjectiveSummary:
     held_out_all: HeldOut | None
     """Mean over all finished trials."""
     entropy_error: float | None
-    """Mean over all trials."""
+    """Mean over all trials, of which those that were stopped early do not count."""
     kl_error: float | None
     against_baseline: HeldOut | None
     """Best trial minus plain GRPO, paired over prompts."""
@@ -68,8 +68,8 @@ def summarise_objective(records: RunRecords, trials: Sequence[TrialSummary], obj
         signals=_signals(records, own, best),
         held_out=best.held_out,
         held_out_all=estimate_metrics(metrics) if metrics else None,
-        entropy_error=mean(trial.entropy_error for trial in own),
-        kl_error=mean(trial.kl_error for trial in own),
+        entropy_error=mean(trial.entropy_error for trial in own if trial.stopped is None),
+        kl_error=mean(trial.kl_error for trial in own if trial.stopped is None),
         against_baseline=_against_baseline(records, best) if objective != BASELINE else None,
     )
 

@@ -106,9 +106,12 @@ class Progress:
         self._print_plain_when_due()
 
     def state(self, trial: str, state: str) -> None:
-        """Show a trial's state: running, paused, done or failed."""
+        """Show a trial's state: running, paused, done, stopped (early) or failed."""
         with self._lock:
-            self._lines[trial] = replace(self._lines.get(trial, TrialLine(trial)), state=state)
+            line = replace(self._lines.get(trial, TrialLine(trial)), state=state)
+            self._lines[trial] = line
+            if state == "stopped":
+                self._left.skip(self._steps_per_trial - line.steps)
 
     def phase(self, text: str) -> None:
         """Show the job's phase: population, references, held-out evaluation."""

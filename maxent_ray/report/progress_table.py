@@ -18,7 +18,7 @@ from maxent_ray.report.numbers import natural_key, number
 WIDE = 110
 """Columns that a table with all columns takes."""
 _SPACIOUS, _NARROW = 116, 92
-_STATE_STYLES = {"running": "green", "paused": "yellow", "done": "dim", "failed": "bold red"}
+_STATE_STYLES = {"running": "green", "paused": "yellow", "done": "dim", "stopped": "magenta", "failed": "bold red"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,12 @@ class TrialLine:
 
     def __getitem__(self, signal: str) -> float | None:
         return number(self.row.get(signal))
+
+    @property
+    def steps(self) -> int:
+        """Policy steps done."""
+        step = self["step"]
+        return 0 if step is None else int(step) + 1
 
 
 def progress_table(lines: Sequence[TrialLine], steps_per_trial: int, width: int) -> Table:
@@ -77,8 +83,7 @@ def line_order(line: TrialLine) -> tuple[bool, tuple[str, int, str]]:
 
 
 def _steps(line: TrialLine, steps_per_trial: int) -> str:
-    step = line["step"]
-    return DASH if step is None else f"{int(step) + 1}/{steps_per_trial}"
+    return DASH if line["step"] is None else f"{line.steps}/{steps_per_trial}"
 
 
 def _against_target(line: TrialLine, signal: str, decimals: int, pair: str, *, good: float, fair: float) -> Text:

@@ -18,11 +18,12 @@ from maxent_ray.config.loading import load_config
 from maxent_ray.core import signals
 from maxent_ray.errors import ConfigError
 from maxent_ray.evaluation.held_out import HeldOutMetrics
+from maxent_ray.report.labels import objective_label
 from maxent_ray.report.numbers import natural_key
 from maxent_ray.report.points import Point, read_points
 from maxent_ray.report.running_counts import running_totals
 from maxent_ray.storage.json_lines import Record, read_lines
-from maxent_ray.storage.run_files import CONFIG, DECISIONS, EVALUATIONS, LINEAGE, ROWS
+from maxent_ray.storage.run_files import CONFIG, DECISIONS, EVALUATIONS, LINEAGE, ROWS, RUNGS, TRIALS
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,28 @@ class Warned:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """Trial that a comparison or a sweep is going to train, or has."""
+
+    trial: str
+    objective: str
+    steps: int
+    settings: Mapping[str, Any]
+    """Settings that it begins with."""
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Early stop of a trial: its score, and the cutoff that it is below."""
+
+    step: int
+    """Policy steps that the trial had done."""
+    score: float
+    cutoff: float
+    message: str
+
+
+@dataclass(frozen=True)
 class RunRecords:
     """Contents of a results folder."""
 
@@ -72,6 +95,11 @@ class RunRecords:
     """Trial → reason → number of decisions."""
     warnings: Mapping[str, tuple[Warned, ...]]
     """Trial → alarms of its decisions, in order."""
+    command: str | None
+    """``compare`` or ``sweep``; None for a run of one trial, and for one of before this was recorded."""
+    planned: Mapping[str, Planned]
+    stops: Mapping[str, Stopped]
+    """Trial → its early stop; a trial that was evaluated has none."""
     totals: Mapping[str, Mapping[str, int]]
     """Signal that is a running count → trial → its total over all attempts, repeated steps included."""
     rows: int
@@ -101,26 +129,34 @@ def read_run(folder: Path) -> RunRecords:
     decisions, torn_decisions = _read_records(folder / DECISIONS)
     lineage, torn_lineage = _read_records(folder / LINEAGE)
     evaluations, torn_evaluations = _read_records(folder / EVALUATIONS)
+    planned, torn_planned = _read_records(folder / TRIALS)
+    rungs, torn_rungs = _read_records(folder / RUNGS)
+    evaluated = {record["trial"]: _evaluation(record) for record in evaluations}
     latest = list({(d["trial"], d.get("segment"), d.get("version")): d for d in decisions}.values())
     return RunRecords(
         folder=folder,
         config=load_config(folder / CONFIG, checked=True),
         points=read_points(rows),
         clones=_clones(lineage),
-        evaluations={record["trial"]: _evaluation(record) for record in evaluations},
+        evaluations=evaluated,
         reasons=_reasons(latest),
         warnings=_warnings(latest),
+        command=planned[-1]["command"] if planned else None,
+        planned={record["trial"]: planned_of(record) for record in planned},
+        stops={each["trial"]: stop_of(each) for each in rungs if each["stopped"] and each["trial"] not in evaluated},
         totals={each.name: running_totals(rows, each.name) for each in signals.SIGNALS if each.summary == "total"},
         rows=len(rows),
-        torn_lines=torn_rows + torn_decisions + torn_lineage + torn_evaluations,
+        torn_lines=torn_rows + torn_decisions + torn_lineage + torn_evaluations + torn_planned + torn_rungs,
     )
 
 
-_PLACES: Mapping[str, Mapping[str, type]] = {
+PLACES: Mapping[str, Mapping[str, type]] = {
     ROWS: {"trial": str, "objective": str, "step": int, "rank": int},
     DECISIONS: {"trial": str, "reason": str},
     LINEAGE: {"recipient": str, "donor": str, "step": int},
     EVALUATIONS: {"trial": str, "objective": str, "metrics": dict},
+    TRIALS: {"trial": str, "objective": str, "steps": int, "settings": dict, "command": str},
+    RUNGS: {"trial": str, "step": int, "score": float, "stopped": bool},
 }
 """File → fields without which a line of it belongs nowhere, and their types."""
 
@@ -128,7 +164,7 @@ _PLACES: Mapping[str, Mapping[str, type]] = {
 def _read_records(path: Path) -> tuple[list[Record], int]:
     """Read the lines of a file that belong somewhere, and count the others."""
     records, torn = read_lines(path)
-    place = _PLACES[path.name].items()
+    place = PLACES[path.name].items()
     whole = [record for record in records if all(isinstance(record.get(name), kind) for name, kind in place)]
     return whole, torn + len(records) - len(whole)
 
@@ -141,6 +177,24 @@ def _clones(lineage: Iterable[Record]) -> tuple[Clone, ...]:
         for (step, recipient), record in latest.items()
     )
     return tuple(sorted(clones, key=lambda clone: (clone.step, natural_key(clone.recipient))))
+
+
+def planned_of(record: Record) -> Planned:
+    """Read a line of ``trials.jsonl``."""
+    return Planned(record["trial"], record["objective"], record["steps"], record["settings"])
+
+
+def stop_of(record: Record) -> Stopped:
+    """Read a line of ``rungs.jsonl`` that tells of a stop.
+
+    Example:
+        >>> stop_of({"objective": "analytic", "step": 20, "score": 0.31, "cutoff": 0.333}).message
+        'stopped early at step 20: its score, 0.310, was below 0.333, the cutoff of the analytic trials so far'
+    """
+    step, score, cutoff = record["step"], record["score"], record["cutoff"]
+    objective = objective_label(record["objective"])
+    than = f"{score:.3f}, was below {cutoff:.3f}, the cutoff of the {objective} trials so far"
+    return Stopped(step, score, cutoff, f"stopped early at step {step}: its score, {than}")
 
 
 def _evaluation(record: Record) -> Evaluation:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from maxent_ray.report.early_stopping import EarlyStopping, summarise_early_stopping
 from maxent_ray.report.labels import objective_order
 from maxent_ray.report.objective_summary import ObjectiveSummary, summarise_objective
 from maxent_ray.report.run_records import RunRecords, read_run
+from maxent_ray.report.sweep_summary import SweepSummary, summarise_sweep
 from maxent_ray.report.trial_summary import TrialSummary, summarise_trial
 from maxent_ray.storage.atomic import write_atomic
 from maxent_ray.storage.json_lines import strict
@@ -42,7 +44,13 @@ class Summary:
     objectives: tuple[ObjectiveSummary, ...]
     trials: tuple[TrialSummary, ...]
     unfinished: tuple[str, ...]
-    """Trials without an evaluation."""
+    """Trials without an evaluation, those that were stopped early left out."""
+    stopped: tuple[str, ...]
+    """Trials that were stopped early."""
+    early_stopping: EarlyStopping | None
+    """What that saved; None where no trial was stopped."""
+    sweep: SweepSummary | None
+    """Points of a sweep; None for any other run."""
     clones: int
     rows: int
     torn_lines: int
@@ -54,6 +62,8 @@ class Summary:
         parts = {
             "objectives": [objective.to_dict() for objective in self.objectives],
             "trials": [trial.to_dict() for trial in self.trials],
+            "early_stopping": self.early_stopping and vars(self.early_stopping),
+            "sweep": self.sweep and self.sweep.to_dict(),
         }
         values: dict[str, Any] = strict({"schema": SCHEMA, **vars(self), **parts})
         return values
@@ -106,7 +116,10 @@ def build_summary(records: RunRecords, wall_seconds: float | None = None) -> Sum
         seed=config.train.seed,
         objectives=tuple(summarise_objective(records, trials, objective) for objective in objectives),
         trials=trials,
-        unfinished=tuple(trial.trial for trial in trials if not trial.finished),
+        unfinished=tuple(trial.trial for trial in trials if not trial.finished and trial.stopped is None),
+        stopped=tuple(trial.trial for trial in trials if trial.stopped is not None),
+        early_stopping=summarise_early_stopping(trials, config.train.steps),
+        sweep=summarise_sweep(records, trials),
         clones=len(records.clones),
         rows=records.rows,
         torn_lines=records.torn_lines,

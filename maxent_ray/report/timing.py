@@ -51,6 +51,17 @@ class TimeLeft:
         self.done += steps
         self._advanced = now
 
+    def skip(self, steps: int) -> None:
+        """Take off ``steps`` that will not be done, as their trial was stopped early.
+
+        Example:
+            >>> left = TimeLeft(total=100)
+            >>> left.skip(40)
+            >>> left.total
+            60
+        """
+        self.total -= steps
+
     def start(self, now: float) -> None:
         """Set the time that counts as the beginning if the first steps do not tell how long they took."""
         self._began = now

@@ -13,7 +13,7 @@ from maxent_ray.core.signals import LoggedSignal
 from maxent_ray.evaluation.metric_intervals import HeldOut, estimate_metrics
 from maxent_ray.report.numbers import mean, median_of_known
 from maxent_ray.report.points import Point
-from maxent_ray.report.run_records import RunRecords, Warned
+from maxent_ray.report.run_records import RunRecords, Stopped, Warned
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class TrialSummary:
     warnings: tuple[Warned, ...]
     """Alarms: coefficients that had no effect."""
     settings: Mapping[str, Any]
+    stopped: Stopped | None
+    """Its early stop."""
     held_out: HeldOut | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,9 +75,19 @@ def summarise_trial(records: RunRecords, trial: str) -> TrialSummary:
         clones_donated=sum(clone.donor == trial for clone in records.clones),
         reasons=records.reasons.get(trial, {}),
         warnings=records.warnings.get(trial, ()),
-        settings=evaluation.settings if evaluation is not None else received[-1].settings if received else {},
+        settings=_settings(records, trial),
+        stopped=records.stops.get(trial),
         held_out=None if evaluation is None else estimate_metrics([evaluation.metrics]),
     )
+
+
+def _settings(records: RunRecords, trial: str) -> Mapping[str, Any]:
+    """Settings that a trial has, or ended with."""
+    evaluation, planned = records.evaluations.get(trial), records.planned.get(trial)
+    if evaluation is not None:
+        return evaluation.settings
+    received = [clone.settings for clone in records.clones if clone.recipient == trial]
+    return received[-1] if received else planned.settings if planned is not None else {}
 
 
 def tracking_error(deviations: Sequence[float | None]) -> float | None:

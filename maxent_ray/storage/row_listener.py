@@ -15,7 +15,7 @@ class RowListener(Protocol):
         """Take the newest row of a trial, and the number of clones that the trial has received."""
 
     def state(self, trial: str, state: str) -> None:
-        """Take the new state of a trial: running, paused, done or failed."""
+        """Take the new state of a trial: running, paused, done, stopped (early) or failed."""
 
     def advance(self, steps: int) -> None:
         """Count policy steps of the whole job that were done since the last call."""

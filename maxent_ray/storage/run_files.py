@@ -12,6 +12,8 @@ CONFIG, SUMMARY = "config.yaml", "summary.json"
 ROWS, DECISIONS, LINEAGE, EVALUATIONS = "rows.jsonl", "decisions.jsonl", "lineage.jsonl", "evaluations.jsonl"
 SAMPLES = "samples.jsonl"
 """Answers to the first prompts of each held-out evaluation."""
+TRIALS, RUNGS = "trials.jsonl", "rungs.jsonl"
+"""Trials that a comparison or a sweep has planned, with their settings; where early stopping has compared them."""
 TRACE = "error.txt"
 """Traces of a failure: of a run, or in a trial's folder, where Ray Tune writes it."""
 POLICY, CHECKPOINTS, TUNE_FOLDER = "policy", "train", "tune"
@@ -19,7 +21,7 @@ POLICY, CHECKPOINTS, TUNE_FOLDER = "policy", "train", "tune"
 
 def truncate_partial_lines(folder: Path) -> None:
     """Cut off the partial line that a killed run left in any of its records."""
-    for name in (ROWS, DECISIONS, LINEAGE, EVALUATIONS, SAMPLES):
+    for name in (ROWS, DECISIONS, LINEAGE, EVALUATIONS, SAMPLES, TRIALS, RUNGS):
         truncate_partial_line(folder / name)
 
 
@@ -33,6 +35,11 @@ def read_samples(path: Path) -> list[dict[str, Any]]:
     """Lines of a ``samples.jsonl``, each (trial, step, prompt) once: the later line wins, partial lines are skipped."""
     lines, _ = read_lines(path)
     return [dict(line) for line in {(line["trial"], line["step"], line["prompt"]): line for line in lines}.values()]
+
+
+def planned_trials(folder: Path) -> list[dict[str, Any]]:
+    """Trials that a comparison or a sweep has planned; none in a folder of before they were recorded."""
+    return [dict(record) for record in read_lines(folder / TRIALS)[0]]
 
 
 def recorded_trial(folder: Path) -> str | None:

@@ -3,6 +3,15 @@
 from maxent_ray.trackers.interface import Tracker, TrialRun, TrialStart
 from maxent_ray.trackers.selection import TRACKERS, choose_trackers
 from maxent_ray.trackers.tracking import Tracking
-from maxent_ray.trackers.trial_settings import flat_settings
+from maxent_ray.trackers.trial_settings import PlannedSettings, flat_settings
 
-__all__ = ["TRACKERS", "Tracker", "Tracking", "TrialRun", "TrialStart", "choose_trackers", "flat_settings"]
+__all__ = [
+    "TRACKERS",
+    "PlannedSettings",
+    "Tracker",
+    "Tracking",
+    "TrialRun",
+    "TrialStart",
+    "choose_trackers",
+    "flat_settings",
+]

@@ -31,7 +31,7 @@ class TrackerFollower:
     Args:
         folder: ``results/<name>``.
         tracker: Receives the records.
-        settings: Configuration of every trial.
+        settings: Configuration of every trial; looked up when the first record of one comes.
     """
 
     def __init__(self, folder: Path, tracker: Tracker, settings: Settings) -> None:
@@ -41,7 +41,6 @@ class TrackerFollower:
         """Whether it has got all records, up to the last one."""
         self._folder = folder
         self._settings = settings
-        self._varied = varied_keys(settings)
         self._progress = read_progress(folder, tracker.name)
         self._reader = RecordReader(folder, self._progress.offsets)
         self._open: dict[str, TrialRun] = {}
@@ -127,7 +126,8 @@ class TrackerFollower:
             before = self._progress.trials.get(trial)
             steps, run_id = (0, None) if before is None else (before.steps, before.run_id)
             settings = self._settings.get(trial, {})
-            run = self.tracker.open(TrialStart(trial, objective, settings, self._varied, steps, run_id))
+            varied = varied_keys(self._settings)
+            run = self.tracker.open(TrialStart(trial, objective, settings, varied, steps, run_id))
             self._open[trial] = run
             self._done(trial, steps)
             self._save()  # so that no failure that follows makes a second run of it

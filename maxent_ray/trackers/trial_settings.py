@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from maxent_ray.config import ExperimentConfig
+from maxent_ray.config.loading import apply_overrides
+from maxent_ray.storage.run_files import planned_trials
 
 Settings: TypeAlias = Mapping[str, Mapping[str, Any]]
 """Trial → dotted key → value."""
@@ -19,6 +22,31 @@ def flat_settings(config: ExperimentConfig) -> dict[str, Any]:
         0.05
     """
     return dict(_flat("", config.model_dump(mode="json")))
+
+
+class PlannedSettings(Mapping[str, Mapping[str, Any]]):
+    """Settings of the trials that a comparison or a sweep has planned so far; a search plans some while it goes on.
+
+    Args:
+        folder: ``results/<name>``.
+        config: Configuration of the run, which stands under the empty name: what a trial has changed varies.
+    """
+
+    def __init__(self, folder: Path, config: ExperimentConfig) -> None:
+        self._folder = folder
+        self._config = config
+
+    def __getitem__(self, trial: str) -> Mapping[str, Any]:
+        return flat_settings(apply_overrides(self._config, self._overrides()[trial]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._overrides())
+
+    def __len__(self) -> int:
+        return len(self._overrides())
+
+    def _overrides(self) -> dict[str, Mapping[str, Any]]:
+        return {"": {}, **{each["trial"]: each["overrides"] for each in planned_trials(self._folder)}}
 
 
 def varied_keys(settings: Settings) -> frozenset[str]:

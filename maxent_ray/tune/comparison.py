@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maxent_ray.config import ExperimentConfig
+from maxent_ray.errors import ConfigError
 from maxent_ray.storage.row_listener import RowListener
 from maxent_ray.train.run_folder import acquire_folder
 from maxent_ray.tune.execution import RunResult, check_policy, ensure_resources, open_folder, run_trials
@@ -49,6 +50,7 @@ def run_comparison(
             is at work in it.
         RunInterrupted: Ctrl-C; the message says how to resume.
     """
+    check_scheduler(config)
     space = build_search_space(config)
     population(config, space)  # every trial's settings are checked before anything starts
     placed = ensure_resources(config)
@@ -57,7 +59,7 @@ def run_comparison(
     folder = results / name
     with acquire_folder(folder, resume=resume):
         has_state = open_folder(folder, config, resume=resume)
-        recorder = Recorder(folder, listeners)
+        recorder = Recorder(folder, "compare", listeners)
         scheduler = StratifiedPBT(config.tune, space, seed=config.train.seed, on_exploit=recorder.on_exploit)
         return run_trials(
             specs,
@@ -67,4 +69,17 @@ def run_comparison(
             recorder=recorder,
             resume=has_state,
             trainable=trainable,
+        )
+
+
+def check_scheduler(config: ExperimentConfig) -> None:
+    """Check that no early stopping is asked for.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if config.tune.scheduler != "fifo":
+        raise ConfigError(
+            f"tune.scheduler is {config.tune.scheduler!r}; a comparison has its own scheduler, population-based "
+            "training, which continues low trials as clones of high ones instead of stopping them: use it with sweep"
         )

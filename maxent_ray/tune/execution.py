@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import ray
 from ray import tune
 from ray.tune.experiment import Experiment, Trial
 from ray.tune.schedulers import TrialScheduler
-from ray.tune.search import BasicVariantGenerator
+from ray.tune.search import BasicVariantGenerator, SearchAlgorithm
 from ray.tune.tune_config import ResumeConfig
 
 from maxent_ray.config import ExperimentConfig
@@ -24,10 +25,12 @@ from maxent_ray.train.ray_train.checkpoints import remove_leftovers
 from maxent_ray.train.resources import check_resources, uses_gpus
 from maxent_ray.train.run_failure import advise_on_resume, run_error
 from maxent_ray.train.run_folder import RunInterrupted
+from maxent_ray.tune.early_stopping import read_rungs
 from maxent_ray.tune.environment import tune_environment
+from maxent_ray.tune.proposals import ProposalGenerator, ProposedTrials
 from maxent_ray.tune.recording import Recorder
-from maxent_ray.tune.relocation import relocate_state, stage_apart
-from maxent_ray.tune.saved_state import KeepState, restore_state
+from maxent_ray.tune.relocation import relocate_state, saved_trials, stage_apart
+from maxent_ray.tune.saved_state import SEARCH, TRIALS, KeepState, Kinds, restore_state
 from maxent_ray.tune.search_space import SearchSpace
 from maxent_ray.tune.trainable import PopulationTrial
 from maxent_ray.tune.trial_spec import TrialSpec
@@ -42,6 +45,8 @@ class RunResult:
     """Trials that trained to their end and were evaluated."""
     failed: Mapping[str, str]
     """Trial → its error's cause, and the file with its trace."""
+    stopped: tuple[str, ...] = ()
+    """Trials that were stopped early."""
 
 
 def ensure_resources(config: ExperimentConfig) -> ExperimentConfig:
@@ -67,8 +72,8 @@ def check_policy(config: ExperimentConfig, space: SearchSpace, trainable: type[P
     trainable.check(apply_overrides(config, {length: max([config.grpo.max_new_tokens, *searched])}))
 
 
-def open_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> bool:
-    """Write the ``config.yaml`` of a new run, or check that a run can be resumed.
+def open_folder(folder: Path, config: ExperimentConfig, *, resume: bool, kinds: Kinds = (TRIALS, SEARCH)) -> bool:
+    """Write the ``config.yaml`` of a new run, or check that a run can be resumed from a state of these ``kinds``.
 
     Returns:
         Whether there is a run to resume; one that was interrupted before anything was recorded starts again.
@@ -82,7 +87,8 @@ def open_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> bool
     if load_config(folder / CONFIG, checked=True) != config:
         raise ResumeError(f"cannot resume {folder} with another configuration than its {CONFIG}")
     remove_leftovers(folder)
-    return restore_state(folder / TUNE_FOLDER, recorded=bool(read_rows(folder / ROWS)))
+    recorded = bool(read_rows(folder / ROWS))
+    return restore_state(folder / TUNE_FOLDER, recorded=recorded, kinds=kinds)
 
 
 def run_trials(
@@ -94,38 +100,64 @@ def run_trials(
     recorder: Recorder,
     resume: bool,
     trainable: type[PopulationTrial],
+    proposed: ProposedTrials | None = None,
 ) -> RunResult:
     """Run trials to their end; those that do not fit into the cluster wait.
+
+    Args:
+        specs: The trials that are known beforehand, all of them unless others are ``proposed``.
+        folder: ``results/<name>``.
+        config: The experiment.
+        scheduler: Of Ray Tune.
+        recorder: Of the folder.
+        resume: Continue from Tune's state in the folder.
+        trainable: Hosts a trial.
+        proposed: Trials that are proposed while others train, instead of ``specs``, which are those so far.
 
     Raises:
         RunInterrupted: Ctrl-C.
         RecordingError: results could not be written, as when the folder was moved during the run.
         MaxentRayError: every trial failed; the message is the first one's cause, and of its class.
     """
+    state = folder / TUNE_FOLDER
+    recorder.on_plan(specs)
     if resume:
-        recorder.replay(read_rows(folder / ROWS), {spec.trial: spec for spec in specs})
+        recorder.replay(read_rungs(folder), read_rows(folder / ROWS), {spec.trial: spec for spec in specs})
     configs = [spec.to_config() for spec in specs]
-    experiment = _experiment(configs, folder, config, trainable)
+    if proposed is None:
+        experiment = _experiment(_param_space(configs), len(configs), folder, config, trainable)
+        search: SearchAlgorithm = BasicVariantGenerator(points_to_evaluate=configs)
+    else:
+        experiment = _experiment({}, proposed.size, folder, config, trainable)
+        search = ProposalGenerator(proposed)
     if resume:
-        relocate_state(folder / TUNE_FOLDER, experiment.storage)
+        relocate_state(state, experiment.storage)
+        if proposed is not None:
+            proposed.resume(saved_trials(state))
+    with tune_environment(), _recording(recorder, folder):
+        analysis = tune.run(
+            experiment,  # type: ignore[arg-type]  # taken, though not declared
+            search_alg=search,
+            scheduler=scheduler,
+            callbacks=[recorder, KeepState(state, (TRIALS, SEARCH) if proposed is None else (TRIALS,))],
+            reuse_actors=True,
+            raise_on_failed_trial=False,
+            resume_config=_RESUME if resume else None,
+            verbose=0,
+        )
+    return _result(folder, analysis.trials, recorder.stopped, len(configs) if proposed is None else proposed.size)
+
+
+@contextmanager
+def _recording(recorder: Recorder, folder: Path) -> Iterator[None]:
+    """Raise what Tune raises as an error of ours: of the recording, if that is what failed."""
     try:
-        with tune_environment():
-            analysis = tune.run(
-                experiment,  # type: ignore[arg-type]  # taken, though not declared
-                search_alg=BasicVariantGenerator(points_to_evaluate=configs),
-                scheduler=scheduler,
-                callbacks=[recorder, KeepState(folder / TUNE_FOLDER)],
-                reuse_actors=True,
-                raise_on_failed_trial=False,
-                resume_config=_RESUME if resume else None,
-                verbose=0,
-            )
+        yield
     except tune.TuneError as error:
         if recorder.failure is None:
             raise run_error(cause_of(error), "Ray Tune", folder) from error
         with advise_on_resume(folder):
             raise recorder.failure from None
-    return _result(folder, analysis.trials)
 
 
 _RESUME = ResumeConfig(errored=ResumeConfig.ResumeType.RESUME)  # type: ignore[arg-type]  # declared str by Ray
@@ -133,14 +165,18 @@ _RESUME = ResumeConfig(errored=ResumeConfig.ResumeType.RESUME)  # type: ignore[a
 
 
 def _experiment(
-    configs: Sequence[Mapping[str, Any]], folder: Path, config: ExperimentConfig, trainable: type[PopulationTrial]
+    param_space: Mapping[str, Any],
+    trials: int,
+    folder: Path,
+    config: ExperimentConfig,
+    trainable: type[PopulationTrial],
 ) -> Experiment:
     """The trials as Tune gets them, stored in the run's folder."""
     experiment = Experiment(
         TUNE_FOLDER,
         trainable,
-        config=_param_space(configs),
-        num_samples=len(configs),
+        config=dict(param_space),
+        num_samples=trials,
         storage_path=str(folder.resolve()),
         checkpoint_config=tune.CheckpointConfig(num_to_keep=_checkpoints_to_keep(config), checkpoint_frequency=1),
         max_failures=config.train.max_failures,
@@ -171,19 +207,23 @@ def _trial_name(trial: Trial) -> str:
     return str(trial.config["trial"])
 
 
-def _result(folder: Path, trials: Sequence[Trial]) -> RunResult:
+def _result(folder: Path, trials: Sequence[Trial], early: Container[str], planned: int) -> RunResult:
     causes = {_trial_name(trial): _cause(trial) for trial in trials if trial.status == Trial.ERROR}
-    finished = tuple(_trial_name(t) for t in trials if t.status != Trial.ERROR and _is_done(t))
-    if len(finished) + len(causes) < len(trials):
+    done = [_trial_name(trial) for trial in trials if trial.status != Trial.ERROR and _is_done(trial)]
+    finished = tuple(name for name in done if name not in early)
+    stopped = tuple(name for name in done if name in early)
+    if len(done) + len(causes) < planned:
+        also = f", {len(stopped)} were stopped early" if stopped else ""
         raise RunInterrupted(
-            f"interrupted: {len(finished)} of {len(trials)} trials are finished, the others are saved. "
+            f"interrupted: {len(finished)} of {planned} trials are finished{also}, the others are saved. "
             f"Continue with --resume {folder}"
         )
     traces = {name: f"its trace is in {folder / TUNE_FOLDER / name / TRACE}" for name in causes}
     if causes and not finished:
         name, cause = next(iter(causes.items()))
         raise run_error(cause, f"{name}, as every trial failed; {traces[name]}", folder)
-    return RunResult(folder, finished, {name: f"{cause.message} ({traces[name]})" for name, cause in causes.items()})
+    failed = {name: f"{cause.message} ({traces[name]})" for name, cause in causes.items()}
+    return RunResult(folder, finished, failed, stopped)
 
 
 def _is_done(trial: Trial) -> bool:

@@ -24,8 +24,11 @@ from maxent_ray.storage.run_files import (
     EVALUATIONS,
     LINEAGE,
     ROWS,
+    RUNGS,
     SAMPLES,
+    TRIALS,
     evaluation_record,
+    planned_trials,
     sample_records,
     truncate_partial_lines,
 )
@@ -60,18 +63,37 @@ class Exploit:
     """Perturbation of each of the donor's values."""
 
 
+@dataclass(frozen=True)
+class Rung:
+    """One comparison of early stopping: a trial's score at a number of steps, and what it must reach to continue."""
+
+    step: int
+    trial: str
+    objective: str
+    rung: float
+    """Policy steps at which trials are compared; ``step`` is the first report after them."""
+    score: float
+    cutoff: float | None
+    """Of the scores of the objective's trials that were there before; None for the first."""
+    stopped: bool
+
+
 class Recorder(tune.Callback):
     """Callback that records every result of every trial, and passes the rows on.
 
     Args:
         folder: ``results/<name>``.
+        command: ``compare`` or ``sweep``.
         listeners: Receivers of every row.
 
-    ``failure`` holds the error that stopped the recording: Tune hides it in one of its own.
+    ``failure`` holds the error that stopped the recording: Tune hides it in one of its own. ``stopped`` holds the
+    trials that were stopped early.
     """
 
-    def __init__(self, folder: Path, listeners: Sequence[RowListener] = ()) -> None:
+    def __init__(self, folder: Path, command: str, listeners: Sequence[RowListener] = ()) -> None:
         self.failure: RecordingError | None = None
+        self.stopped: dict[str, Rung] = {}
+        self._command = command
         self._listener = Listeners(listeners)
         self._steps: dict[str, int] = {}
         self._states: dict[str, str] = {}
@@ -80,6 +102,24 @@ class Recorder(tune.Callback):
         truncate_partial_lines(folder)
         for name in (ROWS, DECISIONS, LINEAGE, EVALUATIONS, SAMPLES):
             (folder / name).touch()
+        self._planned = {record["trial"] for record in planned_trials(folder)}
+
+    def on_plan(self, specs: Iterable[TrialSpec]) -> None:
+        """Record the trials that the run is going to train, each once."""
+        new = [spec for spec in specs if spec.trial not in self._planned]
+        self._planned.update(spec.trial for spec in new)
+        records = (
+            {
+                "trial": spec.trial,
+                "objective": spec.objective,
+                "steps": spec.steps,
+                "settings": spec.reported_settings,
+                "overrides": spec.overrides,
+                "command": self._command,
+            }
+            for spec in new
+        )
+        self._write(TRIALS, records)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Stop a run whose folder was moved, before Tune writes where it was."""
@@ -90,6 +130,12 @@ class Recorder(tune.Callback):
         """Record a clone."""
         self._write(LINEAGE, [asdict(exploit)])
         self._metrics.clone(exploit.recipient, exploit.new_objective)
+
+    def on_rung(self, rung: Rung) -> None:
+        """Record a comparison of early stopping."""
+        self._write(RUNGS, [asdict(rung)])
+        if rung.stopped:
+            self.stopped[rung.trial] = rung
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -106,13 +152,15 @@ class Recorder(tune.Callback):
             record = evaluation_record(spec.trial, spec.objective, spec.reported_settings, evaluation["metrics"])
             self._write(SAMPLES, samples)
             self._write(EVALUATIONS, [record])
-            self._metrics.held_out(spec.trial, spec.objective, evaluation)
+            self._metrics.held_out(spec.trial, spec.objective, evaluation["metrics"])
+            self.stopped.pop(spec.trial, None)  # killed when it was stopped, and resumed to its end
         self._pass_on(spec, rows)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Pass on the trials' new states."""
         for trial in trials:
             name, state = trial.config["trial"], _STATES[trial.status]
+            state = "stopped" if state == "done" and name in self.stopped else state
             if name in self._steps and self._states.get(name) != state:
                 self._states[name] = state
                 self._listener.state(name, state)
@@ -121,8 +169,9 @@ class Recorder(tune.Callback):
         """End the run's metrics."""
         self._metrics.close()
 
-    def replay(self, rows: Iterable[Mapping[str, Any]], specs: Mapping[str, TrialSpec]) -> None:
-        """Pass on the rows that an interrupted run left."""
+    def replay(self, rungs: Iterable[Rung], rows: Iterable[Mapping[str, Any]], specs: Mapping[str, TrialSpec]) -> None:
+        """Take up the records of an interrupted run, and pass on its rows."""
+        self.stopped = {rung.trial: rung for rung in rungs if rung.stopped}
         by_trial: dict[str, list[Mapping[str, Any]]] = {}
         for row in rows:
             by_trial.setdefault(row["trial"], []).append(row)

@@ -42,20 +42,41 @@ def relocate_state(folder: Path, storage: StorageContext) -> None:
     old = [*folder.glob(TRIALS), *folder.glob(SEARCH)]
     state = json.loads(max(folder.glob(TRIALS)).read_bytes())
     state["trial_data"] = [_relocated(trial, storage) for trial in state["trial_data"]]
+    new = folder / TRIALS.replace("*", RELOCATED)
+    write_atomic(new, json.dumps(state).encode())
+    kept = {new.name, SEARCH.replace("*", RELOCATED)}
+    if any(folder.glob(SEARCH)):
+        _relocate_search(folder, storage)
+    remove(path for path in old if path.name not in kept)
+
+
+def saved_trials(folder: Path) -> list[Trial]:
+    """Trials of a saved state, with what they have done.
+
+    Args:
+        folder: Tune's, ``results/<name>/tune``.
+    """
+    return [_restored(saved) for saved in json.loads(max(folder.glob(TRIALS)).read_bytes())["trial_data"]]
+
+
+def _relocate_search(folder: Path, storage: StorageContext) -> None:
     search = BasicVariantGenerator()
     search.restore_from_dir(str(folder))
     for iterator in search._iterators:
         iterator.unresolved_spec["storage"] = storage
-    new = folder / TRIALS.replace("*", RELOCATED)
-    write_atomic(new, json.dumps(state).encode())
     search.save_to_dir(str(folder), session_str=RELOCATED)
-    remove(path for path in old if path.name not in (new.name, SEARCH.replace("*", RELOCATED)))
+
+
+def _restored(saved: tuple[str, str]) -> Trial:
+    """A trial, from what Tune saves of it: settings, progress."""
+    trial = Trial.from_json_state(saved[0])
+    trial.restore_run_metadata(saved[1])
+    return trial
 
 
 def _relocated(saved: tuple[str, str], storage: StorageContext) -> tuple[str, str]:
-    """One trial, as Tune saves it (settings, progress); its checkpoints are at ``tune/<a trial>/<a checkpoint>``."""
-    trial = Trial.from_json_state(saved[0])
-    trial.restore_run_metadata(saved[1])
+    """One trial, as Tune saves it; its checkpoints are at ``tune/<a trial>/<a checkpoint>``."""
+    trial = _restored(saved)
     manager = trial.run_metadata.checkpoint_manager
     assert manager is not None and trial.storage is not None  # Tune saves both
     for result in [*manager.best_checkpoint_results, manager.latest_checkpoint_result]:

@@ -1,9 +1,9 @@
 """Backup of Ray Tune's own state of a comparison: Tune writes it in place, and a kill may cut it off.
 
 ``tune/`` has two files a session: what the trials have done (JSON), and how far the search is (Ray's own pickle, which
-is never opened here). A second copy of each is kept whenever both are whole: the trials' file an object with what Tune
-restores from (``trial_data``, a pair of texts for each trial, and ``runner_data``, an object), the search's beginning
-and ending as a pickle does.
+is never opened here; where points are proposed there is none, as our records tell). A second copy of each is kept
+whenever all are whole: the trials' file an object with what Tune restores from (``trial_data``, a pair of texts for
+each trial, and ``runner_data``, an object), the search's beginning and ending as a pickle does.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from maxent_ray.errors import ResumeError
 from maxent_ray.storage.atomic import remove, write_atomic
 
 TRIALS, SEARCH = "experiment_state-*.json", "basic-variant-state-*.json"
+Kinds = Sequence[str]
+"""Patterns of the files that make a whole state."""
 KEPT = "kept"
 _PICKLE_BEGINS, _PICKLE_ENDS = b"\x80", b"."
 
@@ -28,17 +30,19 @@ class KeepState(tune.Callback):
 
     Args:
         folder: Tune's, ``results/<name>/tune``.
+        kinds: Files of its state.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kinds: Kinds = (TRIALS, SEARCH)) -> None:
         self._folder = folder
+        self._kinds = kinds
         self._seen: list[tuple[str, int]] = []
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Copy the state if it has changed."""
-        newest = _newest(self._folder)
+        newest = _newest(self._folder, self._kinds)
         stamps = [(path.name, path.stat().st_mtime_ns) for path in newest]
-        state = None if stamps == self._seen else _read_whole(newest)
+        state = None if stamps == self._seen else _read_whole(newest, self._kinds)
         if state is None:
             return
         self._seen = stamps
@@ -47,12 +51,13 @@ class KeepState(tune.Callback):
         _put(state, kept, list(kept.iterdir()))
 
 
-def restore_state(folder: Path, *, recorded: bool) -> bool:
+def restore_state(folder: Path, *, recorded: bool, kinds: Kinds = (TRIALS, SEARCH)) -> bool:
     """Replace a state that was cut off by its copy.
 
     Args:
         folder: Tune's.
         recorded: True when the run has recorded rows, which a new run would overwrite.
+        kinds: Files of its state.
 
     Returns:
         Whether there is a state to resume from.
@@ -60,16 +65,16 @@ def restore_state(folder: Path, *, recorded: bool) -> bool:
     Raises:
         ResumeError: neither state nor copy is whole, and rows are recorded; nothing was changed.
     """
-    if _read_whole(_newest(folder)) is not None:
+    if _read_whole(_newest(folder, kinds), kinds) is not None:
         return True
-    state = _read_whole(_newest(folder / KEPT))
+    state = _read_whole(_newest(folder / KEPT, kinds), kinds)
     if state is None and recorded:
         raise ResumeError(
             f"cannot resume {folder.parent}: it has recorded rows, but the state of its trials in {folder} is gone or "
-            f"damaged, and so is the copy in {folder / KEPT}. Copy {TRIALS} and {SEARCH} back into either, or start "
+            f"damaged, and so is the copy in {folder / KEPT}. Copy {' and '.join(kinds)} back into either, or start "
             "anew with another --name"
         )
-    _put(state or {}, folder, [*folder.glob(TRIALS), *folder.glob(SEARCH)])
+    _put(state or {}, folder, [path for kind in kinds for path in folder.glob(kind)])
     return state is not None
 
 
@@ -80,19 +85,19 @@ def _put(state: Mapping[str, bytes], folder: Path, old: Iterable[Path]) -> None:
     remove(path for path in old if path.name not in state)
 
 
-def _newest(folder: Path) -> list[Path]:
+def _newest(folder: Path, kinds: Kinds) -> list[Path]:
     """The newest file of each kind, as Tune would take them; their names have the time of their session."""
-    return [max(found) for pattern in (TRIALS, SEARCH) if (found := list(folder.glob(pattern)))]
+    return [max(found) for pattern in kinds if (found := list(folder.glob(pattern)))]
 
 
-def _read_whole(paths: Sequence[Path]) -> dict[str, bytes] | None:
-    """The two files, each read once; None where one is missing or was cut off."""
-    if len(paths) < 2:
+def _read_whole(paths: Sequence[Path], kinds: Kinds) -> dict[str, bytes] | None:
+    """The files of a state, trials first, each read once; None where one is missing or was cut off."""
+    if len(paths) < len(kinds):
         return None
-    trials, search = (path.read_bytes() for path in paths)
-    if not (_is_state(trials) and search.startswith(_PICKLE_BEGINS) and search.endswith(_PICKLE_ENDS)):
-        return None
-    return {path.name: content for path, content in zip(paths, (trials, search), strict=True)}
+    contents = {path.name: path.read_bytes() for path in paths}
+    trials, *search = contents.values()
+    whole = all(each.startswith(_PICKLE_BEGINS) and each.endswith(_PICKLE_ENDS) for each in search)
+    return contents if whole and _is_state(trials) else None
 
 
 def _is_state(content: bytes) -> bool:

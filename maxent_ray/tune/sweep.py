@@ -1,4 +1,4 @@
-"""Grid or random search over targets and update rules: trials and files as in a comparison, without clones."""
+"""Search over targets and update rules, by a grid, at random or by Optuna: files as in a comparison, no clones."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from ray.tune.schedulers import FIFOScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from maxent_ray.config import ExperimentConfig, TuneSettings
 from maxent_ray.errors import ConfigError
 from maxent_ray.storage.row_listener import RowListener
+from maxent_ray.storage.run_files import planned_trials
 from maxent_ray.train.run_folder import acquire_folder
+from maxent_ray.tune.early_stopping import StratifiedASHA, check_early_stopping, read_rungs
 from maxent_ray.tune.execution import RunResult, check_policy, ensure_resources, open_folder, run_trials
+from maxent_ray.tune.optuna_points import points_in, require_optuna
+from maxent_ray.tune.proposals import ProposedTrials
 from maxent_ray.tune.recording import Recorder
+from maxent_ray.tune.saved_state import SEARCH, TRIALS
 from maxent_ray.tune.search_space import SearchSpace, build_search_space
 from maxent_ray.tune.trainable import PopulationTrial
-from maxent_ray.tune.trial_spec import references, variants
+from maxent_ray.tune.trial_spec import RunSize, TrialSpec, references, variants
 
 SWEPT_KEYS = (
     "controller.target_kl",
@@ -39,7 +44,7 @@ def run_sweep(
     listeners: Sequence[RowListener] = (),
     trainable: type[PopulationTrial] = PopulationTrial,
 ) -> RunResult:
-    """Train every objective at every point (``tune.search``: grid, or random with ``tune.samples`` points).
+    """Train every objective at every point (``tune.search``: grid; random or optuna with ``tune.samples`` points).
 
     Args:
         config: The experiment.
@@ -53,32 +58,66 @@ def run_sweep(
         trainable: Hosts a trial.
 
     Raises:
-        ConfigError: as :func:`~maxent_ray.tune.comparison.run_comparison`; or nothing is searched over.
+        ConfigError: as :func:`~maxent_ray.tune.comparison.run_comparison`; nothing is searched over; no trial could
+            be stopped early, as was asked for; or Optuna is not installed.
         ResourceError: one trial does not fit into the cluster.
         PolicyLoadError: the model cannot be loaded, or cannot be sampled and scored rightly; nothing was started.
         ResumeError: the folder exists (without ``resume``) or cannot be resumed (with it), as when another driver
             is at work in it.
         RunInterrupted: Ctrl-C.
     """
+    check_early_stopping(config)
     space = build_search_space(config)
     space = space.only(keys) if keys is not None else swept_space(config, space)
-    search_points = sweep_points(config, space, points)
-    variants(config, search_points)  # checked before anything starts
+    known = known_points(config, space, points)
+    variants(config, known)  # checked before anything starts
     placed = ensure_resources(config)
     check_policy(placed, space, trainable)
-    specs = variants(placed, search_points) + (references(placed, space) if config.tune.references else [])
-    folder = results / name
+    fixed = variants(placed, known) + (references(placed, space) if config.tune.references else [])
+    folder, kinds = results / name, (TRIALS,) if config.tune.search == "optuna" else (TRIALS, SEARCH)
     with acquire_folder(folder, resume=resume):
-        has_state = open_folder(folder, config, resume=resume)
+        has_state = open_folder(folder, config, resume=resume, kinds=kinds)
+        recorder = Recorder(folder, "sweep", listeners)
+        proposed = _proposed(placed, space, fixed, folder, recorder) if config.tune.search == "optuna" else None
         return run_trials(
-            specs,
+            fixed if proposed is None else proposed.planned,
             folder,
             config=config,
-            scheduler=FIFOScheduler(),
-            recorder=Recorder(folder, listeners),
+            scheduler=_scheduler(config, folder, recorder),
+            recorder=recorder,
             resume=has_state,
             trainable=trainable,
+            proposed=proposed,
         )
+
+
+def _proposed(
+    config: ExperimentConfig, space: SearchSpace, references: Sequence[TrialSpec], folder: Path, recorder: Recorder
+) -> ProposedTrials:
+    recorded = planned_trials(folder)
+    return ProposedTrials(config, space, references, recorded=recorded, on_plan=recorder.on_plan)
+
+
+def _scheduler(config: ExperimentConfig, folder: Path, recorder: Recorder) -> TrialScheduler:
+    if config.tune.scheduler == "fifo":
+        return FIFOScheduler()
+    return StratifiedASHA(config, rungs=read_rungs(folder), on_rung=recorder.on_rung)
+
+
+def sweep_size(config: ExperimentConfig, points: int = 3) -> RunSize:
+    """Count the trials of a sweep, each of which is checked if it is known beforehand.
+
+    Raises:
+        ConfigError: as :func:`run_sweep`.
+    """
+    check_early_stopping(config)
+    space = swept_space(config, build_search_space(config))
+    known = known_points(config, space, points)
+    count = points_in(space, config.tune.samples) if config.tune.search == "optuna" else len(known)
+    own = count * len(config.tune.objectives)
+    variants(config, known)
+    others = references(config, space) if config.tune.references else []
+    return RunSize(own + len(others), own * config.train.steps + sum(spec.steps for spec in others))
 
 
 def swept_space(config: ExperimentConfig, space: SearchSpace) -> SearchSpace:
@@ -96,15 +135,20 @@ def swept_space(config: ExperimentConfig, space: SearchSpace) -> SearchSpace:
     return space.only([key for key in SWEPT_KEYS if key in space.names])
 
 
-def sweep_points(config: ExperimentConfig, space: SearchSpace, points: int) -> list[dict[str, object]]:
-    """List the points of a sweep; random ones are drawn from ``train.seed``.
+def known_points(config: ExperimentConfig, space: SearchSpace, points: int) -> list[dict[str, object]]:
+    """List the points of a sweep that are known beforehand; random ones are drawn from ``train.seed``.
 
     Raises:
-        ConfigError: the space is empty.
+        ConfigError: the space is empty, or Optuna, which would propose them, is not installed.
     """
     if not space.keys:
         raise ConfigError(f"nothing to sweep over: tune.search_space has none of {', '.join(SWEPT_KEYS)}")
-    if config.tune.search == "grid":
-        return space.grid(points)
-    seeds = ((config.train.seed, index) for index in range(config.tune.samples))
-    return [space.draw(np.random.default_rng(seed)) for seed in seeds]
+    match config.tune.search:
+        case "grid":
+            return space.grid(points)
+        case "random":
+            seeds = ((config.train.seed, index) for index in range(config.tune.samples))
+            return [space.draw(np.random.default_rng(seed)) for seed in seeds]
+        case "optuna":
+            require_optuna()
+            return []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -76,15 +76,16 @@ class TrialSpec:
         Raises:
             ConfigError: the values do not make a valid configuration.
         """
-        if self.is_reference:
-            own: Mapping[str, Any] = REFERENCE_SETTINGS[self.objective]
-        else:
-            own = objective_settings(self.objective)
         try:
-            shared = build_config(json.loads(self.settings), checked=True)
-            return apply_overrides(shared, {**self.values, **own})
+            return apply_overrides(build_config(json.loads(self.settings), checked=True), self.overrides)
         except ConfigError as error:
             raise ConfigError(f"trial {self.trial} ({dict(self.values)}): {error}") from None
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """All settings in which it differs from the run's, those of its objective included."""
+        own = REFERENCE_SETTINGS[self.objective] if self.is_reference else objective_settings(self.objective)
+        return {**self.values, **own}
 
     @property
     def reported_settings(self) -> dict[str, Any]:
@@ -94,6 +95,13 @@ class TrialSpec:
     def cloned_from(self, donor: TrialSpec, values: Mapping[str, Any]) -> TrialSpec:
         """Take over a donor's objective, with perturbed values."""
         return replace(self, objective=donor.objective, values=dict(values), segment=self.segment + 1)
+
+
+class RunSize(NamedTuple):
+    """Trials of a run, and the policy steps that they have together if none is stopped early."""
+
+    trials: int
+    steps: int
 
 
 def _encoded(value: Any) -> Any:
@@ -145,8 +153,8 @@ def _check_choices(spec: TrialSpec, space: SearchSpace) -> None:
             replace(spec, values={**spec.values, key.name: value}).experiment()
 
 
-def variants(config: ExperimentConfig, points: list[dict[str, Any]]) -> list[TrialSpec]:
-    """Make a trial of every objective at every point of a search space.
+def variants(config: ExperimentConfig, points: list[dict[str, Any]], *, first: int = 0) -> list[TrialSpec]:
+    """Make a trial of every objective at every point of a search space; ``first`` is the number of the first point.
 
     Raises:
         ConfigError: as :func:`population`.
@@ -157,7 +165,7 @@ def variants(config: ExperimentConfig, points: list[dict[str, Any]]) -> list[Tri
     settings = settings_json(config)
     specs = [
         TrialSpec(f"{objective}-{index}", objective, settings, values)
-        for index, values in enumerate(points)
+        for index, values in enumerate(points, first)
         for objective in objectives
     ]
     for objective in {*objectives} & {"custom", *REFERENCES}:

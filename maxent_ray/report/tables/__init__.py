@@ -23,8 +23,20 @@ from maxent_ray.report.tables.held_out import held_out_table
 from maxent_ray.report.tables.layout import markdown_table, metric_headers
 from maxent_ray.report.tables.sentences import footnotes, verdicts
 from maxent_ray.report.tables.settings import points_table, settings_lines, settings_table, tuned_objectives
+from maxent_ray.report.tables.targets import front_sentence, target_tables
 
-__all__ = ["comparison_markdown", "held_out_table", "points_table", "print_comparison"]
+__all__ = ["comparison_markdown", "held_out_table", "points_table", "print_comparison", "print_sweep"]
+
+
+def print_sweep(summary: Summary, console: Console) -> None:
+    """Print what the targets of a sweep led to, one line for every point, the Pareto front, and all of a comparison."""
+    for heading, tables in target_tables(summary, console.width):
+        console.print(Text(heading, style="bold"))
+        for table in tables:
+            console.print(Padding(table, (0, 0, 1, 0)))
+    console.print(points_table(summary))
+    console.print(Text(front_sentence(summary)))
+    print_comparison(summary, console)
 
 
 def print_comparison(summary: Summary, console: Console) -> None:

@@ -40,6 +40,14 @@ def footnotes(summary: Summary) -> list[str]:
     ]
     if summary.unfinished:
         notes.append(f"Unfinished, without a held-out evaluation: {listed(summary.unfinished)}.")
+    if summary.stopped:
+        notes.append(f"Stopped early by ASHA, without a held-out evaluation: {listed(summary.stopped)}.")
+    if summary.early_stopping is not None:
+        saved = summary.early_stopping
+        notes.append(
+            f"Early stopping saved {saved.saved_steps} of {saved.planned_steps} policy steps: "
+            f"{clock(saved.saved_seconds)} of training, summed over the {saved.trials} stopped trials."
+        )
     if summary.torn_lines:
         notes.append(f"{summary.torn_lines} line(s) of the records were cut off or lack a field, and were left out.")
     notes += _totals(summary)

@@ -9,7 +9,7 @@ from rich.table import Table
 from maxent_ray.core import signals
 from maxent_ray.core.answer_metrics import METRICS
 from maxent_ray.report.formatting import DASH, fixed, percent, setting
-from maxent_ray.report.labels import REFERENCES, objective_label
+from maxent_ray.report.labels import REFERENCES, objective_label, setting_label
 from maxent_ray.report.objective_summary import ObjectiveSummary
 from maxent_ray.report.summary import Summary
 from maxent_ray.report.tables.layout import make_table, metric_headers
@@ -51,8 +51,10 @@ def points_table(summary: Summary) -> Table:
     """Make a table of all trials: the values that set each apart, held-out metrics, and tracking errors."""
     own = [trial for trial in summary.trials if trial.objective not in REFERENCES]
     keys = list(dict.fromkeys(key for trial in own for key in trial.settings))
-    headers = [*(key.rpartition(".")[2] for key in keys), *metric_headers(summary), "H error", "KL error"]
-    table = make_table("Every point", "trial", headers, keep="first")
+    headers = [*(setting_label(key) for key in keys), *metric_headers(summary), "H error", "KL error", "front"]
+    front = () if summary.sweep is None else summary.sweep.front
+    title = "Every point (•: on the Pareto front; at N: stopped early at step N)"
+    table = make_table(title, "trial", headers, keep="first")
     for trial in summary.trials:
         table.add_row(
             trial.trial,
@@ -60,6 +62,8 @@ def points_table(summary: Summary) -> Table:
             *(DASH if trial.held_out is None else fixed(trial.held_out[metric].value, 3) for metric in METRICS),
             percent(trial.entropy_error),
             percent(trial.kl_error),
+            f"at {trial.stopped.step}" if trial.stopped else "•" if trial.trial in front else "",
+            style="bold" if trial.trial in front else "",
         )
     return table
 

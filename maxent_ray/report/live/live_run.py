@@ -1,0 +1,201 @@
+"""State of a run that is being recorded, kept up to date by reading what was added."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict, deque
+from pathlib import Path
+
+from maxent_ray.config import ExperimentConfig
+from maxent_ray.config.loading import load_config
+from maxent_ray.core.answer_metrics import TRAINING_SIGNALS
+from maxent_ray.errors import ConfigError
+from maxent_ray.report.labels import WARM_START
+from maxent_ray.report.live.series import Series
+from maxent_ray.report.live.status import State, Status, modified, run_status
+from maxent_ray.report.numbers import natural_key, number
+from maxent_ray.report.progress_table import TrialLine
+from maxent_ray.report.run_records import PLACES, Planned, Stopped, planned_of, stop_of
+from maxent_ray.report.timing import TimeLeft
+from maxent_ray.storage import run_files
+from maxent_ray.storage.json_lines import Record
+from maxent_ray.storage.run_files import CONFIG, DECISIONS, EVALUATIONS, ROWS, RUNGS, TRACE, TRIALS, TUNE_FOLDER
+from maxent_ray.storage.tail import Tail
+
+CURVES = ("entropy", "target_entropy", "kl", "target_kl", "tau", "beta")
+LATEST = 50
+"""Decisions and alarms that are kept."""
+RECENT = 0.1
+"""Weight of the newest row in a trial's recent score."""
+
+
+class LiveRun:
+    """A run, read again and again.
+
+    Args:
+        folder: ``results/<name>``.
+
+    Raises:
+        ConfigError: there is no run, or one that this version cannot read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = read_config(folder)
+        self._score = TRAINING_SIGNALS[self.config.tune.metric]
+        self.started = (folder / CONFIG).stat().st_mtime
+        self._clear()
+
+    def _clear(self) -> None:
+        self._tails = {name: Tail(self.folder / name) for name in (TRIALS, ROWS, DECISIONS, RUNGS, EVALUATIONS)}
+        self._rows: dict[str, Record] = {}
+        """Trial → its newest row, of rank 0."""
+        self.curves: dict[str, dict[str, Series]] = defaultdict(lambda: {name: Series() for name in CURVES})
+        self.scores: dict[str, float] = {}
+        """Trial → moving average of the metric that trials are compared by."""
+        self.planned: dict[str, Planned] = {}
+        self.stops: dict[str, Stopped] = {}
+        self.evaluations: dict[str, Record] = {}
+        self.decisions: deque[Record] = deque(maxlen=LATEST)
+        self.alarms: deque[tuple[str, Record]] = deque(maxlen=LATEST)
+        self.command = "train"
+        self.left: TimeLeft | None = None
+
+    def update(self) -> bool:
+        """Read what was added; False when there was nothing.
+
+        Raises:
+            ConfigError: the folder is gone.
+        """
+        read = {name: tail.read() for name, tail in self._tails.items()}
+        if not (self.folder / CONFIG).is_file():
+            raise ConfigError(
+                f"{self.folder} is gone: it was moved, renamed or removed while it was watched; give the folder where "
+                "it is now"
+            )
+        if any(tail.restarts for tail in self._tails.values()):
+            self._clear()
+            return self.update()
+        for name, records in read.items():
+            for record in records:
+                if all(isinstance(record.get(field), kind) for field, kind in PLACES[name].items()):
+                    self._take(name, record)
+        if any(read.values()):
+            self._advance()
+        return any(read.values())
+
+    @property
+    def ended(self) -> float | None:
+        """When a run that does not go on was last written to; None while it may go on."""
+        if self.status().state in (State.RUNNING, State.UNKNOWN):
+            return None
+        return max(modified(self.folder / name) for name in self._tails)
+
+    @property
+    def torn(self) -> int:
+        """Lines that could not be read."""
+        return sum(tail.torn for tail in self._tails.values())
+
+    def status(self) -> Status:
+        """Whether the run goes on."""
+        done = {*self.evaluations, *self.stops}
+        all_done = bool(self.planned) and done >= self.planned.keys()
+        return run_status(self.folder, all_done=all_done, command=self.command)
+
+    def lines(self, status: Status) -> list[TrialLine]:
+        """All trials, those that have not begun included."""
+        names = sorted({*self._rows, *self.planned, *self.evaluations}, key=natural_key)
+        return [self._line(name, status) for name in names]
+
+    def leaders(self) -> dict[str, str]:
+        """Objective → its trial with the highest recent score, among those that were not stopped if there are any."""
+        ranked = sorted(self._rows, key=lambda trial: (trial not in self.stops, self.scores.get(trial, 0.0)))
+        return {self._rows[trial]["objective"]: trial for trial in ranked}
+
+    def _take(self, name: str, record: Record) -> None:
+        match name:
+            case run_files.ROWS:
+                self._take_row(record)
+            case run_files.TRIALS:
+                self.planned[record["trial"]] = planned_of(record)
+                self.command = record["command"]
+            case run_files.DECISIONS:
+                self.decisions.append(record)
+                self.alarms.extend((record["trial"], alarm) for alarm in record.get("alarms") or ())
+            case run_files.RUNGS if record["stopped"]:
+                self.stops[record["trial"]] = stop_of(record)
+            case run_files.EVALUATIONS:
+                self.evaluations[record["trial"]] = record
+                self.stops.pop(record["trial"], None)
+
+    def _take_row(self, row: Record) -> None:
+        trial = row["trial"]
+        if row["rank"] == 0:
+            self._rows[trial] = row
+            for name, series in self.curves[trial].items():
+                series.append(number(row.get(name)))
+        score = number(row.get(self._score))
+        if score is not None:
+            self.scores[trial] = score + (1 - RECENT) * (self.scores.get(trial, score) - score)
+
+    def _line(self, trial: str, status: Status) -> TrialLine:
+        row, planned = self._rows.get(trial), self.planned.get(trial)
+        state = self._state(trial, status)
+        if row is None:
+            return TrialLine(trial, planned.objective if planned else trial, state=state)
+        return TrialLine(trial, row["objective"], row, int(number(row.get("segment")) or 0), state)
+
+    def _state(self, trial: str, status: Status) -> str:
+        if trial in self.evaluations:
+            return "done"
+        if trial in self.stops:
+            return f"stopped at {self.stops[trial].step}"
+        if status.state is State.ENDED and (self.folder / TUNE_FOLDER / trial / TRACE).exists():
+            return "failed"
+        if trial not in self._rows:
+            return "waiting"
+        return "running" if status.state in (State.RUNNING, State.UNKNOWN) else "not finished"
+
+    def _advance(self) -> None:
+        """Count steps; what was there at the first look says nothing about the speed."""
+        done = sum(row["step"] + 1 for row in self._rows.values())
+        if self.left is None:
+            self.left = TimeLeft(0)
+            self.left.start(time.time())
+            self.left.replay(done)
+        else:
+            self.left.advance(done - self.left.done, time.time(), None)
+        self.left.total = self._total()
+
+    def _total(self) -> int:
+        """Policy steps of the run: planned, or of the trials that have begun; of a stopped trial those it has done."""
+        steps = self.config.train.steps
+        planned = {trial: each.steps for trial, each in self.planned.items()}
+        begun = {trial: 0 if trial == WARM_START else steps for trial in self._rows}
+        stopped = {trial: self._rows[trial]["step"] + 1 for trial in self.stops if trial in self._rows}
+        return sum({**begun, **planned, **stopped}.values())
+
+
+def read_config(folder: Path) -> ExperimentConfig:
+    """Read the settings of the run in a folder.
+
+    Raises:
+        ConfigError: there is no folder, it holds no run, or settings that this version does not know.
+    """
+    if ":/" in str(folder):  # a path has one slash where an address had two
+        raise ConfigError(f"{folder} is no local folder; bring the results here first (maxent-ray results fetch)")
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} does not exist; give the results folder of a run, as results/first")
+    if not (folder / CONFIG).is_file():
+        runs = sorted(str(path.parent) for path in folder.glob(f"*/{CONFIG}"))
+        hint = f"; its folders hold some: {', '.join(runs[:8])}" if runs else ""
+        raise ConfigError(
+            f"{folder} holds no run (it has no {CONFIG}){hint or '; if one is just starting, try again in a moment'}"
+        )
+    try:
+        return load_config(folder / CONFIG, checked=True)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{folder / CONFIG} cannot be read: {error}. It is damaged, or of another version of maxent-ray: watch it "
+            "with the version that wrote it"
+        ) from None

@@ -1,0 +1,77 @@
+"""Names beside points, put where they cover neither another name nor a point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
+
+_BESIDE = 7
+_DOT = 6
+"""Pixels around the middle of a point that names keep free."""
+_CORNERS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
+"""Directions from a point in which its name may stand, the best one first."""
+
+
+class PointLabel(NamedTuple):
+    """Name of a point."""
+
+    text: str
+    x: float
+    y: float
+    colour: str
+    bold: bool
+    optional: bool
+    """Left out where it would cover another."""
+
+
+def label_points(figure: Figure, axes: Axes, labels: Sequence[PointLabel]) -> None:
+    """Write names, earlier ones first: each in the first corner that is free, else in the first of all or not at all.
+
+    Args:
+        figure: Laid out here, so that the size of a name is known.
+        axes: Whose limits are final.
+        labels: Of the points.
+    """
+    figure.draw_without_rendering()
+    middles = (axes.transData.transform((label.x, label.y)) for label in labels)
+    taken = [Bbox.from_extents(x - _DOT, y - _DOT, x + _DOT, y + _DOT) for x, y in middles]
+    for label in sorted(labels, key=lambda label: label.optional):
+        for corner in _CORNERS:
+            text = _write(axes, label, corner)
+            box = text.get_window_extent()
+            if _is_free(axes, box, taken):
+                break
+            text.remove()
+        else:
+            if label.optional:
+                continue
+            text = _write(axes, label, _CORNERS[0])
+        taken.append(text.get_window_extent())
+
+
+def _is_free(axes: Axes, box: Bbox, taken: Sequence[Bbox]) -> bool:
+    inside = axes.bbox.fully_contains(box.x0, box.y0) and axes.bbox.fully_contains(box.x1, box.y1)
+    return inside and not any(box.overlaps(other) for other in taken)
+
+
+def _write(axes: Axes, label: PointLabel, corner: tuple[int, int]) -> Annotation:
+    right, up = corner
+    return axes.annotate(
+        label.text,
+        (label.x, label.y),
+        xytext=(_BESIDE * right, _BESIDE * up),
+        textcoords="offset points",
+        ha="left" if right > 0 else "right",
+        va="bottom" if up > 0 else "top",
+        fontsize=9.5 if label.bold else 8.5,
+        fontweight="bold" if label.bold else "normal",
+        color=label.colour,
+        zorder=4,
+        path_effects=[withStroke(linewidth=3, foreground="white")],
+    )
