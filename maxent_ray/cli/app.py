@@ -6,9 +6,9 @@ This module loads neither torch nor Ray, so that ``--help`` responds at once.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -30,14 +30,10 @@ from maxent_ray.cli.options import (
     option,
     with_run_options,
 )
+from maxent_ray.cli.results_command import results
 from maxent_ray.cli.termination import Terminated
 from maxent_ray.errors import MaxentRayError
 from maxent_ray.report.output import make_console, spell_for_terminal
-
-if TYPE_CHECKING:
-    from maxent_ray.cli.cluster_options import ClusterOptions
-    from maxent_ray.cli.commands import RunLocation
-    from maxent_ray.config import ExperimentConfig
 
 
 class Commands(TyperGroup):
@@ -110,7 +106,7 @@ def train(
     from maxent_ray.cli import commands
 
     flags = commands.OBJECTIVES[objective.value] if objective else {}
-    return commands.train(*_prepare("train", options, flags))
+    return _run(commands.train, options, flags)
 
 
 @app.command(
@@ -153,7 +149,7 @@ def compare(
         "tune.mode": mode and mode.value,
         "tune.references": False if no_references else None,
     }
-    return commands.compare(*_prepare("compare", options, flags))
+    return _run(commands.compare, options, flags)
 
 
 @app.command(
@@ -190,7 +186,7 @@ def sweep(
         "tune.samples": samples,
         "tune.references": False if no_references else None,
     }
-    return commands.sweep(*_prepare("sweep", options, flags))
+    return _run(commands.sweep, options, flags)
 
 
 @app.command(
@@ -231,6 +227,7 @@ def evaluate(
     Ray.
     """
     from maxent_ray.cli import commands
+    from maxent_ray.cli.run_location import RunLocation
 
     flags = {
         "policy.model": model,
@@ -239,7 +236,7 @@ def evaluate(
         "evaluation.seed": seed,
         "train.use_gpu": use_gpu,
     }
-    location = commands.RunLocation.of("eval", Path("results"), None)
+    location = RunLocation.of("eval", Path("results"), None)
     commands.evaluate(commands.settings(location, config, flags, overrides), output)
 
 
@@ -251,22 +248,25 @@ def version() -> None:
     commands.version()
 
 
+app.add_typer(results)
+
+
 def main(*command: str) -> None:
     """Entry point; a script for a single command names it, and passes its own arguments on."""
     spell_for_terminal()
     app(args=[*command, *sys.argv[1:]])
 
 
-def _prepare(
-    command: str, options: RunOptions, flags: Mapping[str, Any]
-) -> tuple[RunLocation, ExperimentConfig, ClusterOptions]:
-    """Location, settings and cluster of a run."""
+def _run(command: Callable[..., ExitStatus], options: RunOptions, flags: Mapping[str, Any]) -> ExitStatus:
+    """Run a command with its location, settings and cluster."""
     from maxent_ray.cli import commands
     from maxent_ray.cli.cluster_options import ClusterOptions
+    from maxent_ray.cli.remote_run import run_location
 
-    location = commands.RunLocation.of(options.name or commands.default_name(command), options.results, options.resume)
-    config = commands.settings(location, options.config, {**options.flags(), **flags}, options.overrides)
-    return location, config, ClusterOptions(options.ray_address, options.dashboard_host)
+    name = options.name or commands.default_name(command.__name__)
+    with run_location(name, options.results, options.resume) as location:
+        config = commands.settings(location, options.config, {**options.flags(), **flags}, options.overrides)
+        return command(location, config, ClusterOptions(options.ray_address, options.dashboard_host))
 
 
 def _message(error: MaxentRayError) -> str:
