@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,6 +70,8 @@ def s3_server() -> Iterator[S3Server]:
         try:
             host, port = server.get_host_and_port()
             client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
+            reset = urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")
+            urllib.request.urlopen(reset).close()  # its buckets are the whole process's
             client.create_bucket(Bucket=BUCKET)
             yield S3Server(f"{host}:{port}", server, client)
         finally:

@@ -15,6 +15,7 @@ from rich.text import Text
 from maxent_ray.cli.cluster import ray_cluster
 from maxent_ray.cli.cluster_options import ClusterOptions
 from maxent_ray.cli.exit_status import ExitStatus
+from maxent_ray.cli.remote_run import check_machines
 from maxent_ray.cli.run_location import RunLocation
 from maxent_ray.cli.termination import interrupt_on_sigterm
 from maxent_ray.config import ExperimentConfig
@@ -216,6 +217,7 @@ def _live_progress(
 ) -> Iterator[Progress]:
     """Connect to a cluster and show a live table of ``total`` policy steps, ``steps`` of each trial."""
     with ray_cluster(options) as cluster:
+        check_machines(location.uri, cluster.machines)
         _print_lines(console, [*cluster.describe(), *_location_lines(location)])
         _print_lines(console, cluster.warnings(), style="yellow")
         with interrupt_on_sigterm(), Progress(total, steps, console=console) as progress:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from maxent_ray.cli.run_location import RunLocation
 from maxent_ray.cli.transfer_lines import TransferLines
-from maxent_ray.errors import MaxentRayError, ResumeError
+from maxent_ray.errors import ConfigError, MaxentRayError, ResumeError
 from maxent_ray.report.output import make_console
 from maxent_ray.storage.atomic import remove
 from maxent_ray.storage.fetching import fetch
@@ -67,6 +67,19 @@ def work_folder(uri: str) -> Path:
     readable = re.sub(r"[^A-Za-z0-9]+", "-", f"{parts.scheme}-{parts.netloc}{parts.path}")[:60]
     digest = hashlib.sha256(parent.encode()).hexdigest()[:8]
     return Path(os.environ.get(WORK_FOLDER) or _DEFAULT_WORK_FOLDER).expanduser() / f"{readable}-{digest}" / name
+
+
+def check_machines(uri: str | None, machines: int) -> None:
+    """Check that all machines of a cluster can write into the folder that a run with a URI works in.
+
+    Raises:
+        ConfigError: there are several, and the folder is one of this machine alone.
+    """
+    if uri is not None and machines > 1 and not os.environ.get(WORK_FOLDER):
+        raise ConfigError(
+            f"{uri}: the cluster has {machines} machines, and a run works in a folder that all of them see; name one "
+            f"in {WORK_FOLDER}, from where the results are uploaded"
+        )
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -155,6 +156,7 @@ def test_a_run_by_ray_up_and_ray_submit(tmp_path: Path, home: Path) -> None:
             )
         finally:
             end_processes(temp)
+            shutil.rmtree(temp, ignore_errors=True)
     assert "joined a cluster with 2 CPUs" in said and "Held-out comparison" in said
     rows = read_rows(tmp_path / "results" / "mine" / "rows.jsonl")
     assert [row["step"] for row in rows] == list(range(6))
