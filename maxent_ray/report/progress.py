@@ -72,6 +72,7 @@ class Progress:
         self._telemetry = Telemetry("progress cannot be shown; training continues")
         self._plain = PlainOutput(self.console, self._plain_when_due, now, PLAIN_EVERY_S)
         self._table_due = now() + PLAIN_TABLE_EVERY_S
+        self._ended = threading.Event()
         self._live = self._make_live() if self.console.is_terminal and not self.console.is_dumb_terminal else None
 
     def __enter__(self) -> Progress:
@@ -82,11 +83,14 @@ class Progress:
                 before = log_lines.streams()
                 self._live.start(refresh=True)
                 self._handlers = log_lines.follow(before)
+        else:
+            threading.Thread(target=self._print_while_waiting, name="maxent-ray-progress", daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended.set()
         if self._live is not None:
             with self._telemetry.attempt():
                 self._live.stop()
@@ -194,6 +198,11 @@ class Progress:
         if self._live is None:
             with self._lock, self._telemetry.attempt():
                 self._plain.print_when_due()
+
+    def _print_while_waiting(self) -> None:
+        """Print a line now and then while nothing happens, as before the first step."""
+        while not self._ended.wait(PLAIN_EVERY_S):
+            self._print_plain_when_due()
 
     def _print_plain(self) -> None:
         if self._live is None:

@@ -55,7 +55,15 @@ class Jobs:
 
     def info(self, name: str) -> dict[str, Any]:
         """What the dashboard says of a job."""
-        with urllib.request.urlopen(f"{self.head.dashboard}/api/jobs/{name}") as answer:
+        return self._get(name)
+
+    def log(self, name: str) -> str:
+        """What the job's driver has printed, as the dashboard shows it."""
+        text: str = self._get(f"{name}/logs")["logs"]
+        return text
+
+    def _get(self, path: str) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.head.dashboard}/api/jobs/{path}") as answer:
             found: dict[str, Any] = json.load(answer)
             return found
 
@@ -73,20 +81,17 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
         yield Jobs(head, directory, environment)
 
 
-def check_log(text: str) -> list[str]:
-    """Check that a log is for a file, and return its lines of progress."""
-    log = text.partition("Tailing logs")[2].partition("\n")[2].rpartition("\n-----")[0]
+def progress_of(log: str) -> list[str]:
+    """Lines of progress of a log, which is for a file: no bars, no control codes."""
     assert not re.search(r"[\r\x1b█━]|\[#", log), log
-    lines = [line for line in log.splitlines() if " policy steps, " in line]
-    assert lines, text
-    return lines
+    return [line for line in log.splitlines() if " policy steps, " in line]
 
 
 def test_a_run_that_succeeds(jobs: Jobs, tmp_path: Path) -> None:
     said = jobs.submit("good", "experiments/train.py", *SMOKE, "--results", str(tmp_path), "--name", "mine")
     info = jobs.info("good")
     assert (info["status"], info["driver_exit_code"]) == ("SUCCEEDED", 0), said
-    assert "6 of 6 policy steps" in check_log(said)[-1]
+    assert "6 of 6 policy steps" in progress_of(jobs.log("good"))[-1]
     assert f"Results: {tmp_path / 'mine'} " in said and "Held-out comparison" in said
     assert (tmp_path / "mine" / "summary.json").is_file()
 
@@ -98,6 +103,7 @@ def test_some_trials_that_fail(jobs: Jobs, tmp_path: Path) -> None:
     info = jobs.info("some")
     assert (info["status"], info["driver_exit_code"]) == ("FAILED", 3), said
     assert "exit code 3" in info["message"] and "of 4 trials failed; the others are complete" in info["message"]
+    assert "24 policy steps" in progress_of(jobs.log("some"))[-1] and "Traceback" not in jobs.log("some")
     assert "the objective broke" in said and (tmp_path / "some" / "summary.json").is_file()
 
 

@@ -5,6 +5,7 @@ import logging
 import math
 import sys
 import threading
+import time
 from itertools import pairwise
 
 import pytest
@@ -103,6 +104,13 @@ class TestPlain:
         assert "" not in lines and not any(set("[#█━") & set(line) for line in lines)
         tables = [number for number, line in enumerate(lines) if line.startswith("trial ")]
         assert len(tables) == 2 and all("policy steps" in line for line in lines[: tables[0]])
+
+    def test_a_log_gets_lines_while_nothing_happens(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("maxent_ray.report.progress.PLAIN_EVERY_S", 0.01)
+        stream = io.StringIO()
+        with Progress(480, 60, console=Console(file=stream, force_terminal=False)):
+            while stream.getvalue().count("0 of 480 policy steps") < 3:
+                time.sleep(0.01)
 
     def test_a_reader_that_left_does_not_stop_the_training(self) -> None:
         class Closed(io.StringIO):
