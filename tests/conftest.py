@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.s3_server import S3Server, s3_server
 from tests.shapes import enforce_shapes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,3 +43,10 @@ def ray_cluster() -> Iterator[None]:
 def run_id() -> str:
     """A run id that no other test uses: actors are named after it."""
     return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def s3() -> Iterator[S3Server]:
+    """A local S3 server with one bucket."""
+    with s3_server() as server:
+        yield server

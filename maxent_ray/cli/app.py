@@ -6,9 +6,9 @@ This module loads neither torch nor Ray, so that ``--help`` responds at once.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -31,15 +31,10 @@ from maxent_ray.cli.options import (
     option,
     with_run_options,
 )
+from maxent_ray.cli.results_command import results
 from maxent_ray.cli.termination import Terminated
 from maxent_ray.errors import MaxentRayError
 from maxent_ray.report.output import make_console, spell_for_terminal
-
-if TYPE_CHECKING:
-    from maxent_ray.cli.cluster_options import ClusterOptions
-    from maxent_ray.cli.commands import RunLocation
-    from maxent_ray.config import ExperimentConfig
-    from maxent_ray.trackers import Tracker
 
 
 class Commands(TyperGroup):
@@ -113,7 +108,7 @@ def train(
     from maxent_ray.cli import commands
 
     flags = commands.OBJECTIVES[objective.value] if objective else {}
-    return commands.train(*_prepare("train", options, flags))
+    return _run(commands.train, options, flags)
 
 
 @app.command(
@@ -157,7 +152,7 @@ def compare(
         "tune.mode": mode and mode.value,
         "tune.references": False if no_references else None,
     }
-    return commands.compare(*_prepare("compare", options, flags))
+    return _run(commands.compare, options, flags)
 
 
 @app.command(
@@ -206,7 +201,7 @@ def sweep(
         "tune.scheduler": scheduler and scheduler.value,
         "tune.references": False if no_references else None,
     }
-    return commands.sweep(*_prepare("sweep", options, flags))
+    return _run(commands.sweep, options, flags)
 
 
 @app.command(
@@ -249,6 +244,7 @@ def evaluate(
     Ray.
     """
     from maxent_ray.cli import commands
+    from maxent_ray.cli.run_location import RunLocation
 
     flags = {
         "policy.model": model,
@@ -257,7 +253,7 @@ def evaluate(
         "evaluation.seed": seed,
         "train.use_gpu": use_gpu,
     }
-    location = commands.RunLocation.of("eval", Path("results"), None)
+    location = RunLocation.of("eval", Path("results"), None)
     commands.evaluate(commands.settings(location, config, flags, overrides), output)
 
 
@@ -285,24 +281,27 @@ def watch(
     watch(folder, once=once)
 
 
+app.add_typer(results)
+
+
 def main(*command: str) -> None:
     """Entry point; a script for a single command names it, and passes its own arguments on."""
     spell_for_terminal()
     app(args=[*command, *sys.argv[1:]])
 
 
-def _prepare(
-    command: str, options: RunOptions, flags: Mapping[str, Any]
-) -> tuple[RunLocation, ExperimentConfig, ClusterOptions, list[Tracker]]:
-    """Location, settings, cluster and trackers of a run."""
+def _run(command: Callable[..., ExitStatus], options: RunOptions, flags: Mapping[str, Any]) -> ExitStatus:
+    """Run a command with its location, settings, cluster and trackers."""
     from maxent_ray.cli import commands
     from maxent_ray.cli.cluster_options import ClusterOptions
+    from maxent_ray.cli.remote_run import run_location
     from maxent_ray.trackers import choose_trackers
 
-    location = commands.RunLocation.of(options.name or commands.default_name(command), options.results, options.resume)
-    config = commands.settings(location, options.config, {**options.flags(), **flags}, options.overrides)
-    cluster = ClusterOptions(options.ray_address, options.dashboard_host)
-    return location, config, cluster, choose_trackers(location.folder, options.log_to)
+    name = options.name or commands.default_name(command.__name__)
+    with run_location(name, options.results, options.resume) as location:
+        config = commands.settings(location, options.config, {**options.flags(), **flags}, options.overrides)
+        cluster = ClusterOptions(options.ray_address, options.dashboard_host)
+        return command(location, config, cluster, choose_trackers(location.folder, options.log_to))
 
 
 def _message(error: MaxentRayError) -> str:

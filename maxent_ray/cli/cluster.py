@@ -34,6 +34,7 @@ class Cluster:
     """Command that prints the dashboard's token; None where it needs none."""
     dashboard_host: str = LOOPBACK
     """Host that the dashboard listens on, if this process started it."""
+    machines: int = 1
 
     def warnings(self) -> list[str]:
         """Warnings about access by others.
@@ -150,6 +151,7 @@ def _describe(*, started: bool, dashboard: str | None, dashboard_host: str = LOO
         dashboard=f"http://{dashboard}" if dashboard else None,
         token_command=_token_command(),
         dashboard_host=dashboard_host,
+        machines=sum(node["Alive"] for node in ray.nodes()),
     )
 
 

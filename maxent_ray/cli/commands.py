@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from rich.text import Text
 from maxent_ray.cli.cluster import ray_cluster
 from maxent_ray.cli.cluster_options import ClusterOptions
 from maxent_ray.cli.exit_status import ExitStatus
+from maxent_ray.cli.remote_run import check_machines
+from maxent_ray.cli.run_location import RunLocation
 from maxent_ray.cli.termination import interrupt_on_sigterm
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.folders import EMBEDDED
@@ -32,7 +33,7 @@ from maxent_ray.report.tables import held_out_table, print_comparison, print_swe
 from maxent_ray.storage.run_files import CONFIG, SUMMARY, recorded_trial
 from maxent_ray.telemetry import Telemetry
 from maxent_ray.trackers import PlannedSettings, Tracker, Tracking, flat_settings
-from maxent_ray.train.run_folder import acquire_folder, check_has_run, check_is_new
+from maxent_ray.train.run_folder import check_has_run
 from maxent_ray.train.run_task import build_run_task
 from maxent_ray.tune.comparison import check_scheduler, run_comparison
 from maxent_ray.tune.execution import RunResult
@@ -48,45 +49,6 @@ OBJECTIVES: Mapping[str, Mapping[str, Any]] = {
     )
 }
 """Value of ``train --objective`` → settings; null as it would be typed, since None is an option that was not given."""
-
-
-@dataclass(frozen=True)
-class RunLocation:
-    """Results folder of a run, new or to resume."""
-
-    name: str
-    results: Path
-    resume: bool
-
-    @classmethod
-    def of(cls, name: str, results: Path, resume: Path | None) -> RunLocation:
-        """``results/name``, or the folder to resume."""
-        if resume is None:
-            return cls(name, results, False)
-        folder = resume.resolve()  # a link, or the folder that this process is in, has another name than the run's
-        return cls(folder.name, folder.parent, True)
-
-    @property
-    def folder(self) -> Path:
-        """The run's own folder."""
-        return self.results / self.name
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of the functions that run in it."""
-        return {"name": self.name, "results": self.results, "resume": self.resume}
-
-    def check_available(self) -> None:
-        """Check before the start that no other run, and no other driver of this one, writes there.
-
-        Raises:
-            ResumeError: the folder of a new run exists; the one to resume holds no run, or is in use.
-        """
-        if not self.resume:
-            check_is_new(self.folder)
-            return
-        with acquire_folder(self.folder, resume=True):
-            pass  # the run itself locks it again
 
 
 def default_name(command: str) -> str:
@@ -261,6 +223,7 @@ def _live_progress(
 ) -> Iterator[Progress]:
     """Connect to a cluster, log to trackers, and show a live table of ``total`` policy steps, ``steps`` a trial."""
     with ray_cluster(options) as cluster:
+        check_machines(location.uri, cluster.machines)
         _print_lines(console, [*cluster.describe(), *_location_lines(location), *tracking.describe()])
         _print_lines(console, cluster.warnings(), style="yellow")
         with interrupt_on_sigterm(), Progress(total, steps, console=console) as progress, tracking:
@@ -269,8 +232,8 @@ def _live_progress(
 
 
 def _location_lines(location: RunLocation) -> list[str]:
-    """Line with the results folder; absolute, as a submitted job may start in another directory and machine."""
-    return [f"Results: {location.folder.resolve()} (Ctrl-C stops; --resume {location.folder} continues)"]
+    """Line with the place of the results."""
+    return [f"Results: {location.place} (Ctrl-C stops; {location.resume_option} continues)"]
 
 
 def _print_lines(console: Console, lines: Sequence[str], style: str = "") -> None:

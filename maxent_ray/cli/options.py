@@ -114,15 +114,19 @@ Name = Annotated[
     option(panel=OUTPUT, metavar="NAME", help="Folder under --results. Default: the command and the time."),
 ]
 Results = Annotated[
-    Path,
-    typer.Option(metavar="DIR", help="Parent of the results folders.", rich_help_panel=OUTPUT),
+    str,
+    typer.Option(
+        metavar="DIR|URI",
+        help="Parent of the results folders; or a URI, as s3://bucket/results or gs://bucket/results.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 Resume = Annotated[
-    Path | None,
+    str | None,
     option(
         panel=OUTPUT,
         metavar="RESULT",
-        help="Resume an interrupted run, as results/first, with the settings in its config.yaml.",
+        help="Resume an interrupted run, as results/first or its URI, with the settings in its config.yaml.",
     ),
 ]
 LogTo = Annotated[
@@ -158,7 +162,7 @@ class RunOptions:
     ray_address: RayAddress = None
     dashboard_host: DashboardHost = None
     name: Name = None
-    results: Results = Path("results")
+    results: Results = "results"
     resume: Resume = None
     log_to: LogTo = None
 

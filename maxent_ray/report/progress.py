@@ -1,7 +1,8 @@
 """Live progress of a population: a table with a row for every trial, a bar for the whole job.
 
-On a terminal the display refreshes in place; elsewhere the same table is printed as plain text now and then. Values
-that are missing or not finite are shown as a dash: a display must never stop the training that it shows.
+On a terminal the display refreshes in place. Elsewhere, as in a job's log, a line is printed every few seconds, and
+the table with it every few minutes and at the end. Values that are missing or not finite are shown as a dash: a display
+must never stop the training that it shows.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from rich.text import Text
 from maxent_ray.report import log_lines
 from maxent_ray.report.numbers import number
 from maxent_ray.report.plain_output import PlainOutput
-from maxent_ray.report.progress_bar import progress_bar, progress_bar_text
+from maxent_ray.report.progress_bar import progress_bar, steps_and_times
+from maxent_ray.report.progress_line import progress_line
 from maxent_ray.report.progress_table import WIDE, TrialLine, line_order, progress_table
 from maxent_ray.report.timing import TimeLeft
 from maxent_ray.telemetry import Telemetry
 
 PLAIN_WIDTH = WIDE
-PLAIN_EVERY_S = 15.0
+PLAIN_EVERY_S, PLAIN_TABLE_EVERY_S = 15.0, 300.0
+"""Seconds between two lines, and between two tables, where there is no terminal."""
 REFRESH_PER_SECOND = 4.0
 _LINES_AROUND = 7  # title, header, rule, phase, bar, and a blank line or two
 
@@ -67,7 +70,9 @@ class Progress:
         self._step_seconds: float | None = None
         self._handlers: log_lines.Moved = []
         self._telemetry = Telemetry("progress cannot be shown; training continues")
-        self._plain = PlainOutput(self.console, self.plain, now, PLAIN_EVERY_S)
+        self._plain = PlainOutput(self.console, self._plain_when_due, now, PLAIN_EVERY_S)
+        self._table_due = now() + PLAIN_TABLE_EVERY_S
+        self._ended = threading.Event()
         self._live = self._make_live() if self.console.is_terminal and not self.console.is_dumb_terminal else None
 
     def __enter__(self) -> Progress:
@@ -78,16 +83,20 @@ class Progress:
                 before = log_lines.streams()
                 self._live.start(refresh=True)
                 self._handlers = log_lines.follow(before)
+        else:
+            threading.Thread(target=self._print_while_waiting, name="maxent-ray-progress", daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended.set()
         if self._live is not None:
             with self._telemetry.attempt():
                 self._live.stop()
             log_lines.restore(self._handlers)
         else:
+            self._table_due = self._now()
             self._print_plain()
 
     def update(self, trial: str, objective: str, row: Mapping[str, Any], clones: int) -> None:
@@ -156,8 +165,14 @@ class Progress:
             shown = self.render(width, height)
         return shown
 
+    def line(self) -> str:
+        """Write one line for a log."""
+        with self._lock:
+            times = steps_and_times(self._left, self._started, self._now())
+            return progress_line(times, self._phase, list(self._lines.values()))
+
     def plain(self) -> str:
-        """Write the same as text without control codes, for logs."""
+        """Write the line and the table as text without control codes."""
         console = Console(
             file=io.StringIO(),
             width=PLAIN_WIDTH,
@@ -166,12 +181,16 @@ class Progress:
             legacy_windows=False,
         )
         with console.capture() as capture, self._lock:
-            bar = progress_bar_text(self._left, self._started, self._now())
-            console.print(Text(f"{bar} -- {self._phase}"))
             if self._lines:
                 console.print(self.render(PLAIN_WIDTH).renderables[0])
         lines = (line.rstrip() for line in capture.get().splitlines())
-        return "\n".join(line for line in lines if line) + "\n"
+        return "\n".join([self.line(), *(line for line in lines if line)])
+
+    def _plain_when_due(self) -> str:
+        if self._now() < self._table_due:
+            return self.line()
+        self._table_due = self._now() + PLAIN_TABLE_EVERY_S
+        return self.plain()
 
     def _make_live(self) -> Live:
         return Live(
@@ -182,6 +201,11 @@ class Progress:
         if self._live is None:
             with self._lock, self._telemetry.attempt():
                 self._plain.print_when_due()
+
+    def _print_while_waiting(self) -> None:
+        """Print a line now and then while nothing happens, as before the first step."""
+        while not self._ended.wait(PLAIN_EVERY_S):
+            self._print_plain_when_due()
 
     def _print_plain(self) -> None:
         if self._live is None:

@@ -9,8 +9,6 @@ from maxent_ray.report.timing import TimeLeft, clock
 
 _BESIDE = 66
 """Columns of the text beside the bar."""
-_TEXT_BAR = 20
-"""Characters of the bar in plain text."""
 
 
 def progress_bar(left: TimeLeft, started: float, now: float, width: int) -> Table:
@@ -28,11 +26,9 @@ def progress_bar(left: TimeLeft, started: float, now: float, width: int) -> Tabl
     return grid
 
 
-def progress_bar_text(left: TimeLeft, started: float, now: float) -> str:
-    """Write the bar as plain text, arguments as in `progress_bar`."""
-    filled = round(_TEXT_BAR * _done(left) / max(1, left.total))
-    bar = "#" * filled + "." * (_TEXT_BAR - filled)
-    return ", ".join((f"[{bar}] {_steps(left)}", *_times(left, started, now)))
+def steps_and_times(left: TimeLeft, started: float, now: float) -> str:
+    """Write the same as plain text, without a bar, arguments as in `progress_bar`."""
+    return ", ".join((_steps(left), *_times(left, started, now)))
 
 
 def _done(left: TimeLeft) -> int:

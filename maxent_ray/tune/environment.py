@@ -49,5 +49,10 @@ _NOT_FOR_USERS = (
 )
 
 
+_WITH_TRACE = "Trial task failed for trial"
+
+
 def _is_for_users(record: logging.LogRecord) -> bool:
+    if record.getMessage().startswith(_WITH_TRACE):
+        record.exc_info = None  # the trial's folder has it, and the last lines of the command say why and where
     return record.levelno > logging.INFO and not record.getMessage().startswith(_NOT_FOR_USERS)

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from maxent_ray.cli import commands
 from maxent_ray.cli.app import app
 from maxent_ray.cli.cluster_options import ClusterOptions
-from maxent_ray.cli.commands import OBJECTIVES, RunLocation, settings
+from maxent_ray.cli.commands import OBJECTIVES, settings
+from maxent_ray.cli.run_location import RunLocation
 from maxent_ray.config.loading import dump_config, load_config
 from maxent_ray.errors import MaxentRayError
 from maxent_ray.policy.source import EMBEDDED_FOLDER

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from maxent_ray.cli.commands import RunLocation
+from maxent_ray.cli.run_location import RunLocation
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import ray
 
 from maxent_ray.cli import commands
+from maxent_ray.cli.run_location import RunLocation
 from maxent_ray.config import ExperimentConfig, PolicySettings, folders
 from maxent_ray.config.loading import apply_overrides, build_config, dump_config, load_config
 from maxent_ray.errors import PolicyLoadError, ResumeError
@@ -101,7 +102,7 @@ def test_the_settings_of_a_result_name_the_same_model_when_a_folder_of_that_name
     recorded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commands, "check_inputs", lambda config: None)  # which would ask the hub
-    location = commands.RunLocation.of("", Path(), recorded)
+    location = RunLocation.of("", Path(), recorded)
     config = commands.settings(location, None, {}, ["train.steps=200", "policy={dtype: float32}"])
     assert (config.policy.model, config.policy.dtype) == ("owner/model", "float32")
     assert read_run(recorded).config.policy.model == "owner/model"

@@ -5,6 +5,7 @@ import logging
 import math
 import sys
 import threading
+import time
 from itertools import pairwise
 
 import pytest
@@ -89,6 +90,27 @@ class TestPlain:
             assert prints() == 3
         assert prints() == 4
         assert "held-out evaluation" in stream.getvalue()  # type: ignore[attr-defined]
+
+    def test_a_log_gets_single_lines_and_seldom_a_table(self) -> None:
+        clock = Clock()
+        progress, stream = piped(clock)
+        with progress:
+            progress.phase("training 8 trials")
+            for _ in range(30):
+                clock.now += PLAIN_EVERY_S + 0.1
+                population(progress)
+        lines = stream.getvalue().splitlines()  # type: ignore[attr-defined]
+        assert "480 of 480 policy steps, 7:33 so far, 0:00 left -- training 8 trials: 8 running" in lines[-11]
+        assert "" not in lines and not any(set("[#█━") & set(line) for line in lines)
+        tables = [number for number, line in enumerate(lines) if line.startswith("trial ")]
+        assert len(tables) == 2 and all("policy steps" in line for line in lines[: tables[0]])
+
+    def test_a_log_gets_lines_while_nothing_happens(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("maxent_ray.report.progress.PLAIN_EVERY_S", 0.01)
+        stream = io.StringIO()
+        with Progress(480, 60, console=Console(file=stream, force_terminal=False)):
+            while stream.getvalue().count("0 of 480 policy steps") < 3:
+                time.sleep(0.01)
 
     def test_a_reader_that_left_does_not_stop_the_training(self) -> None:
         class Closed(io.StringIO):

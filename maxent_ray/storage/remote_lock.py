@@ -1,0 +1,122 @@
+"""One driver a remote results folder: a small file whose number grows for as long as its driver lives.
+
+Storage services have no locks that a dead process loses. So a driver that finds the file of another one watches it for
+longer than two of that one's heartbeats: if it stays the same, that driver is dead. No clock is compared with another
+machine's. Two drivers that start within one moment can both believe that they were first, until the next heartbeat,
+where one of them finds the other's file and stops writing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import uuid
+from types import TracebackType
+from typing import Any
+
+from maxent_ray.errors import RecordingError, ResumeError
+from maxent_ray.storage.driver_lock import LOCK
+from maxent_ray.storage.remote_folder import RemoteFolder
+from maxent_ray.telemetry import Telemetry
+
+HEARTBEAT_S = 10.0
+WATCH_S = 3 * HEARTBEAT_S
+
+
+class RemoteLock:
+    """A driver's hold on a remote folder, from ``with`` until its end.
+
+    Args:
+        remote: The folder of the run.
+        heartbeat_s: Seconds between two signs of life.
+
+    Raises:
+        ResumeError: (on entry) another driver uses the folder.
+        RecordingError: (on entry) the folder cannot be written to.
+    """
+
+    def __init__(self, remote: RemoteFolder, heartbeat_s: float = HEARTBEAT_S) -> None:
+        self.driver = uuid.uuid4().hex
+        """Names this driver."""
+        self.before: str | None = None
+        """The driver that had the folder before; None where nobody had."""
+        self._remote = remote
+        self._heartbeat_s = heartbeat_s
+        self._beats = 0
+        self._lost: str | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._live, name="maxent-ray-remote-lock", daemon=True)
+
+    def __enter__(self) -> RemoteLock:
+        found = self._read()
+        if found and found["beats"] is not None:
+            self._stop.wait(WATCH_S / HEARTBEAT_S * self._heartbeat_s)
+            if (now := self._read()) and now != found and now["beats"] is not None:
+                raise ResumeError(
+                    f"{self._remote.uri} is in use by another driver ({_holder(now)}): wait until it has ended, or end "
+                    "it, then continue with --resume"
+                )
+        self.before = found["driver"] if found else None
+        self._write(0)
+        self.check()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self._lost is None:
+            with Telemetry(f"{self._remote.uri} cannot be released; the next driver waits {WATCH_S:g} s").attempt():
+                self._write(None)
+
+    def check(self) -> None:
+        """Check that the folder is still this driver's.
+
+        Raises:
+            ResumeError: another driver has taken it.
+            RecordingError: the service does not answer.
+        """
+        if self._lost is None and (now := self._read()) and now["driver"] != self.driver:
+            self._lost = _holder(now)
+        if self._lost is not None:
+            raise ResumeError(
+                f"{self._remote.uri} was taken by another driver ({self._lost}) during the run; nothing more was "
+                "written there"
+            )
+
+    def forget(self) -> None:
+        """Leave no trace of a run that never began."""
+        self._stop.set()
+        self._remote.delete(LOCK)
+        self._lost = "nobody"
+
+    def _live(self) -> None:
+        while not self._stop.wait(self._heartbeat_s):
+            try:
+                self.check()
+                self._write(self._beats + 1)
+            except ResumeError:
+                return
+            except RecordingError:  # the uploads meet it too, and tell of it
+                continue
+
+    def _read(self) -> dict[str, Any] | None:
+        content = self._remote.read(LOCK)
+        try:
+            found = json.loads(content) if content else None
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) and {"driver", "beats", "process", "host"} <= found.keys() else None
+
+    def _write(self, beats: int | None) -> None:
+        self._beats = beats or 0
+        mine = {"driver": self.driver, "beats": beats, "process": os.getpid(), "host": socket.gethostname()}
+        self._remote.write(LOCK, json.dumps(mine).encode())
+
+
+def _holder(lock: dict[str, Any]) -> str:
+    return f"process {lock['process']} on {lock['host']}"
