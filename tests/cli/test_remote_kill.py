@@ -26,7 +26,8 @@ def test_it_goes_on_elsewhere_from_what_is_at_the_uri(
     command: str, more: list[str], s3: S3Server, tmp_path: Path
 ) -> None:
     def start(machine: str, *words: str) -> subprocess.Popen[str]:
-        environment = cluster_environment(HOME=str(tmp_path), **{WORK_FOLDER: str(tmp_path / machine)}, **s3.environment)
+        places = {"HOME": str(tmp_path), WORK_FOLDER: str(tmp_path / machine)}
+        environment = cluster_environment(**places, **s3.environment)
         program = [sys.executable, "-m", "maxent_ray.cli", command, *words]
         return subprocess.Popen(program, env=environment, stdout=-1, stderr=subprocess.STDOUT, text=True)
 
