@@ -166,7 +166,7 @@ def remote_errors(failed: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RecordingError(f"{failed}: {error}") from None
+        raise RecordingError(f"{failed}: {_reason(error)}") from None
 
 
 def _connect(uri: str) -> RemoteFolder:
@@ -174,7 +174,7 @@ def _connect(uri: str) -> RemoteFolder:
 
     try:
         filesystem, path = fs.FileSystem.from_uri(uri)
-    except (ArrowInvalid, OSError) as error:
+    except ArrowInvalid as error:
         raise ConfigError(
             f"{uri} is no place for results ({error}); give a folder, or a URI that pyarrow.fs takes, as "
             "s3://bucket/results or gs://bucket/results"
@@ -209,8 +209,13 @@ def _within(seconds: float, ask: Callable[[], T], uri: str) -> T:
         return answers[0]
     if errors and isinstance(errors[0], ConfigError):
         raise errors[0]
-    reason = errors[0] if errors else f"no answer within {seconds:g} s"
+    reason = _reason(errors[0]) if errors else f"no answer within {seconds:g} s"
     raise ConfigError(
         f"{uri} cannot be used ({reason}); check the name, the credentials of this machine (as AWS_ACCESS_KEY_ID, or "
         "an IAM role) and that the service can be reached"
     )
+
+
+def _reason(error: Exception) -> str:
+    """First line of a message; some clients list all that they tried."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

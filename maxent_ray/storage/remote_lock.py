@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import threading
 import uuid
+from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import Any
 
 from maxent_ray.errors import RecordingError, ResumeError
 from maxent_ray.storage.driver_lock import LOCK
@@ -23,6 +24,28 @@ from maxent_ray.telemetry import Telemetry
 
 HEARTBEAT_S = 10.0
 WATCH_S = 3 * HEARTBEAT_S
+_WORD = re.compile(r"[\w.-]{1,255}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class _Sign:
+    """Sign of life of a driver, as it is in the folder."""
+
+    driver: str
+    beats: int | None
+    """Signs so far; None once the driver has ended."""
+    process: int
+    host: str
+
+    def is_sound(self) -> bool:
+        """True where all of it may be repeated in a message."""
+        numbers = isinstance(self.process, int) and isinstance(self.beats, int | None)
+        return numbers and all(_WORD.fullmatch(str(text)) for text in (self.driver, self.host))
+
+    @property
+    def holder(self) -> str:
+        """Names the process."""
+        return f"process {self.process} on {self.host}"
 
 
 class RemoteLock:
@@ -51,14 +74,14 @@ class RemoteLock:
 
     def __enter__(self) -> RemoteLock:
         found = self._read()
-        if found and found["beats"] is not None:
+        if found and found.beats is not None:
             self._stop.wait(WATCH_S / HEARTBEAT_S * self._heartbeat_s)
-            if (now := self._read()) and now != found and now["beats"] is not None:
+            if (now := self._read()) and now != found and now.beats is not None:
                 raise ResumeError(
-                    f"{self._remote.uri} is in use by another driver ({_holder(now)}): wait until it has ended, or end "
+                    f"{self._remote.uri} is in use by another driver ({now.holder}): wait until it has ended, or end "
                     "it, then continue with --resume"
                 )
-        self.before = found["driver"] if found else None
+        self.before = found.driver if found else None
         self._write(0)
         self.check()
         self._thread.start()
@@ -80,8 +103,8 @@ class RemoteLock:
             ResumeError: another driver has taken it.
             RecordingError: the service does not answer.
         """
-        if self._lost is None and (now := self._read()) and now["driver"] != self.driver:
-            self._lost = _holder(now)
+        if self._lost is None and (now := self._read()) and now.driver != self.driver:
+            self._lost = now.holder
         if self._lost is not None:
             raise ResumeError(
                 f"{self._remote.uri} was taken by another driver ({self._lost}) during the run; nothing more was "
@@ -104,19 +127,16 @@ class RemoteLock:
             except RecordingError:  # the uploads meet it too, and tell of it
                 continue
 
-    def _read(self) -> dict[str, Any] | None:
-        content = self._remote.read(LOCK)
+    def _read(self) -> _Sign | None:
+        """The sign in the folder; None where there is none, or something else."""
         try:
-            found = json.loads(content) if content else None
-        except ValueError:
+            found = json.loads(self._remote.read(LOCK) or b"")
+            sign = _Sign(**found) if isinstance(found, dict) else None
+        except (ValueError, TypeError):
             return None
-        return found if isinstance(found, dict) and {"driver", "beats", "process", "host"} <= found.keys() else None
+        return sign if sign is not None and sign.is_sound() else None
 
     def _write(self, beats: int | None) -> None:
         self._beats = beats or 0
-        mine = {"driver": self.driver, "beats": beats, "process": os.getpid(), "host": socket.gethostname()}
-        self._remote.write(LOCK, json.dumps(mine).encode())
-
-
-def _holder(lock: dict[str, Any]) -> str:
-    return f"process {lock['process']} on {lock['host']}"
+        mine = _Sign(self.driver, beats, os.getpid(), socket.gethostname())
+        self._remote.write(LOCK, json.dumps(asdict(mine)).encode())

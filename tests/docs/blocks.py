@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from maxent_ray.cli.app import app
@@ -59,10 +60,27 @@ def check_command(words: list[str]) -> None:
         if script.stem in SCRIPTS:
             check_maxent_ray([SCRIPTS[script.stem], *arguments[1:]])
     elif program == "ray":
-        assert arguments[:2] == ["job", "submit"]
-        check_command(arguments[arguments.index("--") + 1 :])
+        check_ray(arguments)
+    elif program == "kubectl":
+        assert arguments[:2] == ["create", "-f"] and (ROOT / arguments[2]).is_file(), f"no {arguments[2:]}"
     else:
         assert program in HARMLESS, f"nobody checks {program}"
+
+
+def check_ray(arguments: list[str]) -> None:
+    """Check what is submitted, and that the files of clusters and scripts exist."""
+    match arguments:
+        case ["job", "submit", *_]:
+            check_command(arguments[arguments.index("--") + 1 :])
+        case ["job", "stop" | "logs" | "status", _]:
+            pass
+        case ["up" | "down" | "dashboard", cluster]:
+            assert (ROOT / cluster).is_file(), f"there is no {cluster}"
+        case ["submit", cluster, script, *rest]:
+            assert (ROOT / cluster).is_file(), f"there is no {cluster}"
+            check_command(["python", script, *[word for word in rest if word != "--"]])
+        case _:
+            raise AssertionError(f"nobody checks ray {' '.join(arguments)}")
 
 
 def check_maxent_ray(arguments: list[str]) -> None:
@@ -71,7 +89,12 @@ def check_maxent_ray(arguments: list[str]) -> None:
     if arguments in ([], ["--help"]):
         return
     assert arguments[0] in names, f"maxent-ray has no command {arguments[0]!r}; it has {', '.join(names)}"
-    given = names[arguments[0]].make_context(arguments[0], arguments[1:]).params
+    command = names[arguments[0]]
+    if isinstance(command, TyperGroup):
+        assert arguments[1] in command.commands, f"maxent-ray {arguments[0]} has no {arguments[1]}"
+        command.commands[arguments[1]].make_context(arguments[1], arguments[2:])
+        return
+    given = command.make_context(arguments[0], arguments[1:]).params
     file, objective = given.get("config"), given.get("objective")
     implied = [f"{key}={value}" for key, value in OBJECTIVES[objective].items()] if objective else []
     load_config(None if file is None else ROOT / file, [*implied, *(given.get("overrides") or ())])

@@ -170,8 +170,19 @@ def test_a_dead_driver_is_noticed_and_one_that_comes_back_stops(s3: S3Server, fo
     assert json.loads(s3.read(f"mine/{LOCK}"))["driver"] == second.driver
 
 
-def test_a_lock_file_that_is_none_is_replaced(s3: S3Server) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[1]",
+        b"",
+        b"half {",
+        b'{"driver": "a"}',
+        b'{"driver": "a", "beats": 1, "process": 1, "host": "\\u001b[31mred"}',
+        b'{"driver": "a", "beats": "x", "process": 1, "host": "here"}',
+    ],
+)
+def test_a_lock_file_that_is_none_is_replaced(content: bytes, s3: S3Server) -> None:
     remote = RemoteFolder.open(s3.uri("mine"))
-    remote.write(LOCK, b"[1]")
+    remote.write(LOCK, content)
     with RemoteLock(remote) as lock:
         assert lock.before is None
