@@ -54,7 +54,9 @@ class Tracking:
 
     def _problem(self, follower: TrackerFollower) -> str:
         name, failures = follower.tracker.name, follower.failures
-        failed = f"{name} failed {failures} time(s): {follower.reason}." if failures else f"{name} did not answer in time."
+        failed = f"{name} did not answer in time."
+        if failures:
+            failed = f"{name} failed {failures} time(s): {follower.reason}."
         if follower.complete:
             return f"{failed} It has all records nevertheless."
         return f"{failed} It lacks records, which {self._folder} has: --resume {self._folder} logs them."
