@@ -14,7 +14,7 @@ from maxent_ray.storage.json_lines import Record
 from maxent_ray.telemetry import Telemetry
 from maxent_ray.trackers.interface import Tracker, TrialRun, TrialStart
 from maxent_ray.trackers.metric_names import held_out_values, series_of
-from maxent_ray.trackers.new_records import RecordReader
+from maxent_ray.trackers.new_records import NewRecords, RecordReader
 from maxent_ray.trackers.progress_file import TrackerProgress, TrialProgress, read_progress, write_progress
 from maxent_ray.trackers.trial_settings import Settings, varied_keys
 
@@ -87,13 +87,17 @@ class TrackerFollower:
         self.complete = complete
 
     def _log_new(self, last: bool) -> None:
-        new = self._reader.read(last=last)
-        if new.offsets == self._reader.offsets:
-            return
-        points = read_points(new.rows)
+        more = True
+        while more:
+            new = self._reader.read(last=last)
+            more = new.more
+            if new.offsets != self._reader.offsets:
+                self._log(new)
+
+    def _log(self, new: NewRecords) -> None:
         for clone in new.clones:
             self._log_clone(clone)
-        for trial, own in points.items():
+        for trial, own in read_points(new.rows).items():
             self._log_points(trial, own)
         for evaluation in new.evaluations:
             self._log_evaluation(evaluation)

@@ -16,6 +16,8 @@ FIELDS: Mapping[str, Mapping[str, type]] = {
     EVALUATIONS: {"trial": str, "objective": str, "metrics": dict},
 }
 """File → fields without which a line is skipped, and their types."""
+MOST_BYTES = 16_000_000
+"""Of a file at a time: a tracker that is added to a long run gets its records in parts."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class NewRecords:
     clones: list[Record]
     evaluations: list[Record]
     offsets: Mapping[str, int]
+    more: bool
+    """Whether there is more to read at once."""
 
 
 class RecordReader:
@@ -39,7 +43,7 @@ class RecordReader:
     def __init__(self, folder: Path, offsets: Mapping[str, int]) -> None:
         self._folder = folder
         self.offsets = {name: offsets.get(name, 0) for name in FIELDS}
-        self._size = -1
+        self._end = -1
 
     def read(self, *, last: bool = False) -> NewRecords:
         """Read what is new; nothing counts as read before :meth:`accept`.
@@ -53,14 +57,19 @@ class RecordReader:
         # Rows last: whatever a clone or an evaluation rests on is then among them.
         clones, clones_end = self._lines(LINEAGE)
         evaluations, evaluations_end = self._lines(EVALUATIONS)
-        rows, size = self._lines(ROWS)
+        rows, end = self._lines(ROWS)
+        more = end - self.offsets[ROWS] > MOST_BYTES // 2
+        if more:  # an evaluation waits for the last row of its trial
+            evaluations, evaluations_end = [], self.offsets[EVALUATIONS]
         evaluated = {record.get("trial") for record, _ in evaluations}
-        settled = last or size == self._size or (bool(rows) and rows[-1][0].get("trial") in evaluated)
-        self._size = size
-        kept = rows if settled else _without_newest_step(rows)
-        rows_end = size - sum(length for _, length in rows[len(kept) :])
+        settled = last or end == self._end or (bool(rows) and rows[-1][0].get("trial") in evaluated)
+        self._end = end
+        kept = rows if settled and not more else _without_newest_step(rows)
+        rows_end = end - sum(length for _, length in rows[len(kept) :])
         ends = {ROWS: rows_end, LINEAGE: clones_end, EVALUATIONS: evaluations_end}
-        return NewRecords(_records(ROWS, kept), _records(LINEAGE, clones), _records(EVALUATIONS, evaluations), ends)
+        return NewRecords(
+            _records(ROWS, kept), _records(LINEAGE, clones), _records(EVALUATIONS, evaluations), ends, more
+        )
 
     def accept(self, records: NewRecords) -> None:
         """Count records as read."""
@@ -73,7 +82,7 @@ class RecordReader:
             return [], start
         with path.open("rb") as file:
             file.seek(start)
-            complete, newline, _ = file.read().rpartition(b"\n")
+            complete, newline, _ = file.read(MOST_BYTES).rpartition(b"\n")
         lines = (complete + newline).splitlines(keepends=True)
         return [(_parsed(line), len(line)) for line in lines], start + len(complete) + len(newline)
 

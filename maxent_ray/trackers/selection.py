@@ -56,6 +56,7 @@ def _open(folder: Path, name: str) -> Tracker:
     except ImportError as error:
         missing = f"there is no module {error.name!r}" if isinstance(error, ModuleNotFoundError) else str(error)
         raise ConfigError(
-            f"--log-to {name} needs a library ({missing}): pip install 'maxent-ray[{name}]', or leave {name} out"
+            f"--log-to {name} needs a library ({missing}): pip install 'maxent-ray[{name}]', or leave {name} out, as "
+            f"with --log-to {NONE}"
         ) from error
     return tracker

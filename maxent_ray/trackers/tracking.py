@@ -53,8 +53,10 @@ class Tracking:
         return [self._problem(follower) for follower in self._followers if not follower.complete or follower.failures]
 
     def _problem(self, follower: TrackerFollower) -> str:
-        reason = follower.reason or "it did not answer in time"
-        failed = f"{follower.tracker.name} failed {follower.failures} time(s): {reason}."
+        name, failures = follower.tracker.name, follower.failures
+        failed = f"{name} did not answer in time."
+        if failures:
+            failed = f"{name} failed {failures} time(s): {follower.reason}."
         if follower.complete:
             return f"{failed} It has all records nevertheless."
         return f"{failed} It lacks records, which {self._folder} has: --resume {self._folder} logs them."

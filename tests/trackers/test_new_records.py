@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from maxent_ray.trackers import new_records
 from maxent_ray.trackers.new_records import RecordReader
 from tests.trackers.growing import evaluate, grow, rows
 
@@ -54,3 +57,16 @@ def test_half_a_line_waits_and_odd_lines_are_skipped(tmp_path: Path) -> None:
 def test_a_folder_that_does_not_exist_has_nothing_new(tmp_path: Path) -> None:
     reader = RecordReader(tmp_path / "later", {})
     assert reader.read(last=True).offsets == reader.offsets
+
+
+def test_a_long_file_is_read_in_parts_and_its_evaluations_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(new_records, "MOST_BYTES", 2000)
+    grow(tmp_path, rows("a", range(40)))
+    evaluate(tmp_path, "a")
+    reader, found, parts = RecordReader(tmp_path, {}), [], []
+    while not parts or parts[-1].more:
+        parts.append(reader.read(last=True))
+        reader.accept(parts[-1])
+        found += [(row["step"], row["rank"]) for row in parts[-1].rows]
+    assert found == [(step, rank) for step in range(40) for rank in range(2)]
+    assert len(parts) > 5 and [len(part.evaluations) for part in parts] == [0] * (len(parts) - 1) + [1]

@@ -121,7 +121,7 @@ def test_problems_are_told_after_the_run(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(follower, "CLOSE_S", 0.1)
     with Tracking(tmp_path, [stuck], SETTINGS) as waiting:
         pass
-    assert "it did not answer in time" in waiting.problems()[0]
+    assert waiting.problems()[0].startswith("memory did not answer in time. It lacks records")
     freed.set()
 
 
