@@ -122,7 +122,7 @@ def run_trials(
     state = folder / TUNE_FOLDER
     recorder.on_plan(specs)
     if resume:
-        recorder.replay(read_rungs(folder), read_rows(folder / ROWS), {spec.trial: spec for spec in specs})
+        recorder.replay(read_rows(folder / ROWS), {spec.trial: spec for spec in specs}, read_rungs(folder))
     configs = [spec.to_config() for spec in specs]
     if proposed is None:
         experiment = _experiment(_param_space(configs), len(configs), folder, config, trainable)
