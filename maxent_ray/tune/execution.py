@@ -134,6 +134,7 @@ def run_trials(
         relocate_state(state, experiment.storage)
         if proposed is not None:
             proposed.resume(saved_trials(state))
+            search.add_configurations([experiment])  # Tune leaves this to a state of the search, which has none
     with tune_environment(), _recording(recorder, folder):
         analysis = tune.run(
             experiment,  # type: ignore[arg-type]  # taken, though not declared
