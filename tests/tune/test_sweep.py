@@ -10,10 +10,10 @@ import pytest
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import load_config
 from maxent_ray.errors import ConfigError
-from maxent_ray.report.run_records import read_run
 from maxent_ray.storage.run_files import planned_trials, read_rows
 from maxent_ray.train.run_folder import RunInterrupted
 from maxent_ray.tune import optuna_points
+from maxent_ray.tune.early_stopping import read_rungs
 from maxent_ray.tune.execution import RunResult
 from maxent_ray.tune.sweep import run_sweep, sweep_size
 from tests.tune.test_comparison import Listener
@@ -67,9 +67,9 @@ def test_a_search_that_stops_early_is_resumed_where_it_was(ray_cluster: None, tm
     resumed = sweep(config, tmp_path / "halves", resume=True)
     assert (set(resumed.finished), set(resumed.stopped)) == (set(whole.finished), set(whole.stopped))
     assert planned_trials(resumed.folder) == planned_trials(whole.folder)
-    records = read_run(whole.folder)
-    assert set(records.stops) == set(whole.stopped) and records.command == "sweep"
-    for trial, stop in records.stops.items():
+    stops = {rung.trial: rung for rung in read_rungs(whole.folder) if rung.stopped}
+    assert set(stops) == set(whole.stopped)
+    for trial, stop in stops.items():
         steps = [row["step"] for row in read_rows(whole.folder / "rows.jsonl") if row["trial"] == trial]
-        assert stop.step == len(steps) < 8 and stop.score < stop.cutoff
+        assert stop.step == len(steps) < 8 and stop.cutoff is not None and stop.score < stop.cutoff
     assert sweep(config, tmp_path / "halves", resume=True).finished == resumed.finished, "nothing is left to do"
