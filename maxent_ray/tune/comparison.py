@@ -59,7 +59,7 @@ def run_comparison(
     folder = results / name
     with acquire_folder(folder, resume=resume):
         has_state = open_folder(folder, config, resume=resume)
-        recorder = Recorder(folder, "compare", listeners)
+        recorder = Recorder(folder, listeners, command="compare")
         scheduler = StratifiedPBT(config.tune, space, seed=config.train.seed, on_exploit=recorder.on_exploit)
         return run_trials(
             specs,

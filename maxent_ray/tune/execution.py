@@ -122,7 +122,7 @@ def run_trials(
     state = folder / TUNE_FOLDER
     recorder.on_plan(specs)
     if resume:
-        recorder.replay(read_rungs(folder), read_rows(folder / ROWS), {spec.trial: spec for spec in specs})
+        recorder.replay(read_rows(folder / ROWS), {spec.trial: spec for spec in specs}, read_rungs(folder))
     configs = [spec.to_config() for spec in specs]
     if proposed is None:
         experiment = _experiment(_param_space(configs), len(configs), folder, config, trainable)
@@ -134,6 +134,7 @@ def run_trials(
         relocate_state(state, experiment.storage)
         if proposed is not None:
             proposed.resume(saved_trials(state))
+            search.add_configurations([experiment])  # Tune leaves this to a state of the search, which has none
     with tune_environment(), _recording(recorder, folder):
         analysis = tune.run(
             experiment,  # type: ignore[arg-type]  # taken, though not declared

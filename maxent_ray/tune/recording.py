@@ -83,14 +83,14 @@ class Recorder(tune.Callback):
 
     Args:
         folder: ``results/<name>``.
-        command: ``compare`` or ``sweep``.
         listeners: Receivers of every row.
+        command: ``compare`` or ``sweep``.
 
     ``failure`` holds the error that stopped the recording: Tune hides it in one of its own. ``stopped`` holds the
     trials that were stopped early.
     """
 
-    def __init__(self, folder: Path, command: str, listeners: Sequence[RowListener] = ()) -> None:
+    def __init__(self, folder: Path, listeners: Sequence[RowListener] = (), *, command: str = "compare") -> None:
         self.failure: RecordingError | None = None
         self.stopped: dict[str, Rung] = {}
         self._command = command
@@ -169,7 +169,9 @@ class Recorder(tune.Callback):
         """End the run's metrics."""
         self._metrics.close()
 
-    def replay(self, rungs: Iterable[Rung], rows: Iterable[Mapping[str, Any]], specs: Mapping[str, TrialSpec]) -> None:
+    def replay(
+        self, rows: Iterable[Mapping[str, Any]], specs: Mapping[str, TrialSpec], rungs: Iterable[Rung] = ()
+    ) -> None:
         """Take up the records of an interrupted run, and pass on its rows."""
         self.stopped = {rung.trial: rung for rung in rungs if rung.stopped}
         by_trial: dict[str, list[Mapping[str, Any]]] = {}

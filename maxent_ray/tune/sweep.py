@@ -77,7 +77,7 @@ def run_sweep(
     folder, kinds = results / name, (TRIALS,) if config.tune.search == "optuna" else (TRIALS, SEARCH)
     with acquire_folder(folder, resume=resume):
         has_state = open_folder(folder, config, resume=resume, kinds=kinds)
-        recorder = Recorder(folder, "sweep", listeners)
+        recorder = Recorder(folder, listeners, command="sweep")
         proposed = _proposed(placed, space, fixed, folder, recorder) if config.tune.search == "optuna" else None
         return run_trials(
             fixed if proposed is None else proposed.planned,

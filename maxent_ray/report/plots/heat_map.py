@@ -13,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from maxent_ray.report.labels import setting_label
 from maxent_ray.report.measures import Measure
@@ -48,6 +49,7 @@ class Scale:
     def draw_bar(self, figure: Figure, column: Sequence[Axes]) -> None:
         """Draw the scale below a column of panels."""
         bar = figure.colorbar(self.mapped, ax=list(column), location="bottom", shrink=0.9, aspect=30)
+        bar.ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
         bar.ax.tick_params(labelsize=9, colors=style.INK)
         bar.ax.xaxis.set_major_formatter(lambda value, _: self.measure.text(value))
 

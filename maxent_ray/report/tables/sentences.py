@@ -46,7 +46,7 @@ def footnotes(summary: Summary) -> list[str]:
         saved = summary.early_stopping
         notes.append(
             f"Early stopping saved {saved.saved_steps} of {saved.planned_steps} policy steps: "
-            f"{clock(saved.saved_seconds)} of training, summed over the {saved.trials} stopped trials."
+            f"{clock(saved.saved_seconds)} of training, summed over {saved.trials} stopped trial(s)."
         )
     if summary.torn_lines:
         notes.append(f"{summary.torn_lines} line(s) of the records were cut off or lack a field, and were left out.")
