@@ -14,6 +14,7 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
+from maxent_ray.cli import dashboard_command
 from maxent_ray.cli.exit_status import ExitStatus
 from maxent_ray.cli.options import (
     OUTPUT,
@@ -249,6 +250,9 @@ def version() -> None:
     from maxent_ray.cli import commands
 
     commands.version()
+
+
+app.command(epilog=dashboard_command.EPILOG)(dashboard_command.dashboard)
 
 
 def main(*command: str) -> None:

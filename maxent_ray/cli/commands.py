@@ -254,7 +254,7 @@ def _live_progress(
     location: RunLocation, options: ClusterOptions, console: Console, total: int, steps: int, phase: str
 ) -> Iterator[Progress]:
     """Connect to a cluster and show a live table of ``total`` policy steps, ``steps`` of each trial."""
-    with ray_cluster(options) as cluster:
+    with ray_cluster(options, location.results) as cluster:
         _print_lines(console, [*cluster.describe(), *_location_lines(location)])
         _print_lines(console, cluster.warnings(), style="yellow")
         with interrupt_on_sigterm(), Progress(total, steps, console=console) as progress:
