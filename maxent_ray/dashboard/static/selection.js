@@ -1,0 +1,53 @@
+"use strict";
+/* Trials of a run: how each is drawn, which are shown and which one stands out. */
+class Selection {
+  /** @param run the answer of api/runs/ID; @param only names of the trials to show, null for all. */
+  constructor(run, only) {
+    this.hidden = new Set();
+    this.focus = null;
+    this.changed = new Set();
+    this.update(run);
+    if (only !== null) for (const trial of run.trials) if (!only.includes(trial.trial)) this.hidden.add(trial.trial);
+  }
+
+  /** Take the trials of a newer answer. */
+  update(run) {
+    const order = new Map(run.objectives.map((objective, index) => [objective.name, { ...objective, index }]));
+    const place = (trial) => order.get(trial.objective)?.index ?? order.size;
+    const sorted = run.trials.toSorted((a, b) => place(a) - place(b) || format.natural(a.trial, b.trial));
+    const members = new Map();
+    this.trials = sorted.map((trial) => {
+      const index = members.get(trial.objective) ?? 0;
+      members.set(trial.objective, index + 1);
+      return { ...trial, colour: order.get(trial.objective)?.colour ?? "#56B4E9", dash: Selection.DASHES[index % 5], index };
+    });
+    this.objectives = run.objectives.map((each) => ({ ...each, trials: this.trials.filter((t) => t.objective === each.name) }));
+  }
+
+  shows(trial) {
+    return !this.hidden.has(trial);
+  }
+
+  visible() {
+    return this.trials.filter((trial) => this.shows(trial.trial));
+  }
+
+  /** Show or hide some trials. */
+  set(names, shown) {
+    for (const name of names) if (shown) this.hidden.delete(name); else this.hidden.add(name);
+    this.tell("shown");
+  }
+
+  /** Let one trial stand out; null for none. */
+  emphasise(trial) {
+    if (this.focus === trial) return;
+    this.focus = trial;
+    this.tell("focus");
+  }
+
+  tell(what) {
+    for (const listener of this.changed) listener(what);
+  }
+}
+/** Dashes of the trials of one objective, in order; targets are dotted. */
+Selection.DASHES = [[], [9, 3], [4, 3], [12, 3, 2, 3], [6, 2, 2, 2, 2, 2]];
