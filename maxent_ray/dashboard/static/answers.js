@@ -8,7 +8,7 @@ class Answers {
     this.place = dom.el("div", {});
     this.note = dom.el("p", { class: "faint", role: "status" });
     this.node = dom.el("div", {}, dom.el("div", { class: "filters" }, dom.el("label", {}, "Trial ", this.select)), this.note, this.place);
-    this.load();
+    this.ready = this.load();
   }
 
   async load() {

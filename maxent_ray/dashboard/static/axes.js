@@ -23,10 +23,10 @@ const axes = (() => {
     return inside.length >= 3 ? inside : linearTicks(low, high, 4);
   }
 
-  function linearTicks(low, high, many) {
+  function linearTicks(low, high, many, steps = [1, 2, 2.5, 5, 10]) {
     const rough = (high - low) / many;
     const power = 10 ** Math.floor(Math.log10(rough));
-    const step = [1, 2, 2.5, 5, 10].map((each) => each * power).find((each) => each >= rough) ?? rough;
+    const step = steps.map((each) => each * power).find((each) => each >= rough) ?? rough;
     const ticks = [];
     for (let tick = Math.ceil(low / step) * step; tick <= high + step / 1e6; tick += step) ticks.push(Number(tick.toPrecision(12)));
     return ticks;
@@ -34,7 +34,7 @@ const axes = (() => {
 
   /** Ticks of whole steps. */
   function stepTicks(low, high, many) {
-    return [...new Set(linearTicks(low, high, many).map(Math.round))].filter((tick) => tick >= low && tick <= high);
+    return linearTicks(low, high, many, [1, 2, 5, 10]).filter(Number.isInteger);
   }
 
   return { padded, logTicks, linearTicks, stepTicks };

@@ -45,6 +45,31 @@ const chartData = (() => {
     return values;
   }
 
+  /** Values of a column with the last known one where it has no point, from its first to its last. */
+  function carried(values) {
+    const last = values.findLastIndex((value) => value !== undefined);
+    let known;
+    return values.map((value, index) => (index > last ? undefined : (known = value === undefined ? known : value)));
+  }
+
+  /** Replace values by their relative distance from their targets, (value − target)/target, and targets by 0. */
+  function relate(data, trials) {
+    for (let at = 1; at <= trials; at += 1) {
+      const targets = carried(data[at + trials]);
+      data[at] = data[at].map((value, index) => (value === undefined ? undefined : value === null || !(targets[index] > 0) ? null : value / targets[index] - 1));
+      data[at + trials] = data[at + trials].map((value) => (value > 0 ? 0 : value));
+    }
+  }
+
+  /** Mean of columns, at each step of those that have reached it. */
+  function mean(members) {
+    const filled = members.map(carried);
+    return (members[0] ?? []).map((_, index) => {
+      const known = filled.map((values) => values[index]).filter((value) => value !== undefined && value !== null);
+      return known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : undefined;
+    });
+  }
+
   /** Value of a series at a step, or at the last one before it. */
   function valueAt(each, step) {
     const at = each?.step.findLastIndex((own) => own <= step) ?? -1;
@@ -57,5 +82,5 @@ const chartData = (() => {
     return at < 0 ? null : { step: each.step[at], value: each.value[at] };
   }
 
-  return { key, index, append, columns, valueAt, lastOf };
+  return { key, index, append, columns, relate, mean, valueAt, lastOf };
 })();

@@ -18,11 +18,11 @@ class Zoom {
     for (const listener of this.changed) listener();
   }
 
-  /** Zoom in or out around a step. */
-  by(factor, centre, [from, to]) {
+  /** Zoom in or out around a step, within the steps that there are. */
+  by(factor, centre, [from, to], steps) {
     const middle = centre ?? (from + to) / 2;
     const half = Math.max(1, ((to - from) / 2) * factor);
-    this.set(Math.round(middle - half), Math.round(middle + half));
+    this.set(Math.round(middle - half), Math.min(steps, Math.round(middle + half)));
   }
 
   reset() {
@@ -117,6 +117,7 @@ class ChartGroup {
     const names = this.selection.visible().map((trial) => trial.trial);
     for (const chart of this.loaded) {
       chart.reselect(what);
+      if (what === "focus") this.tellCursor(chart, chart.step ?? null);
       const lacks = names.some((name) => chart.kept !== null && !chart.kept.has(chartData.key(name, chart.signal.name)));
       if (what === "shown" && lacks) this.load(chart);
     }
@@ -152,6 +153,7 @@ class ChartGroup {
 
   /** Show the values at the cursor: in each chart's own line, and of the chart pointed at in the legend. */
   tellCursor(chart, step) {
+    chart.step = step;
     const nearest = this.selection.focus;
     if (step === null || chart.kept === null) chart.readout.textContent = "";
     else {

@@ -8,8 +8,13 @@ const chartText = (() => {
     const { label } = chart.signal;
     const ends = chart.group.selection.objectives.map((objective) => ending(chart, objective)).filter(Boolean);
     if (!ends.length) return `No values of ${label} of the trials shown.`;
-    if (ends.length === 1) return `${label} ends at ${ends[0].text}.`;
-    return `${label} ends at: ${ends.map((end) => `${end.name} ${end.text}`).join("; ")}.`;
+    const text = ends.length === 1 ? ` ${ends[0].text}` : `: ${ends.map((end) => `${end.name} ${end.text}`).join("; ")}`;
+    const { zoom } = chart.group;
+    return `${label} ${zoom.active ? `at step ${zoom.to}` : "ends at"}${text}.${chart.log && hasZeros(chart) ? " What is 0 has no place on a logarithmic axis." : ""}`;
+  }
+
+  function hasZeros(chart) {
+    return [...chart.kept.values()].some((each) => chart.group.selection.shows(each.trial) && each.value.some((value) => value !== null && value <= 0));
   }
 
   function ending(chart, objective) {

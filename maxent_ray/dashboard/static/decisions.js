@@ -12,7 +12,7 @@ class Decisions {
     this.pages = dom.el("div", { class: "pages" });
     const filters = dom.el("div", { class: "filters" }, this.trial.label, this.reason.label, dom.el("label", {}, "Text ", this.text));
     this.node = dom.el("div", {}, this.counts(), filters, this.found, this.place, this.pages);
-    this.load();
+    this.ready = this.load();
   }
 
   reasons() {
@@ -81,7 +81,7 @@ class Decisions {
     return [String(each.step), each.trial, each.reason, format.number(each.tau), format.number(each.beta), against(each.entropy, each.target_entropy), against(each.kl, each.target_kl), notes.join("; ")];
   }
 }
-Decisions.PAGE = 50;
+Decisions.PAGE = 25;
 Decisions.COLUMNS = [
   { label: "step", numeric: true },
   { label: "trial" },

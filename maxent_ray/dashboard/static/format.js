@@ -17,6 +17,11 @@ const format = (() => {
     return `${value < 10 ? value.toFixed(1) : value.toFixed(0)} %`;
   }
 
+  function signedPercent(share) {
+    const text = `${Number((100 * share).toPrecision(3))} %`;
+    return share > 0 ? `+${text}` : text.replace("-", "−");
+  }
+
   /** Write a setting as YAML would. */
   function setting(value) {
     if (value === null || value === undefined) return "null";
@@ -59,5 +64,5 @@ const format = (() => {
   /** Compare names so that trial 10 follows trial 9. */
   const natural = new Intl.Collator("en", { numeric: true }).compare;
 
-  return { NONE, number, percent, setting, clock, moment, count, state, natural };
+  return { NONE, number, percent, signedPercent, setting, clock, moment, count, state, natural };
 })();

@@ -1,22 +1,21 @@
 "use strict";
 /* Held-out metrics of each trial: a dot with its 95 % interval, one panel for each metric. */
 const heldOut = (() => {
-  const ROW = 20;
-  const [LEFT, WIDTH, HEAD] = [6, 300, 8];
+  const [ROW, HEAD, WIDTH, NAMES, MARGIN] = [18, 4, 460, 140, 16];
 
   function part(run, selection) {
     if (!run.held_out.length) return [dom.el("p", {}, "No held-out metrics yet; they are measured when a trial ends.")];
     const order = new Map(selection.trials.map((trial, index) => [trial.trial, index]));
     const lines = run.held_out.toSorted((a, b) => (order.get(a.trial) ?? 1e9) - (order.get(b.trial) ?? 1e9));
     const colours = new Map(run.objectives.map((objective) => [objective.name, objective.colour]));
-    const panels = run.metrics.map((metric) => panel(metric, lines, colours));
+    const panels = run.metrics.map((metric) => panel(metric, lines, colours, selection));
     return [dom.el("div", { class: "panels" }, panels), values(run, lines)];
   }
 
-  function panel(metric, lines, colours) {
+  function panel(metric, lines, colours, selection) {
     const known = lines.map((line) => line.metrics[metric.name]).filter((each) => each && each.value !== null);
     const [low, high] = axes.padded(Math.min(...known.map((each) => each.low ?? each.value)), Math.max(...known.map((each) => each.high ?? each.value)), false);
-    const x = (value) => LEFT + ((value - low) / (high - low)) * (WIDTH - 2 * LEFT);
+    const x = (value) => NAMES + MARGIN + ((value - low) / (high - low)) * (WIDTH - NAMES - 2 * MARGIN);
     const height = HEAD + ROW * lines.length;
     const ticks = axes.linearTicks(low, high, 4);
     const drawn = dom.svg(
@@ -24,13 +23,14 @@ const heldOut = (() => {
       { viewBox: `0 0 ${WIDTH} ${height + 18}`, role: "img", "aria-label": sentence(metric, lines) },
       ticks.map((tick) => dom.svg("line", { class: "grid", x1: x(tick), x2: x(tick), y1: 0, y2: height })),
       ticks.map((tick) => dom.svg("text", { x: x(tick), y: height + 14, "text-anchor": "middle" }, format.number(tick, 3))),
+      lines.map((line, index) => dom.svg("text", { class: "name", x: 0, y: HEAD + ROW * (index + 0.5) + 4 }, shortened(selection.title(line.trial)))),
       lines.map((line, index) => dot(line, metric, x, HEAD + ROW * (index + 0.5), colours)),
     );
-    return dom.el("figure", {}, dom.el("figcaption", {}, metric.label), dom.el("div", { class: "dots" }, names(lines), drawn));
+    return dom.el("figure", {}, dom.el("figcaption", {}, metric.label), drawn);
   }
 
-  function names(lines) {
-    return dom.el("ol", { class: "names", "aria-hidden": "true" }, lines.map((line) => dom.el("li", { title: line.trial }, line.trial)));
+  function shortened(name) {
+    return name.length > 23 ? `${name.slice(0, 22)}…` : name;
   }
 
   function dot(line, metric, x, y, colours) {

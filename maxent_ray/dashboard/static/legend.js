@@ -8,6 +8,8 @@ const legend = (() => {
     const place = dom.el("div", { class: "legend-lists" });
     const title = dom.el("p", { class: "at", "aria-hidden": "true" }, " ");
     const all = (shown) => () => selection.set(selection.trials.map((trial) => trial.trial), shown);
+    const means = box("Means of objectives", selection.means, (on) => selection.average(on));
+    means.label.classList.add("means");
     const wide = window.matchMedia("(min-width: 901px)").matches;
     const node = dom.el(
       "details",
@@ -20,6 +22,7 @@ const legend = (() => {
         dom.el("button", { type: "button", class: "small", onclick: all(false) }, "None"),
         dom.el("button", { type: "button", class: "small", onclick: () => best(selection) }, "Best of each"),
       ),
+      means.label,
       title,
       place,
     );
@@ -43,7 +46,7 @@ const legend = (() => {
     const head = box(objective.label, names.every((name) => selection.shows(name)), (shown) => selection.set(names, shown));
     head.input.indeterminate = !names.every((name) => selection.shows(name)) && names.some((name) => selection.shows(name));
     head.input.dataset.objective = objective.name;
-    if (names.length === 1 && names[0] === objective.name) return entry(selection, objective.trials[0], values, objective.label);
+    if (names.length === 1) return entry(selection, objective.trials[0], values, selection.title(names[0]));
     return dom.el("fieldset", {}, dom.el("legend", {}, head.label), objective.trials.map((trial) => entry(selection, trial, values, trial.trial)));
   }
 

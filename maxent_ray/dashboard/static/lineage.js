@@ -1,7 +1,7 @@
 "use strict";
 /* Lineage: a lane for each trial over its steps, an arrow for each clone, thick the way of each objective's best policy. */
 const lineage = (() => {
-  const [WIDTH, LANE, NAMES, RIGHT, HEAD] = [760, 26, 150, 70, 12];
+  const [WIDTH, LANE, NAMES, RIGHT, HEAD] = [860, 24, 150, 100, 22];
 
   function part(run, selection) {
     const references = new Set(run.objectives.filter((objective) => objective.reference).map((objective) => objective.name));
@@ -22,9 +22,10 @@ const lineage = (() => {
     return dom.svg(
       "svg",
       { viewBox: `0 0 ${WIDTH} ${height + 22}`, class: "lineage", role: "group", "aria-label": `Lineage of ${format.count(lanes.length, "trial")} with ${format.count(run.clones.length, "clone")}` },
-      ticks.map((tick) => dom.svg("line", { class: "grid", x1: x(tick), x2: x(tick), y1: 0, y2: height })),
+      ticks.map((tick) => dom.svg("line", { class: "grid", x1: x(tick), x2: x(tick), y1: HEAD, y2: height })),
       ticks.map((tick) => dom.svg("text", { x: x(tick), y: height + 16, "text-anchor": "middle" }, String(tick))),
-      dom.svg("text", { x: WIDTH - RIGHT + 8, y: height + 16 }, "score"),
+      dom.svg("text", { x: WIDTH - RIGHT + 8, y: 12 }, "score"),
+      dom.svg("text", { x: NAMES - 10, y: height + 16, "text-anchor": "end" }, "step"),
       lanes.map((trial) => lane(trial, best, x, y, note)),
       best.flatMap((trial) => stretches(run, trial)).map((each) => thick(each, lanes, x, y)),
       run.clones.filter((clone) => y.has(clone.recipient) && y.has(clone.donor)).map((clone) => arrow(run, clone, x, y, note)),

@@ -65,7 +65,7 @@ class RunList {
       "tr",
       {},
       dom.el("th", { scope: "row" }, name, dom.el("span", { class: "faint kind" }, kind), run.message && dom.el("span", { class: "message" }, run.message)),
-      dom.el("td", {}, format.state(run.status)),
+      dom.el("td", {}, format.state(run.status), run.reading && dom.el("span", { class: "faint kind" }, "still reading")),
       dom.el("td", {}, run.objectives.join(", ")),
       dom.el("td", { class: "spark-cell" }, RunList.sparkline(run.sparkline)),
       dom.el("td", { class: "number steps" }, RunList.steps(run)),

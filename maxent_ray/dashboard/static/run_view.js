@@ -17,7 +17,8 @@ class RunView {
     this.build();
     this.selection.changed.add((what) => what === "shown" && this.remember());
     this.stop = source.follow(this.id, { run: () => this.changed(), gone: ({ id }) => id === this.id && this.gone() });
-    if (this.section !== null) this.go(this.section);
+    await Promise.all([this.decisions.ready, this.answers.ready]); // so that nothing above grows after the jump
+    if (this.section !== null) this.go(this.section, "instant");
   }
 
   close() {
@@ -83,8 +84,7 @@ class RunView {
   }
 
   curves() {
-    const targets = new Set(this.run.signals.map((signal) => signal.target));
-    const own = this.run.signals.filter((signal) => !targets.has(signal.name));
+    const own = chartedSignals(this.run);
     const cards = (group) => dom.el("div", { class: "charts" }, own.filter((signal) => signal.group === group).map((signal) => this.group.add(signal).node));
     const cost = dom.el("details", { class: "more" }, dom.el("summary", {}, dom.el("h3", {}, "Cost and faults")), cards("cost"));
     return dom.el("div", {}, zoomBar(this.group), dom.el("h3", {}, "Control"), cards("control"), dom.el("h3", {}, "Training"), cards("training"), cost);
@@ -96,10 +96,11 @@ class RunView {
     this.go(name);
   }
 
-  go(name) {
+  go(name, behavior = "smooth") {
     const place = this.places.get(name);
     if (place === undefined) return;
-    place.scrollIntoView({ behavior: window.matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+    const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+    place.scrollIntoView({ behavior: still ? "instant" : behavior });
     place.querySelector("h2").focus({ preventScroll: true });
   }
 
@@ -133,6 +134,12 @@ class RunView {
     main.notice(`${this.run.name} was deleted or cannot be read any more; this is the last that was read.`);
     return null;
   }
+}
+
+/** Signals that have a chart of their own: those with a target first, targets in the charts of theirs. */
+function chartedSignals(run) {
+  const targets = new Set(run.signals.map((signal) => signal.target));
+  return run.signals.filter((signal) => !targets.has(signal.name)).sort((a, b) => (a.target === null) - (b.target === null));
 }
 
 /** Make the line over charts that says what range is shown, and changes it without a mouse. */

@@ -5,6 +5,7 @@ class Selection {
   constructor(run, only) {
     this.hidden = new Set();
     this.focus = null;
+    this.means = false;
     this.changed = new Set();
     this.update(run);
     if (only !== null) for (const trial of run.trials) if (!only.includes(trial.trial)) this.hidden.add(trial.trial);
@@ -19,9 +20,16 @@ class Selection {
     this.trials = sorted.map((trial) => {
       const index = members.get(trial.objective) ?? 0;
       members.set(trial.objective, index + 1);
-      return { ...trial, colour: order.get(trial.objective)?.colour ?? "#56B4E9", dash: Selection.DASHES[index % 5], index };
+      const { colour, label } = order.get(trial.objective) ?? { colour: "#56B4E9", label: trial.objective };
+      return { ...trial, colour, label, dash: Selection.DASHES[index % 5], index };
     });
     this.objectives = run.objectives.map((each) => ({ ...each, trials: this.trials.filter((t) => t.objective === each.name) }));
+  }
+
+  /** Name of a trial in drawings; a reference, which is an objective of one trial, has its objective's label. */
+  title(name) {
+    const trial = this.trials.find((each) => each.trial === name);
+    return trial !== undefined && trial.objective === name ? trial.label : name;
   }
 
   shows(trial) {
@@ -43,6 +51,12 @@ class Selection {
     if (this.focus === trial) return;
     this.focus = trial;
     this.tell("focus");
+  }
+
+  /** Let the means of objectives stand out, or not. */
+  average(means) {
+    this.means = means;
+    this.tell("means");
   }
 
   tell(what) {

@@ -34,8 +34,7 @@ class SideBySide {
     const [left, right] = this.sides;
     const steps = () => [1, Math.max(left.group.steps, right.group.steps)];
     for (const side of this.sides) side.group.stepRange = () => (this.zoom.active ? [this.zoom.from, this.zoom.to] : steps());
-    const targets = new Set(left.run.signals.map((signal) => signal.target));
-    const common = left.run.signals.filter((signal) => !targets.has(signal.name) && signal.group !== "cost" && right.run.signals.some((other) => other.name === signal.name));
+    const common = chartedSignals(left.run).filter((signal) => signal.group !== "cost" && right.run.signals.some((other) => other.name === signal.name));
     const head = dom.el("div", { class: "head-line" }, dom.el("h1", {}, "Side by side"));
     const pickers = dom.el("div", { class: "two" }, this.sides.map((side) => this.picker(side)));
     const charts = dom.el("div", { class: "two" }, common.flatMap((signal) => this.pair(signal)));

@@ -32,7 +32,7 @@ const tables = (() => {
       const text = find.value.trim().toLowerCase();
       const rows = all.filter((row) => row.join(" ").toLowerCase().includes(text));
       found.textContent = `${rows.length} of ${all.length}`;
-      dom.show(place, dom.scroller("Settings", dom.table("Settings of the run", [{ label: "setting" }, { label: "value" }], rows, { class: "settings" })));
+      dom.show(place, dom.scroller("Settings of the run", dom.table("Settings of the run", [{ label: "setting" }, { label: "value" }], rows, { class: "settings" })));
     };
     fill();
     return [dom.el("div", { class: "filters" }, dom.el("label", {}, "Find ", find), found), place, perTrial(run)];
