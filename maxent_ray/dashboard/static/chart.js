@@ -29,7 +29,7 @@ class Chart {
       onblur: () => this.plot?.setCursor({ left: -10, top: -10 }),
     });
     const against = target === null ? null : ` against ${this.group.label(target)} (dotted)`;
-    const title = dom.el("h4", {}, label, dom.el("span", { class: "faint" }, against, unit && `, ${unit}`));
+    const title = dom.el(this.group.heading, { class: "chart-title" }, label, dom.el("span", { class: "faint" }, against, unit && `, ${unit}`));
     this.buttons = dom.el("div", { class: "chart-buttons" });
     this.showButtons();
     const about = dom.el("div", { class: "about" }, this.readout, dom.el("p", {}, description));

@@ -35,7 +35,7 @@ class Zoom {
 /* Charts of one run that share trials, steps and cursor; each is loaded when it comes into view. */
 class ChartGroup {
   constructor(run, selection, zoom, key) {
-    Object.assign(this, { run, selection, zoom, key, charts: [], loaded: new Set(), cursor: new Set(), loading: new Map() });
+    Object.assign(this, { run, selection, zoom, key, heading: "h4", charts: [], loaded: new Set(), cursor: new Set(), loading: new Map() });
     this.steps = Math.max(1, ...run.trials.map((trial) => trial.steps));
     this.seen = new IntersectionObserver((entries) => this.appear(entries), { rootMargin: "300px" });
     selection.changed.add((what) => this.reselect(what));
@@ -83,10 +83,10 @@ class ChartGroup {
   }
 
   parameters(chart) {
-    const some = this.selection.hidden.size > 0;
+    const shown = this.selection.visible();
     return {
       signal: chart.signals,
-      trial: some ? this.selection.visible().map((trial) => trial.trial) : [],
+      trial: shown.length === 1 ? shown[0].trial : null,
       from: this.zoom.active ? this.zoom.from : null,
       to: this.zoom.active ? this.zoom.to : null,
       points: this.points,
@@ -123,9 +123,8 @@ class ChartGroup {
     }
   }
 
-  /** Take a newer answer on the run, and the steps that its trials have reached since. */
-  async extend(run) {
-    const back = run.trials.some((trial) => trial.steps < (this.run.trials.find((each) => each.trial === trial.trial)?.steps ?? 0));
+  /** Take a newer answer on the run, and the steps that its trials have reached since; all anew if they went back. */
+  async extend(run, back) {
     const others = run.trials.length !== this.run.trials.length;
     this.run = run;
     this.steps = Math.max(1, ...run.trials.map((trial) => trial.steps));

@@ -47,7 +47,7 @@ const dom = (() => {
 
   /** Let a wide table scroll by itself, by keyboard too, instead of the page. */
   function scroller(label, ...children) {
-    return el("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": label }, children);
+    return el("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": `${label}, table` }, children);
   }
 
   /** Give a node the colour of its objective; the style sheet makes it lighter on a dark ground. */

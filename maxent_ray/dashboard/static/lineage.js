@@ -9,7 +9,7 @@ const lineage = (() => {
     if (!lanes.length) return [dom.el("p", {}, "No steps of a population yet.")];
     const note = dom.el("div", { class: "lineage-note", "aria-live": "polite" });
     dom.show(note, dom.el("p", { class: "faint" }, run.clones.length ? "Point at an arrow or a trial, or move to it with the Tab key, for its settings." : "No trial was cloned in this run."));
-    return [dom.scroller("Lineage", draw(run, lanes, note)), note];
+    return [dom.el("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": "Drawing of the lineage" }, draw(run, lanes, note)), note];
   }
 
   function draw(run, lanes, note) {

@@ -9,14 +9,19 @@ const main = (() => {
     return text && `?${text}`;
   }
 
+  /** Address of the page itself: the server may have set another base for relative ones. */
+  function page() {
+    return window.location.href.split("#")[0];
+  }
+
   function runLink(id, parameters = {}) {
-    return `#/run/${encodeURIComponent(id)}${query(parameters)}`;
+    return `${page()}#/run/${encodeURIComponent(id)}${query(parameters)}`;
   }
 
   /** Link to two sides, each [run] or [run, trial]. */
   function compareLink(left, right) {
     const side = (parts) => parts.map(encodeURIComponent).join("/");
-    return `#/compare${query({ left: side(left), right: side(right) })}`;
+    return `${page()}#/compare${query({ left: side(left), right: side(right) })}`;
   }
 
   /** Split an address as #/run/ID?trials=a,b; its values stay encoded, as their own separators need it. */
@@ -44,17 +49,17 @@ const main = (() => {
       await own.open();
     } catch (error) {
       if (own !== view) return;
-      const back = source.report === null ? dom.el("a", { href: "#/" }, "All runs") : null;
+      const back = source.report === null ? dom.el("a", { href: `${page()}#/` }, "All runs") : null;
       dom.show(place, dom.el("h1", {}, "Cannot be shown"), dom.el("p", { class: "message", role: "alert" }, error.message), back);
     }
     if (own !== view) own.close();
   }
 
   function crumbs({ kind, id }) {
-    const home = source.report === null ? dom.el("a", { href: "#/" }, "Maxent Ray") : dom.el("span", {}, "Maxent Ray");
+    const home = source.report === null ? dom.el("a", { href: `${page()}#/` }, "Maxent Ray") : dom.el("span", {}, "Maxent Ray");
     const run = source.report === null ? id : source.report.runs[0].name;
     const here = kind === "compare" ? "side by side" : run;
-    const up = kind === "compare" && source.report !== null ? dom.el("a", { href: "#/" }, run) : null;
+    const up = kind === "compare" && source.report !== null ? dom.el("a", { href: `${page()}#/` }, run) : null;
     dom.show(document.getElementById("crumbs"), home, up && dom.el("span", { "aria-hidden": "true" }, "/"), up, here && dom.el("span", { "aria-hidden": "true" }, "/"), here && dom.el("span", { "aria-current": "page" }, here));
     document.title = here ? `${here}, Maxent Ray` : "Maxent Ray";
   }

@@ -39,7 +39,7 @@ class RunList {
   show() {
     const kept = document.activeElement?.dataset?.key;
     const runs = [...this.runs.values()].toSorted((a, b) => (b.updated ?? "").localeCompare(a.updated ?? "") || format.natural(a.id, b.id));
-    const empty = dom.el("p", { class: "empty" }, "No runs here yet. Start one with ", dom.el("code", {}, "maxent-ray compare --config experiments/configs/compare.yaml --name first"), "; it appears by itself.");
+    const empty = dom.el("p", {}, "No runs here yet. Start one with ", dom.el("code", {}, "maxent-ray compare --config experiments/configs/compare.yaml --name first"), "; it appears by itself.");
     dom.show(this.place, runs.length ? this.table(runs) : empty);
     if (kept !== undefined) [...this.place.querySelectorAll("[data-key]")].find((each) => each.dataset.key === kept)?.focus();
     this.showChoice();
@@ -103,6 +103,6 @@ class RunList {
 
   goCompare() {
     const [left, right] = this.chosen;
-    window.location.hash = main.compareLink([left], [right]);
+    window.location.assign(main.compareLink([left], [right]));
   }
 }

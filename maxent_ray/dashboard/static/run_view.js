@@ -11,12 +11,13 @@ class RunView {
 
   async open() {
     this.run = await source.fetchJson(source.url(this.id));
+    this.stop = source.follow(this.id, { run: (event) => this.changed(event), gone: ({ id }) => id === this.id && this.gone() });
+    if (this.run.status === "unreadable") throw new Error(this.run.message);
     this.selection = new Selection(this.run, this.only);
     this.zoom = new Zoom(`run-${this.id}`);
     this.group = new ChartGroup(this.run, this.selection, this.zoom, "run");
     this.build();
     this.selection.changed.add((what) => what === "shown" && this.remember());
-    this.stop = source.follow(this.id, { run: () => this.changed(), gone: ({ id }) => id === this.id && this.gone() });
     await Promise.all([this.decisions.ready, this.answers.ready]); // so that nothing above grows after the jump
     if (this.section !== null) this.go(this.section, "instant");
   }
@@ -65,7 +66,7 @@ class RunView {
     const { run } = this;
     const steps = `${run.steps_done.toLocaleString("en")}${run.steps_total ? ` of ${run.steps_total.toLocaleString("en")}` : ""} steps`;
     const torn = run.counts.torn_lines ? `${format.count(run.counts.torn_lines, "line")} left out as they are cut off` : null;
-    const facts = [run.kind, format.count(run.trials.length, "trial"), steps, format.count(run.clones.length, "clone"), format.count(run.alarms.length, "alarm"), run.started && `started ${format.moment(run.started)}`, run.updated && `updated ${format.moment(run.updated)}`, torn];
+    const facts = [run.kind, format.count(run.trials.length, "trial"), steps, format.count(run.clones.length, "clone"), format.count(run.alarms.length, "alarm"), run.started && `started ${format.moment(run.started)}`, run.updated && `updated ${format.moment(run.updated)}`, torn, run.reading && "still reading the records: curves are a first sample"];
     const failed = run.trials.filter((trial) => trial.message).map((trial) => dom.el("p", { class: "message" }, `${trial.trial}: ${trial.message}`));
     dom.show(
       this.head,
@@ -111,8 +112,9 @@ class RunView {
   }
 
   /** Fetch what is new, at most every two seconds and only while the page is seen. */
-  changed() {
-    if (this.timer !== undefined) return;
+  changed({ steps }) {
+    this.back ||= Selection.wentBack(this.run, steps);
+    if (this.timer !== undefined || this.group === undefined) return;
     const wait = () => (document.hidden ? void (this.timer = setTimeout(wait, 2000)) : this.refresh().finally(() => (this.timer = undefined)));
     this.timer = setTimeout(wait, 2000);
   }
@@ -122,12 +124,13 @@ class RunView {
     if (!run) return;
     const trials = JSON.stringify(run.trials.map((trial) => [trial.trial, trial.state]));
     const others = trials !== JSON.stringify(this.run.trials.map((trial) => [trial.trial, trial.state]));
-    this.run = run;
+    const back = this.back || this.run.reading === true;
+    [this.back, this.run] = [false, run];
     this.selection.update(run);
     if (others) this.legend.fill();
     this.fill();
     this.answers.run = run;
-    await Promise.all([this.group.extend(run), this.decisions.refresh(run)]);
+    await Promise.all([this.group.extend(run, back), this.decisions.refresh(run)]);
   }
 
   gone() {

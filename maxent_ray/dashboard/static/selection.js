@@ -36,6 +36,11 @@ class Selection {
     return !this.hidden.has(trial);
   }
 
+  /** Whether an event tells fewer steps of a trial than a run's answer: it was trained anew from an earlier step. */
+  static wentBack(run, steps) {
+    return (run.trials ?? []).some((trial) => steps[trial.trial] < trial.steps);
+  }
+
   visible() {
     return this.trials.filter((trial) => this.shows(trial.trial));
   }

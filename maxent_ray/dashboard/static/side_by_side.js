@@ -14,7 +14,7 @@ class SideBySide {
     this.zoom = new Zoom("side-by-side");
     await Promise.all(this.sides.map((side) => this.load(side)));
     this.build();
-    this.stops = this.sides.map((side) => source.follow(side.id, { run: () => this.changed(side), gone: ({ id }) => id === side.id && main.notice(`${id} was deleted or cannot be read any more; this is the last that was read.`) }));
+    this.stops = this.sides.map((side) => source.follow(side.id, { run: (event) => this.changed(side, event), gone: ({ id }) => id === side.id && main.notice(`${id} was deleted or cannot be read any more; this is the last that was read.`) }));
   }
 
   close() {
@@ -25,9 +25,11 @@ class SideBySide {
 
   async load(side) {
     side.run = await source.fetchJson(source.url(side.id));
+    if (side.run.status === "unreadable") throw new Error(`${side.run.name}: ${side.run.message}`);
     if (side.trial && !side.run.trials.some((trial) => trial.trial === side.trial)) throw new Error(`${side.run.name} has no trial ${side.trial}; choose one on the run's own page.`);
     side.selection = new Selection(side.run, side.trial ? [side.trial] : null);
     side.group = new ChartGroup(side.run, side.selection, this.zoom, side.name);
+    side.group.heading = "h3";
   }
 
   build() {
@@ -44,8 +46,8 @@ class SideBySide {
   pair(signal) {
     const [left, right] = this.sides.map((side) => side.group.add(signal));
     [left.partner, right.partner] = [right, left];
-    left.node.querySelector("h4").append(dom.el("span", { class: "side" }, ` ${this.title(this.sides[0])}`));
-    right.node.querySelector("h4").append(dom.el("span", { class: "side" }, ` ${this.title(this.sides[1])}`));
+    left.node.querySelector(".chart-title").append(dom.el("span", { class: "side" }, ` ${this.title(this.sides[0])}`));
+    right.node.querySelector(".chart-title").append(dom.el("span", { class: "side" }, ` ${this.title(this.sides[1])}`));
     return [left.node, right.node];
   }
 
@@ -65,7 +67,7 @@ class SideBySide {
   choose(side, id, trial) {
     Object.assign(side, { id, trial });
     const [left, right] = this.sides.map((each) => (each.trial ? [each.id, each.trial] : [each.id]));
-    window.location.hash = main.compareLink(left, right);
+    window.location.assign(main.compareLink(left, right));
   }
 
   /** Settings in which the two sides differ. */
@@ -78,11 +80,16 @@ class SideBySide {
     return dom.el("section", { "aria-label": "Settings that differ" }, dom.el("h2", {}, "Settings that differ"), table);
   }
 
-  changed(side) {
+  changed(side, { steps }) {
+    side.back ||= Selection.wentBack(side.run, steps);
     side.waiting ??= setTimeout(async () => {
       side.waiting = undefined;
       const run = await source.fetchJson(source.url(side.id)).catch(() => null);
-      if (run !== null) await side.group.extend(run);
+      if (run === null) return;
+      const back = side.back || side.run.reading === true;
+      Object.assign(side, { run, back: false });
+      side.selection.update(run);
+      await side.group.extend(run, back);
     }, 2000);
   }
 }
