@@ -171,7 +171,8 @@ class Chart {
     if (what === "means" || this.averaged.length) this.draw();
     this.plot.batch(() => {
       for (const [index, trial] of this.signals.flatMap(() => this.trials).entries()) {
-        this.plot.setSeries(index + 1, { show: this.group.selection.shows(trial.trial) });
+        const show = this.group.selection.shows(trial.trial);
+        if (this.plot.series[index + 1].show !== show) this.plot.setSeries(index + 1, { show });
       }
     });
     this.rescale();

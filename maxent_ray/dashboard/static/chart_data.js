@@ -1,6 +1,7 @@
 "use strict";
 /* Series of many trials, each with steps of its own, in the columns over common steps that uPlot takes. */
 const chartData = (() => {
+  const PLACES = 1200;
   /** Key of a series. */
   function key(trial, signal) {
     return JSON.stringify([trial, signal]);
@@ -27,20 +28,35 @@ const chartData = (() => {
 
   /**
    * Columns over all steps that occur: undefined where a series has no point, so that its line goes on; null where
-   * its value is not known, so that it is interrupted.
+   * its value is not known, so that it is interrupted. Steps that lie closer than can be seen share a place.
    */
   function columns(kept, keys, log) {
     const chosen = keys.map((each) => kept.get(each));
-    const steps = [...new Set(chosen.flatMap((each) => each?.step ?? []))].sort((a, b) => a - b);
-    const places = new Map(steps.map((step, place) => [step, place]));
-    return [steps, ...chosen.map((each) => column(each, places, steps.length, log))];
+    const found = new Set();
+    for (const each of chosen) for (const step of each?.step ?? []) found.add(step);
+    const steps = Float64Array.from(found).sort();
+    const { common, placeOf } = places(Array.from(steps));
+    return [common, ...chosen.map((each) => column(each, placeOf, common.length, log))];
   }
 
-  function column(each, places, length, log) {
+  function places(steps) {
+    if (steps.length <= PLACES) {
+      const all = new Map(steps.map((step, place) => [step, place]));
+      return { common: steps, placeOf: (step) => all.get(step) };
+    }
+    const [first, last] = [steps[0], steps.at(-1)];
+    const width = (last - first) / (PLACES - 1);
+    const common = Array.from({ length: PLACES }, (_, place) => Math.round(first + place * width));
+    return { common, placeOf: (step) => Math.round((step - first) / width) };
+  }
+
+  function column(each, placeOf, length, log) {
     const values = new Array(length).fill(undefined);
     for (const [at, step] of (each?.step ?? []).entries()) {
       const value = each.value[at];
-      values[places.get(step)] = value === null || (log && value <= 0) ? null : value;
+      const place = placeOf(step);
+      const free = values[place] === undefined || place + 1 === length ? place : place + 1; // keeps both extremes of a bucket
+      values[free] = value === null || (log && value <= 0) ? null : value;
     }
     return values;
   }
@@ -64,9 +80,15 @@ const chartData = (() => {
   /** Mean of columns, at each step of those that have reached it. */
   function mean(members) {
     const filled = members.map(carried);
-    return (members[0] ?? []).map((_, index) => {
-      const known = filled.map((values) => values[index]).filter((value) => value !== undefined && value !== null);
-      return known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : undefined;
+    return Array.from(members[0] ?? [], (_, index) => {
+      let [sum, count] = [0, 0];
+      for (const values of filled) {
+        const value = values[index];
+        if (value === undefined || value === null) continue;
+        sum += value;
+        count += 1;
+      }
+      return count ? sum / count : undefined;
     });
   }
 

@@ -6,7 +6,7 @@ const chartDrawing = (() => {
     const { group } = chart;
     return {
       ...chart.size(),
-      padding: [10, 12, 0, 0],
+      padding: [10, 18, 0, 0],
       legend: { show: false },
       focus: { alpha: 1 }, // lines that do not stand out are made fainter by their own colours
       cursor: {
@@ -43,11 +43,12 @@ const chartDrawing = (() => {
   }
 
   function line(chart, trial, target) {
+    const few = chart.trials.length <= Selection.FEW; // dashes of many lines could not be seen, and take long to draw
     return {
       show: chart.group.selection.shows(trial.trial),
       stroke: () => stroke(chart, trial),
-      width: target ? 1 : 1.75,
-      dash: target ? [1.5, 3] : trial.dash,
+      width: target || !few ? 1 : 1.75,
+      dash: !few ? [] : target ? [1.5, 3] : trial.dash,
       points: { show: (plot) => !target && plot.data[0].length === 1 },
     };
   }

@@ -53,10 +53,10 @@ const legend = (() => {
   function entry(selection, trial, values, name) {
     const value = dom.el("span", { class: "value" });
     values.set(trial.trial, value);
-    const line = box(name, selection.shows(trial.trial), (shown) => selection.set([trial.trial], shown), dom.swatch(trial.colour, trial.dash));
+    const line = box(name, selection.shows(trial.trial), (shown) => selection.set([trial.trial], shown), dom.swatch(trial.colour, selection.trials.length <= Selection.FEW ? trial.dash : []));
     line.input.dataset.trial = trial.trial;
     const settings = Object.entries(trial.settings ?? {}).map(([key, each]) => `${key}: ${format.setting(each)}`);
-    const note = ["failed", "interrupted", "paused"].includes(trial.state) ? format.state(trial.state) : null;
+    const note = ["failed", "paused"].includes(trial.state) ? format.state(trial.state) : null;
     line.label.title = [`${trial.trial}, ${trial.state}, ${format.count(trial.steps, "step")}`, ...settings].join("\n");
     line.label.addEventListener("pointerenter", () => selection.emphasise(trial.trial));
     line.label.addEventListener("pointerleave", () => selection.emphasise(null));

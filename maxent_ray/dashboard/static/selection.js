@@ -5,7 +5,7 @@ class Selection {
   constructor(run, only) {
     this.hidden = new Set();
     this.focus = null;
-    this.means = false;
+    this.means = run.trials.length > Selection.FEW; // of many lines only the means can be told apart
     this.changed = new Set();
     this.update(run);
     if (only !== null) for (const trial of run.trials) if (!only.includes(trial.trial)) this.hidden.add(trial.trial);
@@ -68,5 +68,7 @@ class Selection {
     for (const listener of this.changed) listener(what);
   }
 }
+/** Trials up to which each has a dash of its own. */
+Selection.FEW = 24;
 /** Dashes of the trials of one objective, in order; targets are dotted. */
 Selection.DASHES = [[], [9, 3], [4, 3], [12, 3, 2, 3], [6, 2, 2, 2, 2, 2]];
