@@ -28,7 +28,7 @@ def describe_signals() -> list[dict[str, Any]]:
 
 
 def _group(signal: signals.LoggedSignal) -> str:
-    if signal.name.startswith("seconds") or signal.summary == "total":
+    if signal.name.startswith("seconds") or signal.name == "version" or signal.summary == "total":
         return "cost"
     return "control" if signal.exporter == "decision" and not signal.plotted else "training"
 

@@ -93,6 +93,12 @@ class RunReader:
             self._reading = threading.Thread(target=self._read_whole, daemon=True)
             self._reading.start()
 
+    def read_whole(self) -> None:
+        """Read all rows and decisions, and return once they are there."""
+        self.open()
+        if (reading := self._reading) is not None:
+            reading.join()
+
     def close(self) -> None:
         """Give back the memory of a large run."""
         with self.lock:

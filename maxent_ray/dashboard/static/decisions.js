@@ -78,7 +78,7 @@ class Decisions {
     const against = (value, target) => `${format.number(value)} / ${format.number(target)}`;
     const alarms = (each.alarms ?? []).map((alarm) => (typeof alarm === "string" ? alarm : (alarm.message ?? alarm.kind)));
     const notes = [...(each.events ?? []).map(String), ...alarms.map((text) => `! ${text}`)];
-    return [String(each.step), each.trial, each.reason, format.number(each.tau), format.number(each.beta), against(each.entropy, each.target_entropy), against(each.kl, each.target_kl), notes.join("; ")];
+    return [String(each.step ?? format.NONE), each.trial, each.reason, format.number(each.tau), format.number(each.beta), against(each.entropy, each.target_entropy), against(each.kl, each.target_kl), notes.join("; ")];
   }
 }
 Decisions.PAGE = 25;

@@ -66,7 +66,7 @@ class RunView {
     const { run } = this;
     const steps = `${run.steps_done.toLocaleString("en")}${run.steps_total ? ` of ${run.steps_total.toLocaleString("en")}` : ""} steps`;
     const torn = run.counts.torn_lines ? `${format.count(run.counts.torn_lines, "line")} left out as they are cut off` : null;
-    const facts = [run.kind, format.count(run.trials.length, "trial"), steps, format.count(run.clones.length, "clone"), format.count(run.alarms.length, "alarm"), run.started && `started ${format.moment(run.started)}`, run.updated && `updated ${format.moment(run.updated)}`, torn, run.reading && "still reading the records: curves are a first sample"];
+    const facts = [run.kind, format.count(run.trials.length, "trial"), steps, format.count(run.clones.length, "clone"), format.count(run.alarms.length, "alarm"), run.started && `started ${format.moment(run.started)}`, run.updated && `updated ${format.moment(run.updated)}`, torn, run.reading && "still reading the records: curves are a first sample", source.report?.notes.series];
     const failed = run.trials.filter((trial) => trial.message).map((trial) => dom.el("p", { class: "message" }, `${trial.trial}: ${trial.message}`));
     dom.show(
       this.head,
