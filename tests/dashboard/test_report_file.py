@@ -84,7 +84,8 @@ def test_texts_of_results_end_no_script(tmp_path: Path) -> None:
     page = write_report(folder).path.read_text(encoding="utf-8")
     assert "window.hacked" in page
     assert HOSTILE not in page
-    assert not any("window.hacked" in text for attributes, text in Elements(page).of("script") if "id" not in attributes)
+    scripts = Elements(page).of("script")
+    assert not any("window.hacked" in text for attributes, text in scripts if "id" not in attributes)
     assert HOSTILE in [trial["trial"] for trial in data_of(page)["responses"]["api/runs/demo"]["trials"]]
 
 
@@ -96,9 +97,10 @@ def test_a_title_is_text(tmp_path: Path) -> None:
 
 def test_a_long_run_is_thinned_and_says_so(tmp_path: Path) -> None:
     folder = write_results(tmp_path / "long", lineage=False, evaluations=False)
-    spike = [row(f"trial-{t}", "analytic", s, reward=999.0 if s == 777 else s / 7) for s in range(3000) for t in range(4)]
+    rewards = [999.0 if step == 777 else step / 7 for step in range(3000)]
+    spike = [row(f"trial-{t}", "analytic", s, reward=reward) for s, reward in enumerate(rewards) for t in range(4)]
     write_lines(folder / "rows.jsonl", spike)
-    write_lines(folder / "decisions.jsonl", [{**each, "step": each["step"]} for each in spike])
+    write_lines(folder / "decisions.jsonl", spike)
     run = RunReader(folder)
     run.refresh()
     run.read_whole()
@@ -106,8 +108,8 @@ def test_a_long_run_is_thinned_and_says_so(tmp_path: Path) -> None:
     assert len(json.dumps(data)) <= 2_700_000
     assert data["notes"]["series"].startswith("Curves are thinned")
     assert "of 12,000 decisions" in data["notes"]["decisions"]
-    rewards = [each for each in data["responses"]["api/runs/long/series"]["series"] if each["signal"] == "reward"]
-    assert all(max(each["value"]) == 999.0 for each in rewards)
+    curves = [each for each in data["responses"]["api/runs/long/series"]["series"] if each["signal"] == "reward"]
+    assert [max(each["value"]) for each in curves] == [999.0] * 4
 
 
 def test_results_without_lineage_evaluations_or_rows(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ class Zoom {
 /* Charts of one run that share trials, steps and cursor; each is loaded when it comes into view. */
 class ChartGroup {
   constructor(run, selection, zoom, key) {
-    Object.assign(this, { run, selection, zoom, key, heading: "h4", charts: [], loaded: new Set(), cursor: new Set(), loading: new Map() });
+    Object.assign(this, { run, selection, zoom, key, heading: "h4", charts: [], loaded: new Set(), cursor: new Set(), grown: new Set(), loading: new Map() });
     this.steps = Math.max(1, ...run.trials.map((trial) => trial.steps));
     this.seen = new IntersectionObserver((entries) => this.appear(entries), { rootMargin: "300px" });
     selection.changed.add((what) => this.reselect(what));
@@ -128,6 +128,7 @@ class ChartGroup {
     const others = run.trials.length !== this.run.trials.length;
     this.run = run;
     this.steps = Math.max(1, ...run.trials.map((trial) => trial.steps));
+    for (const listener of this.grown) listener();
     if (this.zoom.active) return;
     await Promise.all([...this.loaded].map((chart) => (back || others || chart.kept === null ? this.load(chart) : this.grow(chart))));
   }

@@ -157,12 +157,14 @@ function zoomBar(...groups) {
     zoom.set(Number(from.value), Number(to.value));
   };
   const show = () => {
+    if ([from, to].includes(document.activeElement) && !zoom.active) return; // not under the reader's hands
     const range = groups.map((group) => group.stepRange());
     [from.value, to.value] = [Math.min(...range.map(([low]) => low)), Math.max(...range.map(([, high]) => high))];
     reset.disabled = !zoom.active;
     told.textContent = zoom.active ? `Zoomed to steps ${zoom.from} to ${zoom.to}.` : "Drag over a chart to zoom; double click or Esc goes back.";
   };
   zoom.changed.add(show);
+  for (const group of groups) group.grown.add(show);
   show();
   return dom.el("form", { class: "zoom", onsubmit: apply }, dom.el("span", {}, "Steps "), from, dom.el("span", {}, " to "), to, dom.el("button", { class: "small" }, "Zoom"), reset, told);
 }
