@@ -14,6 +14,7 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
+from maxent_ray.cli import dashboard_command, report_command
 from maxent_ray.cli.exit_status import ExitStatus
 from maxent_ray.cli.options import (
     OUTPUT,
@@ -282,6 +283,8 @@ def watch(
 
 
 app.add_typer(results)
+app.command(epilog=dashboard_command.EPILOG)(dashboard_command.dashboard)
+app.command(epilog=report_command.EPILOG)(report_command.report)
 
 
 def main(*command: str) -> None:

@@ -6,13 +6,17 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import ray
 from ray.exceptions import RayError
 
-from maxent_ray.cli.cluster_access import RAY_CLIENT, TOKEN, TOKEN_FILE, TOKEN_PATH, connection_advice, open_access
-from maxent_ray.cli.cluster_options import AUTH_MODE, LOCAL, LOOPBACK, ClusterOptions, is_loopback
+from maxent_ray.cli.cluster_access import RAY_CLIENT, connection_advice, open_access
+from maxent_ray.cli.cluster_options import AUTH_MODE, LOCAL, ClusterOptions
+from maxent_ray.cli.results_page import ResultsPage
+from maxent_ray.dashboard.addresses import LOOPBACK, is_loopback
+from maxent_ray.dashboard.ray_token import TOKEN, TOKEN_FILE, TOKEN_PATH
 from maxent_ray.errors import ResourceError
 
 OBJECT_STORE_BYTES = 200 * 2**20
@@ -35,6 +39,12 @@ class Cluster:
     dashboard_host: str = LOOPBACK
     """Host that the dashboard listens on, if this process started it."""
     machines: int = 1
+    page: str | None = None
+    """Address of the results page; None where there is none."""
+    page_in_dashboard: bool = False
+    """The dashboard shows it in its Metrics tab."""
+    page_problem: str = ""
+    """Why there is no page."""
 
     def warnings(self) -> list[str]:
         """Warnings about access by others.
@@ -58,6 +68,8 @@ class Cluster:
                 f"Warning: token authentication is off ({AUTH_MODE}): whoever reaches this machine's ports can run "
                 "programs as you"
             )
+        if self.page_problem:
+            lines.append(f"Warning: there is no results page ({self.page_problem}); the run goes on without it")
         return lines
 
     def describe(self) -> list[str]:
@@ -69,6 +81,9 @@ class Cluster:
             Ray: started a local cluster with 2 CPUs and 0 GPUs
             Dashboard: http://127.0.0.1:8265
             It asks for a token; this prints yours: cat ~/.ray/auth_token
+            >>> page = {"page": "http://127.0.0.1:8275", "page_in_dashboard": True}
+            >>> print(Cluster(True, 2, 0, None, None, **page).describe()[-1])
+            Results page: http://127.0.0.1:8275, also in the dashboard's Metrics tab
         """
         verb = "started a local cluster" if self.started else "joined a cluster"
         lines = [f"Ray: {verb} with {self.cpus:g} CPUs and {self.gpus:g} GPUs"]
@@ -76,15 +91,19 @@ class Cluster:
             lines.append(f"Dashboard: {self.dashboard}")
             if self.token_command is not None:
                 lines.append(f"It asks for a token; this prints yours: {self.token_command}")
+        if self.page is not None:
+            place = ", also in the dashboard's Metrics tab" if self.page_in_dashboard else ""
+            lines.append(f"Results page: {self.page}{place}")
         return lines
 
 
 @contextmanager
-def ray_cluster(options: ClusterOptions | None = None) -> Iterator[Cluster]:
+def ray_cluster(options: ClusterOptions | None = None, results: Path | None = None) -> Iterator[Cluster]:
     """Connect to Ray for the duration of a command.
 
     Args:
         options: The cluster to join or start.
+        results: Results that a page shows meanwhile; None for no page.
 
     Raises:
         ConfigError: the dashboard must not, or cannot, listen on ``options.dashboard_host``.
@@ -98,10 +117,17 @@ def ray_cluster(options: ClusterOptions | None = None) -> Iterator[Cluster]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.getLogger(_TOKEN_LOGGER).setLevel(logging.ERROR)  # our own lines have this
     host = options.dashboard_host or LOOPBACK
-    dashboard = _start(host) if options.joined is None else join(options.joined)
+    page = ResultsPage(results, host)
     try:
-        yield _describe(started=options.joined is None, dashboard=dashboard, dashboard_host=host)
+        if options.joined is None:
+            with page.in_new_cluster():
+                dashboard = _start(host)
+        else:
+            dashboard = join(options.joined)
+        cluster = _describe(started=options.joined is None, dashboard=dashboard, dashboard_host=host)
+        yield replace(cluster, page=page.url, page_in_dashboard=page.in_dashboard, page_problem=page.problem)
     finally:
+        page.close()
         ray.shutdown()
 
 

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import suppress
-from pathlib import Path
 
 import ray
 
 from maxent_ray.cli.cluster_knock import Access, Answer, knock
 from maxent_ray.cli.cluster_options import AUTH_MODE
+from maxent_ray.dashboard.ray_token import TOKEN, TOKEN_FILE, TOKEN_PATH, user_token
 from maxent_ray.errors import ResourceError
 
 RAY_CLIENT = "ray://"
-TOKEN, TOKEN_PATH = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
-"""Ray's variables for a token and for its file; the token wins."""
-TOKEN_FILE = Path("~/.ray/auth_token")
-"""File of the user's token where no variable names one."""
 _OTHER_CLUSTER = (
     "unset RAY_ADDRESS, or let it be local, to start one, or give the address that `ray start --head` printed, as "
     "127.0.0.1:6379"
@@ -116,20 +111,8 @@ def _own_token() -> dict[str, str]:
     Raises:
         ResourceError: the file that the user named cannot be read.
     """
-    token = os.environ.get(TOKEN) or _token_in_file(os.environ.get(TOKEN_PATH, ""))
-    return {"authorization": f"Bearer {token.strip()}"} if token.strip() else {}
-
-
-def _token_in_file(named: str) -> str:
-    """First line of the file that the user named, else of Ray's; empty where Ray's is not there."""
-    token = ""
-    with suppress(OSError):
-        file = Path(named) if named else TOKEN_FILE.expanduser()
-        token = file.read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip()
-    if named and not token:
-        reason = f"{TOKEN_PATH} is set but file cannot be opened or is empty: {named}"
-        raise ResourceError(f"Ray's token cannot be read: {reason}")
-    return token
+    token = user_token()
+    return {"authorization": f"Bearer {token}"} if token else {}
 
 
 def _send_from_now_on() -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 from dataclasses import dataclass
 
 import ray
 
+from maxent_ray.dashboard.addresses import LOOPBACK, is_loopback
 from maxent_ray.errors import ConfigError
 
-LOOPBACK, LOCAL = "127.0.0.1", "local"
+LOCAL = "local"
 AUTH_MODE = "RAY_AUTH_MODE"
 """Ray's own switch. Unless the user chose, Ray sets it to ``token`` for a cluster that it starts, and we have it do so
 where a cluster that is joined asks for the user's token; see :mod:`maxent_ray.cli.cluster_access`."""
@@ -66,19 +66,6 @@ class ClusterOptions:
                 f"--dashboard-host is {host!r} ({error}); give an address of this machine, such as {LOOPBACK}, or "
                 "0.0.0.0 for all of them"
             ) from None
-
-
-def is_loopback(host: str) -> bool:
-    """True when only this machine reaches ``host``; names other than ``localhost`` are taken as reachable.
-
-    Example:
-        >>> [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::", "192.0.2.7", "my-host")]
-        [True, True, True, False, False, False, False]
-    """
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def token_required() -> bool:

@@ -166,9 +166,9 @@ def show_results(
     plots: Iterable[str] = tuple(PLOTS),
     show: Callable[[Summary, Console], None] = print_comparison,
 ) -> None:
-    """Write ``summary.json`` and the plots of a results folder, and print its tables.
+    """Write ``summary.json``, the plots and the report of a results folder, and print its tables.
 
-    Plots that cannot be drawn are left out, which is said at the end.
+    Plots and a report that cannot be made are left out, which is said at the end.
 
     Raises:
         RecordingError: ``summary.json`` cannot be written; the tables are printed all the same.
@@ -181,6 +181,18 @@ def show_results(
     _print_lines(console, ["", f"Written to {folder}: {', '.join([SUMMARY, *drawn])} and the records."])
     if failed.failures:
         _print_lines(console, [f"{failed.failures} plot(s) could not be drawn: {failed.reason}"], style="yellow")
+    print_report(folder, console)
+
+
+def print_report(folder: Path, console: Console) -> None:
+    """Write the report, which is telemetry, and print its path, or why there is none."""
+    from maxent_ray.dashboard.report_file import write_report
+
+    failed = Telemetry("the report cannot be written; records and summary are whole")
+    with failed.attempt():
+        _print_lines(console, [f"Report, for any browser: {write_report(folder)}"])
+    if failed.failures:
+        _print_lines(console, [f"No report could be written: {failed.reason}"], style="yellow")
 
 
 def _run_trials(
@@ -222,7 +234,7 @@ def _live_progress(
     tracking: Tracking,
 ) -> Iterator[Progress]:
     """Connect to a cluster, log to trackers, and show a live table of ``total`` policy steps, ``steps`` a trial."""
-    with ray_cluster(options) as cluster:
+    with ray_cluster(options, location.results) as cluster:
         check_machines(location.uri, cluster.machines)
         _print_lines(console, [*cluster.describe(), *_location_lines(location), *tracking.describe()])
         _print_lines(console, cluster.warnings(), style="yellow")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from maxent_ray.errors import ConfigError
 
@@ -60,6 +59,8 @@ def bootstrap_interval(
         raise ConfigError(f"values holds {sample[~np.isfinite(sample)][0]}; every value must be finite")
     if np.ptp(sample) <= _ROUNDING * np.abs(sample).max():
         return Interval(float(sample.mean()), float(sample.mean()))
+    from scipy import stats  # takes longer to load than all the rest of a page or a command's help
+
     result = stats.bootstrap(
         (sample,),
         np.mean,

@@ -125,19 +125,19 @@ def read_run(folder: Path) -> RunRecords:
     """
     if not (folder / CONFIG).is_file():
         raise ConfigError(f"{folder} has no {CONFIG}; a results folder of a comparison or a sweep has one")
-    rows, torn_rows = _read_records(folder / ROWS)
-    decisions, torn_decisions = _read_records(folder / DECISIONS)
-    lineage, torn_lineage = _read_records(folder / LINEAGE)
-    evaluations, torn_evaluations = _read_records(folder / EVALUATIONS)
-    planned, torn_planned = _read_records(folder / TRIALS)
-    rungs, torn_rungs = _read_records(folder / RUNGS)
-    evaluated = {record["trial"]: _evaluation(record) for record in evaluations}
+    rows, torn_rows = read_records(folder / ROWS)
+    decisions, torn_decisions = read_records(folder / DECISIONS)
+    lineage, torn_lineage = read_records(folder / LINEAGE)
+    evaluations, torn_evaluations = read_records(folder / EVALUATIONS)
+    planned, torn_planned = read_records(folder / TRIALS)
+    rungs, torn_rungs = read_records(folder / RUNGS)
+    evaluated = {record["trial"]: evaluation_of(record) for record in evaluations}
     latest = list({(d["trial"], d.get("segment"), d.get("version")): d for d in decisions}.values())
     return RunRecords(
         folder=folder,
         config=load_config(folder / CONFIG, checked=True),
         points=read_points(rows),
-        clones=_clones(lineage),
+        clones=sorted_clones(lineage),
         evaluations=evaluated,
         reasons=_reasons(latest),
         warnings=_warnings(latest),
@@ -161,7 +161,7 @@ PLACES: Mapping[str, Mapping[str, type]] = {
 """File → fields without which a line of it belongs nowhere, and their types."""
 
 
-def _read_records(path: Path) -> tuple[list[Record], int]:
+def read_records(path: Path) -> tuple[list[Record], int]:
     """Read the lines of a file that belong somewhere, and count the others."""
     records, torn = read_lines(path)
     place = PLACES[path.name].items()
@@ -169,7 +169,7 @@ def _read_records(path: Path) -> tuple[list[Record], int]:
     return whole, torn + len(records) - len(whole)
 
 
-def _clones(lineage: Iterable[Record]) -> tuple[Clone, ...]:
+def sorted_clones(lineage: Iterable[Record]) -> tuple[Clone, ...]:
     """Sort clones by step; of two for one recipient at one step (before and after a resume) the later counts."""
     latest = {(record["step"], record["recipient"]): record for record in lineage}
     clones = (
@@ -197,7 +197,8 @@ def stop_of(record: Record) -> Stopped:
     return Stopped(step, score, cutoff, f"stopped early at step {step}: its score, {than}")
 
 
-def _evaluation(record: Record) -> Evaluation:
+def evaluation_of(record: Record) -> Evaluation:
+    """Read a line of ``evaluations.jsonl``."""
     metrics = HeldOutMetrics.from_dict(record["metrics"])
     return Evaluation(record["trial"], record["objective"], record.get("settings") or {}, metrics)
 

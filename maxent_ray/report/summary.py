@@ -7,6 +7,7 @@ that population-based training itself goes by; held-out metrics never choose.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,8 +102,12 @@ def write_summary(folder: Path, summary: Summary) -> None:
 
 def build_summary(records: RunRecords, wall_seconds: float | None = None) -> Summary:
     """Summarise records; writes nothing."""
+    return join_trials(records, [summarise_trial(records, trial) for trial in records.trials()], wall_seconds)
+
+
+def join_trials(records: RunRecords, trials: Sequence[TrialSummary], wall_seconds: float | None = None) -> Summary:
+    """Summarise a run from the summaries of its trials."""
     config = records.config
-    trials = tuple(summarise_trial(records, trial) for trial in records.trials())
     objectives = sorted({trial.objective for trial in trials}, key=objective_order)
     counts = {evaluation.metrics.prompts for evaluation in records.evaluations.values()}
     return Summary(
@@ -115,7 +120,7 @@ def build_summary(records: RunRecords, wall_seconds: float | None = None) -> Sum
         prompts=max(counts) if counts else None,
         seed=config.train.seed,
         objectives=tuple(summarise_objective(records, trials, objective) for objective in objectives),
-        trials=trials,
+        trials=tuple(trials),
         unfinished=tuple(trial.trial for trial in trials if not trial.finished and trial.stopped is None),
         stopped=tuple(trial.trial for trial in trials if trial.stopped is not None),
         early_stopping=summarise_early_stopping(trials, config.train.steps),

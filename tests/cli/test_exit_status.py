@@ -62,7 +62,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> CliRunner:
     """A command line whose cluster is there already."""
 
     @contextmanager
-    def cluster(options: Any) -> Iterator[Cluster]:
+    def cluster(options: Any, results: Path) -> Iterator[Cluster]:
         yield Cluster(False, 2, 0, None, None)
 
     monkeypatch.setattr(commands, "ray_cluster", cluster)

@@ -1,0 +1,41 @@
+"""The comparison of objectives as rows of cells: the text that the command prints, and the numbers behind it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from maxent_ray.core.answer_metrics import METRICS
+from maxent_ray.evaluation.metric_intervals import Estimate, HeldOut
+from maxent_ray.report.labels import metric_label
+from maxent_ray.report.summary import Summary
+from maxent_ray.report.tables.comparison import comparison_lines
+
+
+def comparison(summary: Summary) -> dict[str, Any]:
+    """The comparison as the command prints it; cells also have their numbers, to sort by."""
+    numeric = [*((name, metric_label(name, summary.samples)) for name in METRICS)]
+    numeric += [("entropy_error", "H error"), ("kl_error", "KL error"), ("seconds", "s/step")]
+    columns = [{"key": "label", "label": "objective", "numeric": False}]
+    columns += [{"key": key, "label": label, "numeric": True} for key, label in numeric]
+    held_out = [
+        values
+        for each in summary.objectives
+        for values in ([each.held_out, each.held_out_all] if len(each.trials) > 1 else [each.held_out])
+    ]
+    owners = [each for each in summary.objectives for _ in range(2 if len(each.trials) > 1 else 1)]
+    rows = []
+    for line, values, owner in zip(comparison_lines(summary), held_out, owners, strict=True):
+        row: dict[str, Any] = {"label": {"text": line.label}}
+        for metric, cell in zip(METRICS, line.held_out, strict=True):
+            row[metric] = {"text": " ".join(cell).strip(), **_estimate(values, metric)}
+        own = not line.secondary
+        row["entropy_error"] = {"text": line.entropy_error, "value": owner.entropy_error if own else None}
+        row["kl_error"] = {"text": line.kl_error, "value": owner.kl_error if own else None}
+        row["seconds"] = {"text": line.seconds, "value": owner.signals["seconds_per_step"] if own else None}
+        rows.append(row)
+    return {"columns": columns, "rows": rows}
+
+
+def _estimate(held_out: HeldOut | None, metric: str) -> dict[str, float | None]:
+    return asdict(Estimate() if held_out is None else held_out[metric])
