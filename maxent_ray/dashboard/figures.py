@@ -16,7 +16,7 @@ from maxent_ray.dashboard.trial_rows import TrialRows
 from maxent_ray.evaluation.metric_intervals import HeldOut
 from maxent_ray.report.run_records import RunRecords
 from maxent_ray.report.summary import Summary, join_trials
-from maxent_ray.report.trial_summary import TrialSummary
+from maxent_ray.report.trial_summary import TrialSummary, settings_of
 
 NO_ROWS = TrialRows()
 """Rows of a trial that trained no step, such as the warm start."""
@@ -69,7 +69,7 @@ def _summarise_trial(
         clones_donated=sum(clone.donor == trial for clone in records.clones),
         reasons={},
         warnings=(),
-        settings=evaluation.settings if evaluation is not None else received[-1].settings if received else {},
+        settings=settings_of(records, trial),
         held_out=held_out,
         stopped=records.stops.get(trial),
     )

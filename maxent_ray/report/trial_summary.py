@@ -75,13 +75,13 @@ def summarise_trial(records: RunRecords, trial: str) -> TrialSummary:
         clones_donated=sum(clone.donor == trial for clone in records.clones),
         reasons=records.reasons.get(trial, {}),
         warnings=records.warnings.get(trial, ()),
-        settings=_settings(records, trial),
+        settings=settings_of(records, trial),
         stopped=records.stops.get(trial),
         held_out=None if evaluation is None else estimate_metrics([evaluation.metrics]),
     )
 
 
-def _settings(records: RunRecords, trial: str) -> Mapping[str, Any]:
+def settings_of(records: RunRecords, trial: str) -> Mapping[str, Any]:
     """Settings that a trial has, or ended with."""
     evaluation, planned = records.evaluations.get(trial), records.planned.get(trial)
     if evaluation is not None:

@@ -66,7 +66,7 @@ class Command:
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, work: Path) -> Command:
     @contextmanager
-    def cluster(options: Any) -> Iterator[Cluster]:
+    def cluster(options: Any, results: Path) -> Iterator[Cluster]:
         yield Cluster(False, 2, 0, None, None)
 
     made = Command()

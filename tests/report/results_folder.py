@@ -115,6 +115,14 @@ def write_results(
                 "metrics": held_out(0.31, 0.41, 93),
             },
         ]
+    planned = (
+        {"trial": line["trial"], "objective": line["objective"], "settings": line["settings"], "command": "compare"}
+        for line in finished
+    )
+    write_lines(
+        folder / "trials.jsonl",
+        ({**line, "overrides": {}, "steps": 0 if line["trial"] == "warm_start" else STEPS} for line in planned),
+    )
     write_lines(folder / "rows.jsonl", rows)
     write_lines(
         folder / "decisions.jsonl",
