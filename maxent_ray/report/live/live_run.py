@@ -12,14 +12,14 @@ from maxent_ray.core.answer_metrics import TRAINING_SIGNALS
 from maxent_ray.errors import ConfigError
 from maxent_ray.report.labels import WARM_START
 from maxent_ray.report.live.series import Series
-from maxent_ray.report.live.status import State, Status, modified, run_status
 from maxent_ray.report.numbers import natural_key, number
 from maxent_ray.report.progress_table import TrialLine
 from maxent_ray.report.run_records import PLACES, Planned, Stopped, planned_of, stop_of
+from maxent_ray.report.run_status import Status, command_of, failed_trials, last_written, run_status
 from maxent_ray.report.timing import TimeLeft
 from maxent_ray.storage import run_files
 from maxent_ray.storage.json_lines import Record
-from maxent_ray.storage.run_files import CONFIG, DECISIONS, EVALUATIONS, ROWS, RUNGS, TRACE, TRIALS, TUNE_FOLDER
+from maxent_ray.storage.run_files import CONFIG, DECISIONS, EVALUATIONS, ROWS, RUNGS, TRIALS
 from maxent_ray.storage.tail import Tail
 
 CURVES = ("entropy", "target_entropy", "kl", "target_kl", "tau", "beta")
@@ -58,7 +58,9 @@ class LiveRun:
         self.evaluations: dict[str, Record] = {}
         self.decisions: deque[Record] = deque(maxlen=LATEST)
         self.alarms: deque[tuple[str, Record]] = deque(maxlen=LATEST)
-        self.command = "train"
+        self.failed: dict[str, str] = {}
+        """Trial → last line of its trace."""
+        self._command: str | None = None
         self.left: TimeLeft | None = None
 
     def update(self) -> bool:
@@ -87,9 +89,7 @@ class LiveRun:
     @property
     def ended(self) -> float | None:
         """When a run that does not go on was last written to; None while it may go on."""
-        if self.status().state in (State.RUNNING, State.UNKNOWN):
-            return None
-        return max(modified(self.folder / name) for name in self._tails)
+        return None if self.status().state == "running" else last_written(self.folder)
 
     @property
     def torn(self) -> int:
@@ -98,9 +98,14 @@ class LiveRun:
 
     def status(self) -> Status:
         """Whether the run goes on."""
-        done = {*self.evaluations, *self.stops}
-        all_done = bool(self.planned) and done >= self.planned.keys()
-        return run_status(self.folder, all_done=all_done, command=self.command)
+        self.failed = failed_trials(self.folder, self.evaluations)
+        return run_status(
+            self.folder,
+            trials=self._rows.keys() | self.planned.keys() | self.evaluations.keys(),
+            done=self.evaluations.keys() | self.stops.keys(),
+            failed=self.failed,
+            command=command_of(self.folder, self._command),
+        )
 
     def lines(self, status: Status) -> list[TrialLine]:
         """All trials, those that have not begun included."""
@@ -118,7 +123,7 @@ class LiveRun:
                 self._take_row(record)
             case run_files.TRIALS:
                 self.planned[record["trial"]] = planned_of(record)
-                self.command = record["command"]
+                self._command = record["command"]
             case run_files.DECISIONS:
                 self.decisions.append(record)
                 self.alarms.extend((record["trial"], alarm) for alarm in record.get("alarms") or ())
@@ -150,11 +155,11 @@ class LiveRun:
             return "done"
         if trial in self.stops:
             return f"stopped at {self.stops[trial].step}"
-        if status.state is State.ENDED and (self.folder / TUNE_FOLDER / trial / TRACE).exists():
+        if status.state == "failed" and (trial in self.failed or not self.failed):
             return "failed"
         if trial not in self._rows:
             return "waiting"
-        return "running" if status.state in (State.RUNNING, State.UNKNOWN) else "not finished"
+        return "running" if status.state == "running" else "not finished"
 
     def _advance(self) -> None:
         """Count steps; what was there at the first look says nothing about the speed."""
