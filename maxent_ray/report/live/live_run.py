@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
+from itertools import islice
 from pathlib import Path
 
 from maxent_ray.config import ExperimentConfig
@@ -18,9 +19,9 @@ from maxent_ray.report.run_records import PLACES, Planned, Stopped, planned_of, 
 from maxent_ray.report.run_status import Status, command_of, failed_trials, last_written, run_status
 from maxent_ray.report.timing import TimeLeft
 from maxent_ray.storage import run_files
-from maxent_ray.storage.json_lines import Record
+from maxent_ray.storage.growing_file import GrowingFile
+from maxent_ray.storage.json_lines import Record, parse_lines
 from maxent_ray.storage.run_files import CONFIG, DECISIONS, EVALUATIONS, ROWS, RUNGS, TRIALS
-from maxent_ray.storage.tail import Tail
 
 CURVES = ("entropy", "target_entropy", "kl", "target_kl", "tau", "beta")
 LATEST = 50
@@ -47,7 +48,9 @@ class LiveRun:
         self._clear()
 
     def _clear(self) -> None:
-        self._tails = {name: Tail(self.folder / name) for name in (TRIALS, ROWS, DECISIONS, RUNGS, EVALUATIONS)}
+        self._files = [GrowingFile(self.folder / name) for name in (TRIALS, ROWS, DECISIONS, RUNGS, EVALUATIONS)]
+        self.torn = 0
+        """Lines that could not be read."""
         self._rows: dict[str, Record] = {}
         """Trial → its newest row, of rank 0."""
         self.curves: dict[str, dict[str, Series]] = defaultdict(lambda: {name: Series() for name in CURVES})
@@ -64,37 +67,33 @@ class LiveRun:
         self.left: TimeLeft | None = None
 
     def update(self) -> bool:
-        """Read what was added; False when there was nothing.
+        """Read what was added, of a long record a part; False when there was nothing.
 
         Raises:
             ConfigError: the folder is gone.
         """
-        read = {name: tail.read() for name, tail in self._tails.items()}
+        if any(file.was_replaced() for file in self._files):
+            self._clear()
+        added = [(file.path.name, block) for file in self._files for block in islice(file.new_blocks(), 1)]
         if not (self.folder / CONFIG).is_file():
             raise ConfigError(
                 f"{self.folder} is gone: it was moved, renamed or removed while it was watched; give the folder where "
                 "it is now"
             )
-        if any(tail.restarts for tail in self._tails.values()):
-            self._clear()
-            return self.update()
-        for name, records in read.items():
+        for name, block in added:
+            records, torn = parse_lines(block.data)
+            self.torn += torn
             for record in records:
                 if all(isinstance(record.get(field), kind) for field, kind in PLACES[name].items()):
                     self._take(name, record)
-        if any(read.values()):
+        if added:
             self._advance()
-        return any(read.values())
+        return bool(added)
 
     @property
     def ended(self) -> float | None:
         """When a run that does not go on was last written to; None while it may go on."""
         return None if self.status().state == "running" else last_written(self.folder)
-
-    @property
-    def torn(self) -> int:
-        """Lines that could not be read."""
-        return sum(tail.torn for tail in self._tails.values())
 
     def status(self) -> Status:
         """Whether the run goes on."""

@@ -97,6 +97,14 @@ def test_records_that_are_written_anew_are_read_anew(tmp_path: Path) -> None:
     assert [line.trial for line in run.lines(run.status()) if line.row] == ["mine"]
 
 
+def test_lines_that_are_no_record_are_counted_once(tmp_path: Path) -> None:
+    folder = write_results(tmp_path / "a", evaluations=False, references=False)
+    (folder / "rows.jsonl").write_bytes(b'not json\n[1]\n\n\xff\xfe\n{"kl": NaN}\n{"tri')
+    run = watched(folder)
+    assert run.torn == 3 and not run.update() and run.torn == 3
+    assert "(3 line(s) of the records cannot be read)" in shown(run, width=400)
+
+
 def test_a_small_terminal_gets_the_first_parts(tmp_path: Path) -> None:
     run = watched(write_sweep(tmp_path / "a"))
     for height in (12, 24, 50):
