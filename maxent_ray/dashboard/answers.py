@@ -14,7 +14,6 @@ from maxent_ray.dashboard.columns import Floats
 from maxent_ray.dashboard.comparison import comparison
 from maxent_ray.dashboard.descriptions import describe_objective, describe_signals
 from maxent_ray.dashboard.figures import summarise_columns
-from maxent_ray.dashboard.growing_file import regular_file
 from maxent_ray.dashboard.kind import kind_of, total_steps
 from maxent_ray.dashboard.run_reader import RunReader
 from maxent_ray.dashboard.thinning import thin
@@ -24,9 +23,11 @@ from maxent_ray.report.labels import (
     objective_order,
 )
 from maxent_ray.report.run_records import RunRecords
+from maxent_ray.report.run_status import last_written
 from maxent_ray.report.summary import Summary
+from maxent_ray.storage.growing_file import regular_file
 from maxent_ray.storage.json_lines import strict
-from maxent_ray.storage.run_files import CONFIG, DECISIONS, EVALUATIONS, ROWS
+from maxent_ray.storage.run_files import CONFIG
 
 SPARKLINE = 60
 
@@ -44,16 +45,15 @@ def overview(run: RunReader) -> dict[str, Any]:
     """A run in the list of runs."""
     with run.lock:
         trials, steps = run.trials(), {trial: rows.last_step for trial, rows in run.rows.trials.items()}
-        changed = [found[2] for name in (ROWS, DECISIONS, EVALUATIONS) if (found := regular_file(run.folder / name))]
-        started = regular_file(run.folder / CONFIG)
+        started, updated = regular_file(run.folder / CONFIG), last_written(run.folder)
         return {
             "id": run.folder.name,
             "name": run.folder.name,
             "kind": kind_of(run),
             "status": run.status.state,
             "message": run.status.message,
-            "started": _utc(started[2] if started else None),
-            "updated": _utc(max(changed, default=None)),
+            "started": _utc(started[2] / 1e9 if started else 0),
+            "updated": _utc(updated),
             "steps_done": sum(steps.values()),
             "steps_total": total_steps(run),
             "trials": len(trials),
@@ -115,8 +115,8 @@ def _known(values: Floats) -> list[float | None]:
     return listed
 
 
-def _utc(nanoseconds: int | None) -> str | None:
-    return None if nanoseconds is None else datetime.fromtimestamp(nanoseconds / 1e9, UTC).isoformat(timespec="seconds")
+def _utc(seconds: float) -> str | None:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds else None
 
 
 def _sparkline(run: RunReader) -> list[float | None]:

@@ -14,9 +14,9 @@ import numpy as np
 
 from maxent_ray.core import signals
 from maxent_ray.dashboard.columns import Fields, Floats, read_columns
-from maxent_ray.dashboard.growing_file import Block, GrowingFile
 from maxent_ray.dashboard.table import Table
 from maxent_ray.report.run_records import Warned
+from maxent_ray.storage.growing_file import Block, GrowingFile
 from maxent_ray.storage.run_files import DECISIONS
 
 _FIELDS = Fields(texts=("trial", "reason"), numbers=("segment", "version"))

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from maxent_ray.dashboard.run_reader import RunReader
-from maxent_ray.storage.run_files import LINEAGE, TUNE_FOLDER
+from maxent_ray.report.run_status import command_of
 
 
 def kind_of(run: RunReader) -> str:
     """Command that made a run; empty for a folder that holds none, and where trials were not yet recorded."""
-    if run.config is None:
-        return ""
-    if run.plan.command is not None:
-        return run.plan.command
-    return "" if any((run.folder / name).exists() for name in (TUNE_FOLDER, LINEAGE)) else "train"
+    return "" if run.config is None else command_of(run.folder, run.plan.command)
 
 
 def total_steps(run: RunReader) -> int | None:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maxent_ray.dashboard.columns import Columns, read_columns
-from maxent_ray.dashboard.growing_file import Block, GrowingFile
 from maxent_ray.dashboard.trial_rows import ROW_FIELDS, TrialRows
+from maxent_ray.storage.growing_file import Block, GrowingFile
 from maxent_ray.storage.run_files import ROWS
 
 SAMPLED_BYTES = 12 * 2**20

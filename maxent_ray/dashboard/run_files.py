@@ -8,7 +8,6 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import load_config
-from maxent_ray.dashboard.growing_file import regular_file
 from maxent_ray.errors import MaxentRayError
 from maxent_ray.evaluation.metric_intervals import HeldOut, estimate_metrics
 from maxent_ray.report.run_records import (
@@ -22,6 +21,7 @@ from maxent_ray.report.run_records import (
     sorted_clones,
     stop_of,
 )
+from maxent_ray.storage.growing_file import regular_file
 from maxent_ray.storage.json_lines import read_lines
 from maxent_ray.storage.run_files import CONFIG, SAMPLES
 

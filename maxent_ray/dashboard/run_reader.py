@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,10 @@ from maxent_ray.dashboard.run_files import (
     read_settings,
     read_stops,
 )
-from maxent_ray.dashboard.status import Status, failure, is_running
 from maxent_ray.report.numbers import natural_key
 from maxent_ray.report.run_records import Clone, Stopped
-from maxent_ray.storage.run_files import CONFIG, EVALUATIONS, LINEAGE, RUNGS, SAMPLES, SUMMARY, TRIALS, TUNE_FOLDER
+from maxent_ray.report.run_status import Status, command_of, failed_trials, run_status
+from maxent_ray.storage.run_files import CONFIG, EVALUATIONS, LINEAGE, RUNGS, SAMPLES, TRIALS
 
 
 class RunReader:
@@ -175,27 +174,14 @@ class RunReader:
     def _status(self, problem: str) -> Status:
         if problem:
             return Status("unreadable", problem)
-        trials, self.failed = self.trials(), self._failures()
-        if is_running(self.folder):
-            return Status("running")
-        resume = f"continue it with --resume {self.folder}"
-        if (trace := failure(self.folder)) is not None:
-            return Status("failed", f"The run failed: {trace}; once the cause is gone, {resume}")
-        if self.failed:
-            names = ", ".join(self.failed)
-            return Status("failed", f"{len(self.failed)} trial(s) failed ({names}); once the cause is gone, {resume}")
-        done = {*self.evaluations.records, *self.stops}
-        if trials and done >= trials.keys() | self.plan.trials.keys() and (self.folder / SUMMARY).is_file():
-            return Status("finished")
-        state = "It was interrupted" if trials else "Nothing was recorded yet, and no driver is at work"
-        return Status("interrupted", f"{state}: {resume}")
-
-    def _failures(self) -> dict[str, str]:
-        """Trials that failed and have not finished since."""
-        tune = self.folder / TUNE_FOLDER
-        names = {each.name for each in os.scandir(tune) if each.is_dir()} if tune.is_dir() else set()
-        unfinished = sorted(names - self.evaluations.records.keys(), key=natural_key)
-        return {trial: trace for trial in unfinished if (trace := failure(tune / trial)) is not None}
+        self.failed = failed_trials(self.folder, self.evaluations.records)
+        return run_status(
+            self.folder,
+            trials=self.trials().keys() | self.plan.trials.keys(),
+            done=self.evaluations.records.keys() | self.stops.keys(),
+            failed=self.failed,
+            command=command_of(self.folder, self.plan.command),
+        )
 
 
 def _read_decisions(folder: Path) -> Decisions:

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from filelock import lock_descriptor
 
 from maxent_ray.errors import ResumeError
+from maxent_ray.storage.growing_file import regular_file
 from maxent_ray.storage.write_errors import writing
 
 LOCK = ".driver.lock"
@@ -21,6 +23,13 @@ _HOLDER = re.compile(r"(\d+) ([\w.-]+)\n")
 _LONGEST_HOLDER = 400
 
 logger = logging.getLogger(__name__)
+
+
+class Holder(NamedTuple):
+    """Driver that has, or had, the lock."""
+
+    process: int
+    host: str
 
 
 @contextmanager
@@ -64,8 +73,8 @@ def _take(descriptor: int, path: Path) -> None:
         _warn(path, str(error.strerror))
         return
     if not taken:
-        holder = _HOLDER.fullmatch(read_holder(path.parent))
-        by = f" (process {holder[1]} on {holder[2]})" if holder else ""
+        holder = read_holder(path.parent)
+        by = f" (process {holder.process} on {holder.host})" if holder else ""
         raise ResumeError(
             f"{path.parent} is in use by another driver{by}: wait until it has ended, or end it, then "
             "continue with --resume"
@@ -75,13 +84,16 @@ def _take(descriptor: int, path: Path) -> None:
         os.pwrite(descriptor, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
 
 
-def read_holder(folder: Path) -> str:
-    """Driver that locked a folder last, as it wrote it; empty without a lock file, and for a moment after locking."""
+def read_holder(folder: Path) -> Holder | None:
+    """Driver that locked a folder last, as it wrote it; None without a lock file, and for a moment after locking."""
+    if regular_file(folder / LOCK) is None:
+        return None
     try:
         with (folder / LOCK).open("rb") as file:
-            return file.read(_LONGEST_HOLDER).decode(errors="replace")
+            holder = _HOLDER.fullmatch(file.read(_LONGEST_HOLDER).decode(errors="replace"))
     except OSError:
-        return ""
+        return None
+    return Holder(int(holder[1]), holder[2]) if holder else None
 
 
 @cache

@@ -58,11 +58,19 @@ def truncate_partial_line(path: Path) -> None:
 
 def read_lines(path: Path) -> tuple[list[Record], int]:
     """Read the JSON objects of a file, one a line, and count the lines that are none. A missing file has no lines."""
-    if not path.is_file():
-        return [], 0
+    return parse_lines(path.read_bytes()) if path.is_file() else ([], 0)
+
+
+def parse_lines(content: bytes) -> tuple[list[Record], int]:
+    r"""Parse the JSON objects of some lines, and count the lines that are none.
+
+    Example:
+        >>> parse_lines(b'{"step": 0}\n[1]\n\n{"st')
+        ([{'step': 0}], 2)
+    """
     records: list[Record] = []
     torn = 0
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in content.decode(errors="replace").splitlines():
         if not line.strip():
             continue
         try:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from maxent_ray.cli.app import app
 from tests.conftest import ROOT
-from tests.report.sweep_folder import write_sweep
+from tests.report.sweep_folder import finish, write_sweep
 
 
 def run(*arguments: str) -> Any:
@@ -20,7 +20,7 @@ def run(*arguments: str) -> Any:
 
 
 def test_without_a_terminal_one_plain_picture_is_printed(tmp_path: Path) -> None:
-    folder = write_sweep(tmp_path / "a")
+    folder = finish(write_sweep(tmp_path / "a"))
     done = run(str(folder))
     assert done.exit_code == 0 and done.output == run(str(folder), "--once").output
     assert "finished" in done.output and "analytic-8" in done.output and "\x1b" not in done.output

@@ -9,6 +9,7 @@ from typing import Any
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import apply_overrides, dump_config
+from maxent_ray.storage.driver_lock import driver_lock
 from tests.report.results_folder import held_out, row, write_lines
 
 STEPS, STOPPED_AT = 30, 10
@@ -51,6 +52,13 @@ def write_sweep(
     write_lines(folder / "rows.jsonl", rows)
     write_lines(folder / "evaluations.jsonl", evaluations)
     write_lines(folder / "rungs.jsonl", [_rung(trial) for trial in stopped])
+    return folder
+
+
+def finish(folder: Path) -> Path:
+    """Leave the folder as a driver does that has ended after the summary."""
+    with driver_lock(folder):
+        (folder / "summary.json").write_text("{}")
     return folder
 
 

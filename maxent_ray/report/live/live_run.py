@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
+from itertools import islice
 from pathlib import Path
 
 from maxent_ray.config import ExperimentConfig
@@ -12,15 +13,15 @@ from maxent_ray.core.answer_metrics import TRAINING_SIGNALS
 from maxent_ray.errors import ConfigError
 from maxent_ray.report.labels import WARM_START
 from maxent_ray.report.live.series import Series
-from maxent_ray.report.live.status import State, Status, modified, run_status
 from maxent_ray.report.numbers import natural_key, number
 from maxent_ray.report.progress_table import TrialLine
 from maxent_ray.report.run_records import PLACES, Planned, Stopped, planned_of, stop_of
+from maxent_ray.report.run_status import Status, command_of, failed_trials, last_written, run_status
 from maxent_ray.report.timing import TimeLeft
 from maxent_ray.storage import run_files
-from maxent_ray.storage.json_lines import Record
-from maxent_ray.storage.run_files import CONFIG, DECISIONS, EVALUATIONS, ROWS, RUNGS, TRACE, TRIALS, TUNE_FOLDER
-from maxent_ray.storage.tail import Tail
+from maxent_ray.storage.growing_file import GrowingFile
+from maxent_ray.storage.json_lines import Record, parse_lines
+from maxent_ray.storage.run_files import CONFIG, DECISIONS, EVALUATIONS, ROWS, RUNGS, TRIALS
 
 CURVES = ("entropy", "target_entropy", "kl", "target_kl", "tau", "beta")
 LATEST = 50
@@ -47,7 +48,9 @@ class LiveRun:
         self._clear()
 
     def _clear(self) -> None:
-        self._tails = {name: Tail(self.folder / name) for name in (TRIALS, ROWS, DECISIONS, RUNGS, EVALUATIONS)}
+        self._files = [GrowingFile(self.folder / name) for name in (TRIALS, ROWS, DECISIONS, RUNGS, EVALUATIONS)]
+        self.torn = 0
+        """Lines that could not be read."""
         self._rows: dict[str, Record] = {}
         """Trial → its newest row, of rank 0."""
         self.curves: dict[str, dict[str, Series]] = defaultdict(lambda: {name: Series() for name in CURVES})
@@ -58,49 +61,50 @@ class LiveRun:
         self.evaluations: dict[str, Record] = {}
         self.decisions: deque[Record] = deque(maxlen=LATEST)
         self.alarms: deque[tuple[str, Record]] = deque(maxlen=LATEST)
-        self.command = "train"
+        self.failed: dict[str, str] = {}
+        """Trial → last line of its trace."""
+        self._command: str | None = None
         self.left: TimeLeft | None = None
 
     def update(self) -> bool:
-        """Read what was added; False when there was nothing.
+        """Read what was added, of a long record a part; False when there was nothing.
 
         Raises:
             ConfigError: the folder is gone.
         """
-        read = {name: tail.read() for name, tail in self._tails.items()}
+        if any(file.was_replaced() for file in self._files):
+            self._clear()
+        added = [(file.path.name, block) for file in self._files for block in islice(file.new_blocks(), 1)]
         if not (self.folder / CONFIG).is_file():
             raise ConfigError(
                 f"{self.folder} is gone: it was moved, renamed or removed while it was watched; give the folder where "
                 "it is now"
             )
-        if any(tail.restarts for tail in self._tails.values()):
-            self._clear()
-            return self.update()
-        for name, records in read.items():
+        for name, block in added:
+            records, torn = parse_lines(block.data)
+            self.torn += torn
             for record in records:
                 if all(isinstance(record.get(field), kind) for field, kind in PLACES[name].items()):
                     self._take(name, record)
-        if any(read.values()):
+        if added:
             self._advance()
-        return any(read.values())
+        return bool(added)
 
     @property
     def ended(self) -> float | None:
         """When a run that does not go on was last written to; None while it may go on."""
-        if self.status().state in (State.RUNNING, State.UNKNOWN):
-            return None
-        return max(modified(self.folder / name) for name in self._tails)
-
-    @property
-    def torn(self) -> int:
-        """Lines that could not be read."""
-        return sum(tail.torn for tail in self._tails.values())
+        return None if self.status().state == "running" else last_written(self.folder)
 
     def status(self) -> Status:
         """Whether the run goes on."""
-        done = {*self.evaluations, *self.stops}
-        all_done = bool(self.planned) and done >= self.planned.keys()
-        return run_status(self.folder, all_done=all_done, command=self.command)
+        self.failed = failed_trials(self.folder, self.evaluations)
+        return run_status(
+            self.folder,
+            trials=self._rows.keys() | self.planned.keys() | self.evaluations.keys(),
+            done=self.evaluations.keys() | self.stops.keys(),
+            failed=self.failed,
+            command=command_of(self.folder, self._command),
+        )
 
     def lines(self, status: Status) -> list[TrialLine]:
         """All trials, those that have not begun included."""
@@ -118,7 +122,7 @@ class LiveRun:
                 self._take_row(record)
             case run_files.TRIALS:
                 self.planned[record["trial"]] = planned_of(record)
-                self.command = record["command"]
+                self._command = record["command"]
             case run_files.DECISIONS:
                 self.decisions.append(record)
                 self.alarms.extend((record["trial"], alarm) for alarm in record.get("alarms") or ())
@@ -150,11 +154,11 @@ class LiveRun:
             return "done"
         if trial in self.stops:
             return f"stopped at {self.stops[trial].step}"
-        if status.state is State.ENDED and (self.folder / TUNE_FOLDER / trial / TRACE).exists():
+        if status.state == "failed" and (trial in self.failed or not self.failed):
             return "failed"
         if trial not in self._rows:
             return "waiting"
-        return "running" if status.state in (State.RUNNING, State.UNKNOWN) else "not finished"
+        return "running" if status.state == "running" else "not finished"
 
     def _advance(self) -> None:
         """Count steps; what was there at the first look says nothing about the speed."""

@@ -17,12 +17,16 @@ from maxent_ray.report.labels import metric_label, objective_colour, objective_l
 from maxent_ray.report.live.braille import curve
 from maxent_ray.report.live.live_run import LiveRun
 from maxent_ray.report.live.series import Series
-from maxent_ray.report.live.status import State, Status
 from maxent_ray.report.numbers import natural_key, number
 from maxent_ray.report.progress_bar import progress_bar
 from maxent_ray.report.progress_table import line_order, progress_table
+from maxent_ray.report.run_status import Status
+from maxent_ray.report.timing import clock
+from maxent_ray.storage.driver_lock import read_holder
+from maxent_ray.storage.growing_file import regular_file
+from maxent_ray.storage.run_files import ROWS
 
-_STATE_STYLES = {State.RUNNING: "green", State.FINISHED: "bold", State.ENDED: "red", State.UNKNOWN: "yellow"}
+_STATE_STYLES = {"running": "green", "finished": "bold", "failed": "red", "interrupted": "yellow"}
 _PANELS = (("H", "entropy", False), ("KL", "kl", False), ("τ", "tau", True), ("β", "beta", True))
 """Name, signal, and whether its axis is logarithmic."""
 _TARGETED = ("entropy", "kl")
@@ -42,8 +46,9 @@ def picture(run: LiveRun, width: int, height: int | None = None) -> Group:
         height: Lines that there are; parts that do not fit are left out, the last ones first. None for no limit.
     """
     status = run.status()
-    parts = [_heading(run, status), *_bar(run, width), Text()]
-    room = None if height is None else max(1, height - _FIXED_LINES)
+    heading = _heading(run, status)
+    parts = [heading, *_bar(run, width), Text()]
+    room = None if height is None else max(1, height - _FIXED_LINES - heading.cell_len // width)
     table, lines = _trials(run, status, width, room)
     parts.append(table)
     for part, needed in _rest(run, width):
@@ -54,10 +59,21 @@ def picture(run: LiveRun, width: int, height: int | None = None) -> Group:
 
 
 def _heading(run: LiveRun, status: Status) -> Text:
-    text = Text.assemble((str(run.folder), "bold"), "  ", (status.sentence, _STATE_STYLES[status.state]))
+    text = Text.assemble((str(run.folder), "bold"), "  ", (_told(run, status), _STATE_STYLES[status.state]))
     if run.torn:
         text.append(f"  ({run.torn} line(s) of the records cannot be read)", "dim")
     return text
+
+
+def _told(run: LiveRun, status: Status) -> str:
+    """Status in words, of a run that goes on with its process, and how old the newest row is."""
+    if status.state == "finished":
+        return status.state
+    told, row = status.message, regular_file(run.folder / ROWS)
+    if status.state == "running":
+        holder = read_holder(run.folder)
+        told = f"running, process {holder.process} on {holder.host}" if holder else "running"
+    return f"{told} ({f'last row {clock(time.time() - row[2] / 1e9)} ago' if row else 'no row yet'})"
 
 
 def _bar(run: LiveRun, width: int) -> Iterator[RenderableType]:
@@ -70,7 +86,7 @@ def _bar(run: LiveRun, width: int) -> Iterator[RenderableType]:
 def _trials(run: LiveRun, status: Status, width: int, room: int | None) -> tuple[Group, int]:
     """The table of trials, and its lines; at most half of the room, unless that is not needed by other parts."""
     lines = sorted(run.lines(status), key=line_order)
-    most = len(lines) if room is None else max(3, room // 2)
+    most = len(lines) if room is None else max(1, room // 2)
     shown = lines[:most]
     rest = [Text(f"… and {len(lines) - most} more", style="dim")] if len(lines) > most else []
     return Group(progress_table(shown, run.config.train.steps, width), *rest), len(shown) + 2 + len(rest)

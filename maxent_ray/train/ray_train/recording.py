@@ -15,6 +15,7 @@ from typing import Any
 from ray.train import Checkpoint, UserCallback
 
 from maxent_ray.runtime.metrics import RunMetrics
+from maxent_ray.storage.growing_file import GrowingFile
 from maxent_ray.storage.records import Records
 from maxent_ray.storage.row_listener import RowListener
 from maxent_ray.storage.run_files import DECISIONS, EVALUATIONS, ROWS, SAMPLES
@@ -62,10 +63,9 @@ class Follower:
     """
 
     def __init__(self, path: Path, listener: RowListener) -> None:
-        self._path = path
+        self._file = GrowingFile(path)
         self._listener = listener
         self._telemetry = Telemetry(f"{path} cannot be followed; training continues")
-        self._offset = 0
         self._done = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="maxent-ray-follower", daemon=True)
@@ -87,7 +87,9 @@ class Follower:
             self._pass_on()
 
     def _pass_on(self) -> None:
-        rows = [json.loads(line) for line in self._new_lines()]
+        if self._file.was_replaced():
+            self._file = GrowingFile(self._file.path)
+        rows = [json.loads(line) for block in self._file.new_blocks() for line in block.data.splitlines()]
         if not rows:
             return
         newest = rows[-1]
@@ -99,12 +101,3 @@ class Follower:
     def _follow(self) -> None:
         while not self._stop.wait(POLL_S):
             self.poll()
-
-    def _new_lines(self) -> list[bytes]:
-        if not self._path.is_file():
-            return []
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            complete, newline, _ = file.read().rpartition(b"\n")
-        self._offset += len(complete) + len(newline)
-        return complete.splitlines()

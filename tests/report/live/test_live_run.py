@@ -13,14 +13,10 @@ from rich.console import Console
 from maxent_ray.errors import ConfigError
 from maxent_ray.report.live.braille import curve
 from maxent_ray.report.live.live_run import LiveRun
-from maxent_ray.report.live.status import State
 from maxent_ray.report.live.view import picture
-from maxent_ray.storage.driver_lock import LOCK, driver_lock
+from maxent_ray.storage.driver_lock import driver_lock
 from tests.report.results_folder import row, write_lines, write_results
-from tests.report.sweep_folder import STOPPED_AT, write_sweep
-
-ENDED_PROCESS = 2**22 + 1
-"""Above the highest process that Linux gives."""
+from tests.report.sweep_folder import STOPPED_AT, finish, write_sweep
 
 
 def shown(run: LiveRun, width: int = 120, height: int | None = None) -> str:
@@ -37,9 +33,9 @@ def watched(folder: Path) -> LiveRun:
 
 
 def test_a_finished_run_is_shown_with_all_its_parts(tmp_path: Path) -> None:
-    run = watched(write_sweep(tmp_path / "a", stopped=["analytic-2"]))
+    run = watched(finish(write_sweep(tmp_path / "a", stopped=["analytic-2"])))
     text = shown(run)
-    assert run.status().state is State.FINISHED
+    assert run.status().state == "finished"
     states = {line.trial: line.state for line in run.lines(run.status())}
     assert states == {
         **{f"analytic-{i}": "done" for i in range(9)},
@@ -63,18 +59,19 @@ def test_rows_that_are_added_move_the_picture(tmp_path: Path) -> None:
     assert run.curves["analytic-0"]["kl"].last is None
 
 
-def test_a_run_is_running_while_its_process_does(tmp_path: Path) -> None:
+def test_the_heading_has_the_process_of_a_running_run_or_what_continues_it(tmp_path: Path) -> None:
     folder = write_sweep(tmp_path / "a", unfinished=["analytic-8"])
     with driver_lock(folder):
-        assert watched(folder).status().state is State.RUNNING
-        assert f"running, process {os.getpid()}; last row 0:0" in shown(watched(folder), width=160)
-    (folder / LOCK).write_text(f"{ENDED_PROCESS} {socket.gethostname()}\n")
-    status = watched(folder).status()
-    assert status.state is State.ENDED and status.sentence.endswith(f"maxent-ray sweep --resume {folder} continues")
-    (folder / LOCK).write_text(f"{os.getpid()} another-machine\n")
-    assert watched(folder).status().sentence.startswith("written on another-machine; last row")
-    (folder / LOCK).unlink()
-    assert watched(folder).status().state is State.UNKNOWN
+        assert watched(folder).ended is None
+        heading = f"running, process {os.getpid()} on {socket.gethostname()} (last row 0:0"
+        assert heading in shown(watched(folder), width=400)
+    run = watched(folder)
+    assert f"continue it with maxent-ray sweep --resume {folder} (last row" in shown(run, width=400)
+    assert {line.trial: line.state for line in run.lines(run.status())}["analytic-8"] == "not finished"
+    (folder / "tune" / "analytic-8").mkdir(parents=True)
+    (folder / "tune" / "analytic-8" / "error.txt").write_text("RuntimeError: out of memory\n")
+    run = watched(folder)
+    assert {line.trial: line.state for line in run.lines(run.status())}["analytic-8"] == "failed"
 
 
 def test_progress_counts_what_is_planned_less_what_was_stopped(tmp_path: Path) -> None:
@@ -98,6 +95,14 @@ def test_records_that_are_written_anew_are_read_anew(tmp_path: Path) -> None:
     write_lines(folder / "rows.jsonl", [row("mine", "analytic", 0)])
     run.update()
     assert [line.trial for line in run.lines(run.status()) if line.row] == ["mine"]
+
+
+def test_lines_that_are_no_record_are_counted_once(tmp_path: Path) -> None:
+    folder = write_results(tmp_path / "a", evaluations=False, references=False)
+    (folder / "rows.jsonl").write_bytes(b'not json\n[1]\n\n\xff\xfe\n{"kl": NaN}\n{"tri')
+    run = watched(folder)
+    assert run.torn == 3 and not run.update() and run.torn == 3
+    assert "(3 line(s) of the records cannot be read)" in shown(run, width=400)
 
 
 def test_a_small_terminal_gets_the_first_parts(tmp_path: Path) -> None:

@@ -24,6 +24,16 @@ def test_a_listener_that_fails_stops_nothing(tmp_path: Path) -> None:
     assert broken.steps == whole.steps == 2
 
 
+def test_rows_that_are_written_anew_are_followed(tmp_path: Path) -> None:
+    rows, listener = tmp_path / "rows.jsonl", Counting()
+    follower = Follower(rows, listener)
+    rows.write_text(row(0) + row(1))
+    follower.poll()
+    rows.write_text(row(2))
+    follower.poll()
+    assert listener.steps == 3
+
+
 @pytest.mark.parametrize("odd", ["not JSON\n", "7\n", '{"step": 1}\n', '{"step": null, "trial": "mine"}\n'])
 def test_an_odd_line_is_told_of_once_and_later_rows_are_passed_on(
     odd: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

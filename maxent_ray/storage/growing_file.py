@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,11 +62,11 @@ class GrowingFile:
         return now is None or now[0] != self._identity[0] or now[1] < self.position
 
     def new_blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
-        """Read the complete lines that were added since the last call, in blocks."""
+        """Read the complete lines that were added since the last call, in blocks; those not asked for stay new."""
         self._seen = regular_file(self.path)
         if self._seen is None:
             return
-        with self.path.open("rb") as file:
+        with suppress(FileNotFoundError), self.path.open("rb") as file:  # it may go meanwhile
             self._identity, self._size = (self._seen[0], self._seen[1]), self._seen[1]
             wanted = block_bytes
             while data := os.pread(file.fileno(), min(wanted, self._size - self.position), self.position):
@@ -85,7 +86,7 @@ class GrowingFile:
         self._seen = regular_file(self.path)
         if self._seen is None:
             return
-        with self.path.open("rb") as file:
+        with suppress(FileNotFoundError), self.path.open("rb") as file:  # it may go meanwhile
             self._identity, self._size = (self._seen[0], self._seen[1]), self._seen[1]
             for place in range(count):
                 start = round((self._size - block_bytes) * place / (count - 1))
