@@ -126,7 +126,7 @@ def _sparkline(run: RunReader) -> list[float | None]:
     means = np.full((len(run.rows.trials), parts), np.nan)
     for place, rows in enumerate(run.rows.trials.values()):
         values = rows.series("reward")
-        known = np.isfinite(values)
+        known = np.isfinite(values) & (rows.steps > 0)
         part = (rows.steps[known] - 1) * parts // max(1, longest)
         count = np.bincount(part, minlength=parts)
         sums = np.bincount(part, weights=values[known], minlength=parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,8 @@ from aiohttp import web
 from maxent_ray.dashboard.answers import overview
 from maxent_ray.dashboard.results_root import ResultsRoot
 from maxent_ray.dashboard.run_reader import RunReader
+
+logger = logging.getLogger(__name__)
 
 INTERVAL_S = 1.0
 HEARTBEAT_S = 15.0
@@ -69,7 +72,12 @@ class Events:
     async def _poll(self) -> None:
         while self._subscribers:
             shown = {subscriber.run for subscriber in self._subscribers}
-            changed, gone, steps = await asyncio.to_thread(self._look, shown)
+            try:
+                changed, gone, steps = await asyncio.to_thread(self._look, shown)
+            except Exception:  # the page stays live for what the next look can read
+                logger.warning("the results cannot be looked through; trying again", exc_info=True)
+                await asyncio.sleep(INTERVAL_S)
+                continue
             for subscriber in list(self._subscribers):
                 for event in _events_for(subscriber, changed, gone, steps):
                     self._send(subscriber, event)

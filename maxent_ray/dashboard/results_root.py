@@ -65,6 +65,9 @@ class ResultsRoot:
                         changes.changed.append(run)
                 except OSError:  # deleted or made unreadable while it was read: the next look tells which
                     continue
+                except Exception as error:  # one damaged run must not hide the others
+                    if run.fail(error):
+                        changes.changed.append(run)
                 self._runs[name] = run
                 self._gone.discard(name)
             return changes

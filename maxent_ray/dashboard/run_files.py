@@ -15,11 +15,11 @@ from maxent_ray.report.run_records import (
     Evaluation,
     Planned,
     Stopped,
+    early_stops,
     evaluation_of,
     planned_of,
     read_records,
     sorted_clones,
-    stop_of,
 )
 from maxent_ray.storage.growing_file import regular_file
 from maxent_ray.storage.json_lines import read_lines
@@ -138,7 +138,7 @@ def read_plan(path: Path) -> Plan:
 def read_stops(path: Path) -> tuple[dict[str, Stopped], int]:
     """Read ``rungs.jsonl``: trials that were stopped early, and the number of lines that were left out."""
     lines, torn = read_records(path) if _is_readable(path) else ([], 0)
-    return {str(line["trial"]): stop_of(line) for line in lines if line["stopped"]}, torn
+    return early_stops(lines), torn
 
 
 def read_samples(folder: Path, trial: str) -> list[Mapping[str, Any]]:

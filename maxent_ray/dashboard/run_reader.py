@@ -87,6 +87,18 @@ class RunReader:
             self.version += changed
             return changed
 
+    def fail(self, error: Exception) -> bool:
+        """Take the run for unreadable, as its records cannot be taken in; returns whether that is new."""
+        with self.lock:
+            before, self.config = self.status, None
+            self.status = Status(
+                "unreadable",
+                f"its records cannot be read ({type(error).__name__}: {error}): if they were edited or are damaged, "
+                "restore them; if another version wrote them, show them with that version",
+            )
+            self.version += self.status != before
+            return self.status != before
+
     def open(self) -> None:
         """Read all rows and decisions: at once where they are few, else in the background."""
         with self.lock:

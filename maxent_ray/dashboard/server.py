@@ -13,7 +13,7 @@ from socket import socket
 from aiohttp import web
 
 from maxent_ray.dashboard import stand_in
-from maxent_ray.dashboard.access import LOGIN, Handler, TokenSource, guard, log_in, refuse
+from maxent_ray.dashboard.access import LOGIN, Handler, TokenSource, guard, log_in, login_form, refuse
 from maxent_ray.dashboard.addresses import LOOPBACK, own_names
 from maxent_ray.dashboard.events import Events
 from maxent_ray.dashboard.headers import add_headers
@@ -56,7 +56,10 @@ def make_app(options: PageOptions) -> web.Application:
     async def submit(request: web.Request) -> web.StreamResponse:
         return await log_in(request, options.token)
 
-    app.add_routes([web.post(LOGIN, submit), web.get(LOGIN, static.page)])
+    async def ask(request: web.Request) -> web.StreamResponse:
+        return web.HTTPSeeOther("/") if options.token is None else login_form()
+
+    app.add_routes([web.post(LOGIN, submit), web.get(LOGIN, ask)])
     app.on_response_prepare.append(add_headers)
 
     async def close(app: web.Application) -> None:

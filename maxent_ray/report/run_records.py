@@ -19,7 +19,7 @@ from maxent_ray.core import signals
 from maxent_ray.errors import ConfigError
 from maxent_ray.evaluation.held_out import HeldOutMetrics
 from maxent_ray.report.labels import objective_label
-from maxent_ray.report.numbers import natural_key
+from maxent_ray.report.numbers import natural_key, number
 from maxent_ray.report.points import Point, read_points
 from maxent_ray.report.running_counts import running_totals
 from maxent_ray.storage.json_lines import Record, read_lines
@@ -143,7 +143,7 @@ def read_run(folder: Path) -> RunRecords:
         warnings=_warnings(latest),
         command=planned[-1]["command"] if planned else None,
         planned={record["trial"]: planned_of(record) for record in planned},
-        stops={each["trial"]: stop_of(each) for each in rungs if each["stopped"] and each["trial"] not in evaluated},
+        stops={trial: stop for trial, stop in early_stops(rungs).items() if trial not in evaluated},
         totals={each.name: running_totals(rows, each.name) for each in signals.SIGNALS if each.summary == "total"},
         rows=len(rows),
         torn_lines=torn_rows + torn_decisions + torn_lineage + torn_evaluations + torn_planned + torn_rungs,
@@ -156,7 +156,7 @@ PLACES: Mapping[str, Mapping[str, type]] = {
     LINEAGE: {"recipient": str, "donor": str, "step": int},
     EVALUATIONS: {"trial": str, "objective": str, "metrics": dict},
     TRIALS: {"trial": str, "objective": str, "steps": int, "settings": dict, "command": str},
-    RUNGS: {"trial": str, "step": int, "score": float, "stopped": bool},
+    RUNGS: {"trial": str, "objective": str, "step": int, "score": float, "stopped": bool},
 }
 """File → fields without which a line of it belongs nowhere, and their types."""
 
@@ -195,6 +195,17 @@ def stop_of(record: Record) -> Stopped:
     objective = objective_label(record["objective"])
     than = f"{score:.3f}, was below {cutoff:.3f}, the cutoff of the {objective} trials so far"
     return Stopped(step, score, cutoff, f"stopped early at step {step}: its score, {than}")
+
+
+def early_stops(rungs: Iterable[Record]) -> dict[str, Stopped]:
+    """Trials that were stopped early; a comparison without a cutoff stops none.
+
+    Example:
+        >>> early_stops([{"trial": "a", "objective": "analytic", "step": 20, "score": 0.3, "stopped": True}])
+        {}
+    """
+    stopped = (each for each in rungs if each["stopped"] and number(each.get("cutoff")) is not None)
+    return {each["trial"]: stop_of(each) for each in stopped}
 
 
 def evaluation_of(record: Record) -> Evaluation:

@@ -44,9 +44,16 @@ class MirrorState:
         """True when all that is local is at the URI."""
         self.files: dict[str, FileState] = {}
         if self._path.is_file():
+            self._read()
+
+    def _read(self) -> None:
+        """Read the file; one that was cut off by a full disk counts as none, so that everything is uploaded again."""
+        try:
             saved = json.loads(self._path.read_bytes())
-            self.driver, self.whole = saved["driver"], saved["whole"]
-            self.files = {name: FileState(*state) for name, state in saved["files"].items()}
+            files = {name: FileState(*state) for name, state in saved["files"].items()}
+            self.driver, self.whole, self.files = saved["driver"], saved["whole"], files
+        except (ValueError, KeyError, TypeError, AttributeError):
+            logger.warning("%s is damaged: everything is uploaded again", self._path)
 
     def save(self, driver: str, *, whole: bool) -> None:
         """Write the file."""
@@ -151,7 +158,8 @@ class Mirror:
     def _attempt(self, sync: Callable[[], None]) -> MaxentRayError | None:
         try:
             sync()
-        except MaxentRayError as error:
+        except (MaxentRayError, OSError) as failure:
+            error = RecordingError(f"cannot copy it: {failure}") if isinstance(failure, OSError) else failure
             self.failures += 1
             if self.failures == 1:
                 logger.warning("%s; the upload is tried again", error)

@@ -18,6 +18,7 @@ from yarl import URL
 from maxent_ray.dashboard.access import COOKIE, RAY_COOKIE, RAY_HEADER, proof
 from maxent_ray.dashboard.events import Events
 from maxent_ray.dashboard.results_root import ResultsRoot
+from maxent_ray.dashboard.run_reader import RunReader
 from maxent_ray.errors import ConfigError
 from tests.dashboard.pages import browse
 from tests.report.results_folder import STEPS, row, write_results
@@ -250,3 +251,60 @@ def test_the_page_loads_neither_torch_nor_ray() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "pyarrow" in done.stdout.split() and not {"torch", "ray", "transformers"} & set(done.stdout.split())
+
+
+DAMAGE = {
+    "rungs.jsonl": {"trial": "analytic-0", "objective": "analytic", "step": 1, "score": 0.1, "stopped": True},
+    "rows.jsonl": row("odd", "analytic", -5),
+    "trials.jsonl": {"trial": "odd", "objective": "", "steps": -1, "settings": {}, "command": ""},
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_line_hides_no_run(results: Path, name: str) -> None:
+    with (results / "demo" / name).open("a") as out:
+        out.write(json.dumps(DAMAGE[name]) + "\n")
+    write_results(results / "intact")
+
+    async def visit(client: Client) -> None:
+        answer = await client.get("/api/runs")
+        assert answer.status == 200
+        assert {run["id"]: run["status"] != "unreadable" for run in (await answer.json())["runs"]} == {
+            "demo": True,
+            "intact": True,
+        }
+        assert (await client.get("/api/runs/demo")).status == 200
+
+    browse(results, visit)
+
+
+def test_a_run_that_cannot_be_taken_in_hides_no_other(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_results(results / "intact")
+    refresh = RunReader.refresh
+
+    def fails(run: RunReader) -> bool:
+        if run.folder.name == "demo":
+            raise ValueError("step is -5")
+        return refresh(run)
+
+    monkeypatch.setattr(RunReader, "refresh", fails)
+
+    async def visit(client: Client) -> None:
+        demo, intact = (await (await client.get("/api/runs")).json())["runs"]
+        assert demo["status"] == "unreadable" and "step is -5" in demo["message"]
+        assert intact["status"] != "unreadable"
+
+    browse(results, visit)
+
+
+def test_the_forms_own_address_shows_the_form(results: Path) -> None:
+    async def with_token(client: Client) -> None:
+        answer = await client.get("/login")
+        assert answer.status == 401 and "Show the results" in await answer.text()
+
+    async def without(client: Client) -> None:
+        answer = await client.get("/login", allow_redirects=False)
+        assert answer.status == 303 and answer.headers["Location"] == "/"
+
+    browse(results, with_token, token=lambda: TOKEN)
+    browse(results, without)

@@ -34,7 +34,8 @@ const legend = (() => {
   }
 
   function best(selection) {
-    const first = (trials) => trials.toSorted((a, b) => (b.score ?? -Infinity) - (a.score ?? -Infinity))[0]?.trial;
+    const rank = (trial) => (trial.state === "stopped" ? -Infinity : (trial.score ?? -Infinity));
+    const first = (trials) => trials.toSorted((a, b) => rank(b) - rank(a))[0]?.trial;
     const chosen = new Set(selection.objectives.map((objective) => first(objective.trials)));
     selection.hidden = new Set(selection.trials.map((trial) => trial.trial).filter((name) => !chosen.has(name)));
     selection.tell("shown");

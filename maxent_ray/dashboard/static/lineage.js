@@ -34,7 +34,8 @@ const lineage = (() => {
 
   function bestTrials(lanes) {
     const best = new Map();
-    for (const trial of lanes) {
+    const whole = lanes.filter((trial) => trial.state !== "stopped");
+    for (const trial of whole.length ? whole : lanes) {
       const other = best.get(trial.objective);
       if (trial.score !== null && (other === undefined || trial.score > other.score)) best.set(trial.objective, trial);
     }

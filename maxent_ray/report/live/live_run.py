@@ -15,7 +15,7 @@ from maxent_ray.report.labels import WARM_START
 from maxent_ray.report.live.series import Series
 from maxent_ray.report.numbers import natural_key, number
 from maxent_ray.report.progress_table import TrialLine
-from maxent_ray.report.run_records import PLACES, Planned, Stopped, planned_of, stop_of
+from maxent_ray.report.run_records import PLACES, Planned, Stopped, early_stops, planned_of
 from maxent_ray.report.run_status import Status, command_of, failed_trials, last_written, run_status
 from maxent_ray.report.timing import TimeLeft
 from maxent_ray.storage import run_files
@@ -126,8 +126,8 @@ class LiveRun:
             case run_files.DECISIONS:
                 self.decisions.append(record)
                 self.alarms.extend((record["trial"], alarm) for alarm in record.get("alarms") or ())
-            case run_files.RUNGS if record["stopped"]:
-                self.stops[record["trial"]] = stop_of(record)
+            case run_files.RUNGS:
+                self.stops |= early_stops([record])
             case run_files.EVALUATIONS:
                 self.evaluations[record["trial"]] = record
                 self.stops.pop(record["trial"], None)

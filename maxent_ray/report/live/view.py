@@ -135,11 +135,16 @@ def _alarms(run: LiveRun) -> list[Text]:
     return [Text(f"! {trial}: {alarm.get('message', alarm.get('kind'))}", style="yellow") for trial, alarm in latest]
 
 
+def _done(step: object) -> str:
+    """Policy steps done, as everywhere else: records count from 0."""
+    return str(step + 1) if isinstance(step, int) else DASH
+
+
 def _decisions(run: LiveRun) -> list[Text]:
     latest = list(run.decisions)[-_LATEST:]
     return [
         Text.assemble(
-            (f"{decision['trial']} step {decision.get('step', DASH)}: ", "dim"),
+            (f"{decision['trial']} step {_done(decision.get('step'))}: ", "dim"),
             str(decision["reason"]),
             (f"  τ {significant(number(decision.get('tau')))}, β {significant(number(decision.get('beta')))}", "dim"),
         )
