@@ -11,7 +11,7 @@ import numpy as np
 
 from maxent_ray.core.answer_metrics import METRICS
 from maxent_ray.dashboard.columns import Floats
-from maxent_ray.dashboard.comparison import comparison
+from maxent_ray.dashboard.comparison import comparison, points
 from maxent_ray.dashboard.descriptions import describe_objective, describe_signals
 from maxent_ray.dashboard.figures import summarise_columns
 from maxent_ray.dashboard.kind import kind_of, total_steps
@@ -35,6 +35,7 @@ _NOTHING: Mapping[str, Any] = {
     **dict.fromkeys(("signals", "objectives", "trials", "clones", "alarms", "metrics", "held_out"), ()),
     "reasons": {},
     "comparison": {"columns": [], "rows": []},
+    "points": {"columns": [], "rows": []},
     "settings": {},
     "counts": dict.fromkeys(("rows", "decisions", "samples", "torn_lines"), 0),
 }
@@ -78,6 +79,7 @@ def details(run: RunReader) -> dict[str, Any]:
             "metrics": [{"name": name, "label": metric_label(name, summary.samples)} for name in METRICS],
             "held_out": _held_out(run),
             "comparison": comparison(summary),
+            "points": points(summary),
             "settings": _dotted(run.config.model_dump(mode="json")),
             **_of_decisions(run),
         }

@@ -10,6 +10,7 @@ from maxent_ray.evaluation.metric_intervals import Estimate, HeldOut
 from maxent_ray.report.labels import metric_label
 from maxent_ray.report.summary import Summary
 from maxent_ray.report.tables.comparison import comparison_lines
+from maxent_ray.report.tables.settings import points_headers, points_lines
 
 
 def comparison(summary: Summary) -> dict[str, Any]:
@@ -35,6 +36,16 @@ def comparison(summary: Summary) -> dict[str, Any]:
         row["seconds"] = {"text": line.seconds, "value": owner.signals["seconds_per_step"] if own else None}
         rows.append(row)
     return {"columns": columns, "rows": rows}
+
+
+def points(summary: Summary) -> dict[str, Any]:
+    """Every point of a sweep, as the command prints it; no rows for other runs."""
+    if summary.sweep is None:
+        return {"columns": [], "rows": []}
+    headers = points_headers(summary)
+    columns = [{"key": label, "label": label, "numeric": label not in ("trial", "front")} for label in headers]
+    lines = [zip(headers, line, strict=True) for line in points_lines(summary)]
+    return {"columns": columns, "rows": [{header: {"text": cell} for header, cell in line} for line in lines]}
 
 
 def _estimate(held_out: HeldOut | None, metric: str) -> dict[str, float | None]:

@@ -17,6 +17,7 @@ from maxent_ray.report.tables.comparison import comparison_lines
 from maxent_ray.storage.driver_lock import driver_lock
 from tests.dashboard.pages import opened
 from tests.report.results_folder import STEPS, row, write_lines, write_results
+from tests.report.sweep_folder import write_sweep
 
 
 def test_figures_are_those_of_the_summary(tmp_path: Path) -> None:
@@ -138,3 +139,11 @@ def test_thinning_keeps_both_ends_and_the_order(count: int) -> None:
     assert found.steps[0] == 0 and found.steps[-1] == count - 1 and (np.diff(found.steps) > 0).all()
     assert np.nanmax(found.values) == np.nanmax(values) and np.nanmin(found.values) == np.nanmin(values)
     assert len(found.steps) <= 102
+
+
+def test_a_sweep_has_every_point_and_other_runs_none(tmp_path: Path) -> None:
+    points = details(opened(write_sweep(tmp_path / "targets", stopped=["analytic-2"])))["points"]
+    assert [column["label"] for column in points["columns"]][:: len(points["columns"]) - 1] == ["trial", "front"]
+    lines = {row["trial"]["text"]: row["front"]["text"] for row in points["rows"]}
+    assert lines["analytic-2"].startswith("at ") and "•" in lines.values()
+    assert details(opened(write_results(tmp_path / "demo")))["points"]["rows"] == []

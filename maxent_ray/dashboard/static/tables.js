@@ -5,7 +5,16 @@ const tables = (() => {
     const { columns, rows } = run.comparison;
     if (!rows.length) return [dom.el("p", {}, "Nothing to compare yet.")];
     const cells = rows.map((row) => columns.map((column) => estimate(row[column.key]?.text ?? "")));
-    return [dom.scroller("Comparison", dom.table("Comparison of the objectives", columns, cells, { class: "comparison" }))];
+    return [dom.scroller("Comparison", dom.table("Comparison of the objectives", columns, cells, { class: "comparison" })), points(run)];
+  }
+
+  /** Every point of a sweep. */
+  function points(run) {
+    const { columns, rows } = run.points;
+    if (!rows.length) return null;
+    const cells = rows.map((row) => columns.map((column) => row[column.key].text));
+    const note = dom.el("p", { class: "faint" }, "•: on the Pareto front of mean and coverage; at N: stopped early at step N");
+    return [dom.el("h3", {}, "Every point"), note, dom.scroller("Every point", dom.table("Every point of the sweep", columns, cells))];
   }
 
   /** Set an interval under its value, as the terminal does. */

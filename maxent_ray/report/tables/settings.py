@@ -47,25 +47,47 @@ def settings_lines(summary: Summary) -> list[list[str]]:
     ]
 
 
+POINTS_TITLE = "Every point (•: on the Pareto front; at N: stopped early at step N)"
+
+
 def points_table(summary: Summary) -> Table:
     """Make a table of all trials: the values that set each apart, held-out metrics, and tracking errors."""
-    own = [trial for trial in summary.trials if trial.objective not in REFERENCES]
-    keys = list(dict.fromkeys(key for trial in own for key in trial.settings))
-    headers = [*(setting_label(key) for key in keys), *metric_headers(summary), "H error", "KL error", "front"]
-    front = () if summary.sweep is None else summary.sweep.front
-    title = "Every point (•: on the Pareto front; at N: stopped early at step N)"
-    table = make_table(title, "trial", headers, keep="first")
-    for trial in summary.trials:
-        table.add_row(
+    table = make_table(POINTS_TITLE, "trial", points_headers(summary)[1:], keep="first")
+    front = _front(summary)
+    for trial, line in zip(summary.trials, points_lines(summary), strict=True):
+        table.add_row(*line, style="bold" if trial.trial in front else "")
+    return table
+
+
+def points_headers(summary: Summary) -> list[str]:
+    """Headers of the table of points."""
+    keys = (setting_label(key) for key in _searched(summary))
+    return ["trial", *keys, *metric_headers(summary), "H error", "KL error", "front"]
+
+
+def points_lines(summary: Summary) -> list[list[str]]:
+    """Lines of the table of points, one for each trial."""
+    keys, front = _searched(summary), _front(summary)
+    return [
+        [
             trial.trial,
-            *(setting(trial.settings.get(key)) if trial in own else DASH for key in keys),
+            *(DASH if trial.objective in REFERENCES else setting(trial.settings.get(key)) for key in keys),
             *(DASH if trial.held_out is None else fixed(trial.held_out[metric].value, 3) for metric in METRICS),
             percent(trial.entropy_error),
             percent(trial.kl_error),
             f"at {trial.stopped.step}" if trial.stopped else "•" if trial.trial in front else "",
-            style="bold" if trial.trial in front else "",
-        )
-    return table
+        ]
+        for trial in summary.trials
+    ]
+
+
+def _searched(summary: Summary) -> list[str]:
+    own = (trial for trial in summary.trials if trial.objective not in REFERENCES)
+    return list(dict.fromkeys(key for trial in own for key in trial.settings))
+
+
+def _front(summary: Summary) -> tuple[str, ...]:
+    return () if summary.sweep is None else summary.sweep.front
 
 
 def _figures(summary: Summary) -> Iterator[tuple[str, str]]:
