@@ -152,4 +152,5 @@ def test_all_files_were_read() -> None:
 
 def test_what_ships_is_text_and_safetensors() -> None:
     shipped = [path for path in (ROOT / "maxent_ray").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    assert {path.suffix for path in shipped} <= {".py", ".pyi", ".typed", ".json", ".safetensors"}
+    page = {".LICENSE", ".css", ".html", ".js"}
+    assert {path.suffix for path in shipped} <= {".py", ".pyi", ".typed", ".json", ".safetensors", *page}
