@@ -36,11 +36,11 @@ def browser() -> Iterator[Browser]:
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs: one as ours are, one whose trial has a hostile name."""
     folder = tmp_path_factory.mktemp("results")
-    write_shown_results(folder / "demo")
     write_shown_results(folder / "hostile")
     for record in (folder / "hostile").glob("*.jsonl"):
         escaped = json.dumps(HOSTILE)[1:-1]
         record.write_text(record.read_text().replace("analytic-1", escaped).replace("3,5,7=22:", escaped))
+    write_shown_results(folder / "demo")  # last: the list begins with the newest
     return folder
 
 
