@@ -19,6 +19,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
 from rich.text import Text
 
+from maxent_ray.repeating import Repeating
 from maxent_ray.report import log_lines
 from maxent_ray.report.numbers import number
 from maxent_ray.report.plain_output import PlainOutput
@@ -72,7 +73,7 @@ class Progress:
         self._telemetry = Telemetry("progress cannot be shown; training continues")
         self._plain = PlainOutput(self.console, self._plain_when_due, now, PLAIN_EVERY_S)
         self._table_due = now() + PLAIN_TABLE_EVERY_S
-        self._ended = threading.Event()
+        self._reminders = Repeating(self._print_plain_when_due, PLAIN_EVERY_S, "maxent-ray-progress")
         self._live = self._make_live() if self.console.is_terminal and not self.console.is_dumb_terminal else None
 
     def __enter__(self) -> Progress:
@@ -84,13 +85,13 @@ class Progress:
                 self._live.start(refresh=True)
                 self._handlers = log_lines.follow(before)
         else:
-            threading.Thread(target=self._print_while_waiting, name="maxent-ray-progress", daemon=True).start()
+            self._reminders.start()  # a line now and then while nothing happens, as before the first step
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ended.set()
+        self._reminders.end()
         if self._live is not None:
             with self._telemetry.attempt():
                 self._live.stop()
@@ -201,11 +202,6 @@ class Progress:
         if self._live is None:
             with self._lock, self._telemetry.attempt():
                 self._plain.print_when_due()
-
-    def _print_while_waiting(self) -> None:
-        """Print a line now and then while nothing happens, as before the first step."""
-        while not self._ended.wait(PLAIN_EVERY_S):
-            self._print_plain_when_due()
 
     def _print_plain(self) -> None:
         if self._live is None:

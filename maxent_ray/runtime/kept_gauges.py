@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from threading import Event, Lock, Thread
+from threading import Lock
 
 from ray.util.metrics import Gauge
 
+from maxent_ray.repeating import Repeating
 from maxent_ray.runtime.metric_table import Metric
 from maxent_ray.telemetry import Telemetry
 
@@ -35,9 +36,9 @@ class KeptGauges:
         self._keep_s = keep_s
         self._values: dict[_Series, tuple[float, float]] = {}
         self._lock = Lock()
-        self._closed = Event()
         self._telemetry = Telemetry("metrics cannot be repeated; training continues")
-        Thread(target=self._repeat, name="maxent-ray-gauges", daemon=True).start()
+        self._repetitions = Repeating(self._repeat, REPEAT_S, "maxent-ray-gauges")
+        self._repetitions.start()
 
     def set(self, values: Mapping[str, float | None], tags: dict[str, str]) -> None:
         """Set gauges by their metrics' names; None, or a number that is not finite, leaves one as it is."""
@@ -55,12 +56,11 @@ class KeptGauges:
 
     def close(self) -> None:
         """End the repetitions."""
-        self._closed.set()
+        self._repetitions.end()
 
     def _repeat(self) -> None:
-        while not self._closed.wait(REPEAT_S):
-            with self._telemetry.attempt(), self._lock:
-                oldest = time.monotonic() - self._keep_s
-                self._values = {each: known for each, known in self._values.items() if known[1] >= oldest}
-                for (name, series), (value, _) in self._values.items():
-                    self._gauges[name].set(value, dict(series))
+        with self._telemetry.attempt(), self._lock:
+            oldest = time.monotonic() - self._keep_s
+            self._values = {each: known for each, known in self._values.items() if known[1] >= oldest}
+            for (name, series), (value, _) in self._values.items():
+                self._gauges[name].set(value, dict(series))

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 
 from maxent_ray.errors import MaxentRayError, RecordingError
+from maxent_ray.repeating import Repeating
 from maxent_ray.storage.atomic import remove, write_atomic
 from maxent_ray.storage.driver_lock import LOCK
 from maxent_ray.storage.remote_folder import RemoteFolder
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class MirrorState:
-    """What of a local folder is at its URI, and by which driver; kept in a file beside the folder.
+    """Files that are at a folder's URI, and the driver that wrote them; kept in a file beside the folder.
 
     Args:
         folder: The local folder of the run, which need not exist.
@@ -91,23 +91,21 @@ class Mirror:
     ) -> None:
         self.failures = 0
         """Uploads that failed, and were tried again."""
-        self._folder, self._remote, self._lock, self._told, self._every_s = folder, remote, lock, told, every_s
+        self._folder, self._remote, self._lock, self._told = folder, remote, lock, told
         self._staging = folder.with_name(f".{folder.name}.upload")
         self._state = MirrorState(folder)
         known = self._state.files
         self._state.files = {name: known.get(name, _UNKNOWN) for name in remote.files() if name != LOCK}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="maxent-ray-mirror", daemon=True)
+        self._uploads = Repeating(lambda: self._attempt(self.sync), every_s, "maxent-ray-mirror")
 
     def __enter__(self) -> Mirror:
-        self._thread.start()
+        self._uploads.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._uploads.stop()
         try:
             self._upload_the_rest()
         except RecordingError as failed:
@@ -150,10 +148,6 @@ class Mirror:
             del self._state.files[name]
 
         in_parallel(delete, list(names))
-
-    def _follow(self) -> None:
-        while not self._stop.wait(self._every_s):
-            self._attempt(self.sync)
 
     def _attempt(self, sync: Callable[[], None]) -> MaxentRayError | None:
         try:

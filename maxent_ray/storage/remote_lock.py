@@ -12,12 +12,13 @@ import json
 import os
 import re
 import socket
-import threading
+import time
 import uuid
 from dataclasses import asdict, dataclass
 from types import TracebackType
 
 from maxent_ray.errors import RecordingError, ResumeError
+from maxent_ray.repeating import Repeating
 from maxent_ray.storage.driver_lock import LOCK
 from maxent_ray.storage.remote_folder import RemoteFolder
 from maxent_ray.telemetry import Telemetry
@@ -69,13 +70,12 @@ class RemoteLock:
         self._heartbeat_s = heartbeat_s
         self._beats = 0
         self._lost: str | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._live, name="maxent-ray-remote-lock", daemon=True)
+        self._heartbeats = Repeating(self._beat, heartbeat_s, "maxent-ray-remote-lock")
 
     def __enter__(self) -> RemoteLock:
         found = self._read()
         if found and found.beats is not None:
-            self._stop.wait(WATCH_S / HEARTBEAT_S * self._heartbeat_s)
+            time.sleep(WATCH_S / HEARTBEAT_S * self._heartbeat_s)
             if (now := self._read()) and now != found and now.beats is not None:
                 raise ResumeError(
                     f"{self._remote.uri} is in use by another driver ({now.holder}): wait until it has ended, or end "
@@ -84,14 +84,13 @@ class RemoteLock:
         self.before = found.driver if found else None
         self._write(0)
         self.check()
-        self._thread.start()
+        self._heartbeats.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._heartbeats.stop()
         if self._lost is None:
             with Telemetry(f"{self._remote.uri} cannot be released; the next driver waits {WATCH_S:g} s").attempt():
                 self._write(None)
@@ -113,19 +112,18 @@ class RemoteLock:
 
     def forget(self) -> None:
         """Leave no trace of a run that never began."""
-        self._stop.set()
+        self._heartbeats.end()
         self._remote.delete(LOCK)
         self._lost = "nobody"
 
-    def _live(self) -> None:
-        while not self._stop.wait(self._heartbeat_s):
-            try:
-                self.check()
-                self._write(self._beats + 1)
-            except ResumeError:
-                return
-            except RecordingError:  # the uploads meet it too, and tell of it
-                continue
+    def _beat(self) -> None:
+        try:
+            self.check()
+            self._write(self._beats + 1)
+        except ResumeError:
+            self._heartbeats.end()
+        except RecordingError:  # the uploads meet it too, and tell of it
+            pass
 
     def _read(self) -> _Sign | None:
         """The sign in the folder; None where there is none, or something else."""

@@ -7,13 +7,13 @@ later one counts.
 from __future__ import annotations
 
 import json
-import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ray.train import Checkpoint, UserCallback
 
+from maxent_ray.repeating import Repeating
 from maxent_ray.runtime.metrics import RunMetrics
 from maxent_ray.storage.growing_file import GrowingFile
 from maxent_ray.storage.records import Records
@@ -67,18 +67,16 @@ class Follower:
         self._listener = listener
         self._telemetry = Telemetry(f"{path} cannot be followed; training continues")
         self._done = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="maxent-ray-follower", daemon=True)
+        self._polls = Repeating(self.poll, POLL_S, "maxent-ray-follower")
 
     def __enter__(self) -> Follower:
-        self._thread.start()
+        self._polls.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._polls.stop()
         self.poll()
 
     def poll(self) -> None:
@@ -97,7 +95,3 @@ class Follower:
         self._listener.update(newest["trial"], newest["objective"], newest, 0)
         self._listener.advance(done - self._done)
         self._done = done
-
-    def _follow(self) -> None:
-        while not self._stop.wait(POLL_S):
-            self.poll()
