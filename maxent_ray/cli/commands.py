@@ -19,6 +19,7 @@ from maxent_ray.cli.remote_run import check_machines
 from maxent_ray.cli.run_location import RunLocation
 from maxent_ray.cli.termination import interrupt_on_sigterm
 from maxent_ray.config import ExperimentConfig
+from maxent_ray.config.flat import flat_settings
 from maxent_ray.config.folders import EMBEDDED
 from maxent_ray.config.loading import load_config
 from maxent_ray.config.yaml_text import Unquoted
@@ -32,7 +33,7 @@ from maxent_ray.report.summary import Summary, build_summary, write_summary
 from maxent_ray.report.tables import held_out_table, print_comparison, print_sweep
 from maxent_ray.storage.run_files import CONFIG, SUMMARY, recorded_trial
 from maxent_ray.telemetry import Telemetry
-from maxent_ray.trackers import PlannedSettings, Tracker, Tracking, flat_settings
+from maxent_ray.trackers import PlannedSettings, Tracker, Tracking
 from maxent_ray.train.run_folder import check_has_run
 from maxent_ray.train.run_task import build_run_task
 from maxent_ray.tune.comparison import check_scheduler, run_comparison

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from maxent_ray.config.flat import flat_settings
 from maxent_ray.core.answer_metrics import METRICS
 from maxent_ray.dashboard.columns import Floats
 from maxent_ray.dashboard.comparison import comparison, points
@@ -80,7 +81,7 @@ def details(run: RunReader) -> dict[str, Any]:
             "held_out": _held_out(run),
             "comparison": comparison(summary),
             "points": points(summary),
-            "settings": _dotted(run.config.model_dump(mode="json")),
+            "settings": flat_settings(run.config),
             **_of_decisions(run),
         }
         found: dict[str, Any] = strict(answer)
@@ -171,7 +172,7 @@ def _trial(run: RunReader, summary: Summary, name: str) -> dict[str, Any]:
         "steps_total": 0 if trial.objective == WARM_START else run.config.train.steps,
         "clones_received": trial.clones_received,
         "clones_donated": trial.clones_donated,
-        "settings": run.settings(name),
+        "settings": dict(trial.settings),
         "score": trial.score,
         "message": "" if trial.finished else stopped or failed,
     }
@@ -207,13 +208,3 @@ def _held_out(run: RunReader) -> list[dict[str, Any]]:
         for trial, objective in run.trials().items()
         if trial in estimates
     ]
-
-
-def _dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            found |= _dotted(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
-    return found

@@ -53,7 +53,6 @@ def summarise_columns(
 def _summarise_trial(
     records: RunRecords, trial: str, objective: str, rows: TrialRows, held_out: HeldOut | None
 ) -> TrialSummary:
-    received = [clone for clone in records.clones if clone.recipient == trial]
     evaluation = records.evaluations.get(trial)
     window = records.config.tune.perturbation_interval
     return TrialSummary(
@@ -65,7 +64,7 @@ def _summarise_trial(
         signals={each.key: _figure(each, rows, window) for each in signals.SIGNALS if each.summary is not None},
         entropy_error=_tracking_error(rows, "entropy"),
         kl_error=_tracking_error(rows, "kl"),
-        clones_received=len(received),
+        clones_received=sum(clone.recipient == trial for clone in records.clones),
         clones_donated=sum(clone.donor == trial for clone in records.clones),
         reasons={},
         warnings=(),

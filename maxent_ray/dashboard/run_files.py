@@ -21,8 +21,8 @@ from maxent_ray.report.run_records import (
     read_records,
     sorted_clones,
 )
+from maxent_ray.storage import run_files
 from maxent_ray.storage.growing_file import regular_file
-from maxent_ray.storage.json_lines import read_lines
 from maxent_ray.storage.run_files import CONFIG, SAMPLES
 
 T = TypeVar("T")
@@ -144,8 +144,8 @@ def read_stops(path: Path) -> tuple[dict[str, Stopped], int]:
 def read_samples(folder: Path, trial: str) -> list[Mapping[str, Any]]:
     """Read the sampled answers of a trial, of all trials if it is empty; the page shows them as text."""
     path = folder / SAMPLES
-    lines = read_lines(path)[0] if _is_readable(path) else []
-    return [line for line in lines if isinstance(line.get("answers"), list) and trial in ("", line.get("trial"))]
+    lines = run_files.read_samples(path) if _is_readable(path) else []
+    return [line for line in lines if trial in ("", line.get("trial"))]
 
 
 def _is_readable(path: Path) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.dashboard.decisions import Decisions
@@ -134,14 +133,6 @@ class RunReader:
         found = {trial: rows.objective for trial, rows in self.rows.trials.items()}
         found |= {trial: each.objective for trial, each in self.evaluations.records.items()}
         return {trial: found[trial] for trial in sorted(found, key=natural_key)}
-
-    def settings(self, trial: str) -> dict[str, Any]:
-        """Settings that set a trial apart, as they are now."""
-        if (evaluation := self.evaluations.records.get(trial)) is not None:
-            return dict(evaluation.settings)
-        if received := [clone for clone in self.clones if clone.recipient == trial]:
-            return dict(received[-1].settings)
-        return dict(self.plan.trials[trial].settings) if trial in self.plan.trials else {}
 
     def _read_whole(self) -> None:
         try:

@@ -32,9 +32,10 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
-    """Lines of a ``samples.jsonl``, each (trial, step, prompt) once: the later line wins, partial lines are skipped."""
-    lines, _ = read_lines(path)
-    return [dict(line) for line in {(line["trial"], line["step"], line["prompt"]): line for line in lines}.values()]
+    """Lines of a ``samples.jsonl``, each (trial, step, prompt) once: the later line wins, all others are skipped."""
+    whole = (line for line in read_lines(path)[0] if isinstance(line.get("answers"), list))
+    keyed = {tuple(str(line.get(key)) for key in ("trial", "step", "prompt")): line for line in whole}
+    return [dict(line) for line in keyed.values()]
 
 
 def planned_trials(folder: Path) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from maxent_ray.trackers.interface import Tracker, TrialRun, TrialStart
 from maxent_ray.trackers.selection import TRACKERS, choose_trackers
 from maxent_ray.trackers.tracking import Tracking
-from maxent_ray.trackers.trial_settings import PlannedSettings, flat_settings
+from maxent_ray.trackers.trial_settings import PlannedSettings
 
 __all__ = [
     "TRACKERS",
@@ -13,5 +13,4 @@ __all__ = [
     "TrialRun",
     "TrialStart",
     "choose_trackers",
-    "flat_settings",
 ]

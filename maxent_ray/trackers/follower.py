@@ -38,7 +38,7 @@ class TrackerFollower:
         self.tracker = tracker
         self._telemetry = Telemetry(f"{tracker.name} cannot be reached; training continues, and it is tried again")
         self.complete = False
-        """Whether it has got all records, up to the last one."""
+        """True once it has got all records, up to the last one."""
         self._folder = folder
         self._settings = settings
         self._progress = read_progress(folder, tracker.name)

@@ -29,7 +29,7 @@ class NewRecords:
     evaluations: list[Record]
     offsets: Mapping[str, int]
     more: bool
-    """Whether there is more to read at once."""
+    """True if there is more to read at once."""
 
 
 class RecordReader:

@@ -22,7 +22,7 @@ class TrialProgress:
 
 @dataclass(frozen=True)
 class TrackerProgress:
-    """What a tracker has got so far."""
+    """Records that a tracker has got so far."""
 
     offsets: Mapping[str, int] = field(default_factory=dict)
     """File of the results folder → bytes of it."""

@@ -7,21 +7,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from maxent_ray.config import ExperimentConfig
+from maxent_ray.config.flat import flat_settings
 from maxent_ray.config.loading import apply_overrides
 from maxent_ray.storage.run_files import planned_trials
 
 Settings: TypeAlias = Mapping[str, Mapping[str, Any]]
 """Trial → dotted key → value."""
-
-
-def flat_settings(config: ExperimentConfig) -> dict[str, Any]:
-    """Every setting of a configuration by its dotted key.
-
-    Example:
-        >>> flat_settings(ExperimentConfig())["controller.target_kl"]
-        0.05
-    """
-    return dict(_flat("", config.model_dump(mode="json")))
 
 
 class PlannedSettings(Mapping[str, Mapping[str, Any]]):
@@ -35,18 +26,26 @@ class PlannedSettings(Mapping[str, Mapping[str, Any]]):
     def __init__(self, folder: Path, config: ExperimentConfig) -> None:
         self._folder = folder
         self._config = config
+        self._known = {"": flat_settings(config)}
 
     def __getitem__(self, trial: str) -> Mapping[str, Any]:
-        return flat_settings(apply_overrides(self._config, self._overrides()[trial]))
+        if trial not in self._known:
+            self._read()
+        return self._known[trial]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._overrides())
+        self._read()
+        return iter(self._known)
 
     def __len__(self) -> int:
-        return len(self._overrides())
+        self._read()
+        return len(self._known)
 
-    def _overrides(self) -> dict[str, Mapping[str, Any]]:
-        return {"": {}, **{each["trial"]: each["overrides"] for each in planned_trials(self._folder)}}
+    def _read(self) -> None:
+        """Build the settings of the trials that were planned since the last look."""
+        for each in planned_trials(self._folder):
+            if each["trial"] not in self._known:
+                self._known[each["trial"]] = flat_settings(apply_overrides(self._config, each["overrides"]))
 
 
 def varied_keys(settings: Settings) -> frozenset[str]:
@@ -59,11 +58,3 @@ def varied_keys(settings: Settings) -> frozenset[str]:
     trials = list(settings.values())
     keys = {key for trial in trials for key in trial}
     return frozenset(key for key in keys if any(trial.get(key) != trials[0].get(key) for trial in trials))
-
-
-def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(f"{prefix}{key}.", value)
-        else:
-            yield f"{prefix}{key}", value
