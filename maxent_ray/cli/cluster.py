@@ -44,7 +44,7 @@ class Cluster:
     page_in_dashboard: bool = False
     """The dashboard shows it in its Metrics tab."""
     page_problem: str = ""
-    """Why there is no page."""
+    """Reason that there is no page; empty if there is one."""
 
     def warnings(self) -> list[str]:
         """Warnings about access by others.

@@ -24,7 +24,7 @@ class ResultsPage:
 
     def __init__(self, results: Path | None, host: str = LOOPBACK, port: int = DEFAULT_PORT) -> None:
         self.problem = ""
-        """Why there is none."""
+        """Reason that there is no page; empty if there is one."""
         self.in_dashboard = False
         """The Ray dashboard shows it in its Metrics tab."""
         self._host = host

@@ -18,7 +18,7 @@ class RunLocation:
     results: Path
     resume: bool
     uri: str | None = None
-    """Where the folder is mirrored to; None for a folder that the user named."""
+    """URI that the folder is mirrored to; None for a folder that the user named."""
 
     @classmethod
     def of(cls, name: str, results: Path, resume: Path | None) -> RunLocation:
@@ -40,7 +40,7 @@ class RunLocation:
 
     @property
     def place(self) -> str:
-        """Where the user finds the results: absolute, as a submitted job may start in another folder and machine."""
+        """Place of the results for the user: absolute, as a submitted job may start in another folder and machine."""
         return self.uri or str(self.folder.resolve())
 
     @property

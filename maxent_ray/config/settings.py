@@ -144,8 +144,8 @@ class TuneSettings(Section):
     samples: Count = 8
     """Points of a sweep whose search is ``random`` or ``optuna``."""
     search: Literal["grid", "random", "optuna"] = "grid"
-    """How a sweep finds its points: every combination of values, draws from the domains, or proposals of Optuna, which
-    learns from the ``metric`` of earlier points."""
+    """Search for the points of a sweep: every combination of values, draws from the domains, or proposals of Optuna,
+    which learns from the ``metric`` of earlier points."""
     scheduler: Literal["fifo", "asha"] = "fifo"
     """``fifo``: every trial of a sweep trains to its end; ``asha``: those with the lowest ``metric`` are stopped early.
     References are never stopped."""

@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 _SMALL = 64 * 2**10
 """Bytes up to which the tolerant reader is as fast."""
 _PARSED_BYTES = 256 * 2**10
-"""What pyarrow reads at a time, so that it stays in the processor's cache."""
+"""Bytes that pyarrow reads at a time, so that it stays in the processor's cache."""
 
 
 @dataclass(frozen=True)

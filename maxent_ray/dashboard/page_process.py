@@ -18,7 +18,7 @@ _END_S = 3.0
 
 @dataclass(frozen=True)
 class PageTask:
-    """What the process serves; it reads this from its standard input, and ends when that is closed."""
+    """Options of the process; it reads this from its standard input, and ends when that is closed."""
 
     results: str
     host: str

@@ -24,7 +24,7 @@ MOST_BYTES = 2_700_000
 """Data of a report, if thinning can reach it; the page itself adds 0.2 MB."""
 
 _UNESCAPED = "!~*'()"
-"""What the page's encodeURIComponent leaves, and quote would not."""
+"""Characters that the page's encodeURIComponent leaves, and quote would not."""
 
 
 class _Detail(NamedTuple):

@@ -31,7 +31,7 @@ _SHUTDOWN_S = 0.5
 
 @dataclass(frozen=True)
 class PageOptions:
-    """What is served, and to whom."""
+    """Results that are served, and access to them."""
 
     results: Path
     host: str = LOOPBACK

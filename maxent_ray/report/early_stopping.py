@@ -1,4 +1,4 @@
-"""What early stopping saved."""
+"""Savings of early stopping."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Summary:
     stopped: tuple[str, ...]
     """Trials that were stopped early."""
     early_stopping: EarlyStopping | None
-    """What that saved; None where no trial was stopped."""
+    """Savings of early stopping; None where no trial was stopped."""
     sweep: SweepSummary | None
     """Points of a sweep; None for any other run."""
     clones: int

@@ -62,7 +62,7 @@ def _is_fetched(place: Path, file: RemoteFile) -> bool:
 
 
 def _place(folder: Path, name: str, uri: str) -> Path:
-    """Where a file goes.
+    """Local path of a remote file.
 
     Raises:
         RecordingError: its name, or a link on the way, leads out of the folder.

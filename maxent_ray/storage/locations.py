@@ -1,4 +1,4 @@
-"""Where results are: a folder of this machine, or a URI of a storage service."""
+"""Places of results: a folder of this machine, or a URI of a storage service."""
 
 from __future__ import annotations
 

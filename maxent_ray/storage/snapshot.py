@@ -24,7 +24,7 @@ _SKIPPED = {LOCK, ".validate_storage_marker"}
 
 @dataclass(frozen=True)
 class FileState:
-    """What tells whether a file has changed."""
+    """Size and time of a file; it has changed if one of them has."""
 
     size: int
     modified_ns: int

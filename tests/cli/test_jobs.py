@@ -54,11 +54,11 @@ class Jobs:
         return done.stdout + done.stderr
 
     def info(self, name: str) -> dict[str, Any]:
-        """What the dashboard says of a job."""
+        """Status of a job, as the dashboard has it."""
         return self._get(name)
 
     def log(self, name: str) -> str:
-        """What the job's driver has printed, as the dashboard shows it."""
+        """Output of the job's driver, as the dashboard shows it."""
         text: str = self._get(f"{name}/logs")["logs"]
         return text
 

@@ -30,7 +30,7 @@ from tests.s3_server import BUCKET, S3Server
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where runs with a URI work; nothing waits there."""
+    """Folder that runs with a URI work in; nothing waits there."""
     monkeypatch.setenv(WORK_FOLDER, str(tmp_path / "work"))
     monkeypatch.setattr(mirror, "PAUSE_S", 0.0)
     monkeypatch.setattr(remote_lock, "WATCH_S", 0.0)

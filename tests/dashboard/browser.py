@@ -53,7 +53,7 @@ def visited(browser: Browser, address: str, **settings: Any) -> Iterator[Page]:
 
 
 def has_lines(page: Page, signal: str) -> bool:
-    """Whether the chart of a signal has pixels in colour: its lines, as axes and grid are grey."""
+    """Check that the chart of a signal has pixels in colour: its lines, as axes and grid are grey."""
     coloured = """(name) => {
         const canvas = document.querySelector(`[data-signal=${name}] canvas`);
         const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);

@@ -1,4 +1,4 @@
-"""What the page is told of a run agrees with its summary, in strict JSON."""
+"""Answers about a run agree with its summary, in strict JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run exports arrives at Prometheus under its tags, and a metric that fails stops nothing."""
+"""Metrics of a run arrive at Prometheus under its tags, and a metric that fails stops nothing."""
 
 from __future__ import annotations
 

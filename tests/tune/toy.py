@@ -18,7 +18,7 @@ from maxent_ray.tune.trainable import PopulationTrial, TrialGroup
 OFFSET = {"analytic": 0.0, "truncated_backprop": 100.0}
 """Scores of the two objectives, wildly apart."""
 SAMPLE = {"prompt": "2,3=5:", "modes": 1, "answers": [{"text": "2+3", "reward": 1.0, "mode": "2+3"}]}
-"""What every evaluation samples."""
+"""Samples of every evaluation."""
 GATE = 8
 """The step at which a :class:`GatedGroup` waits."""
 

@@ -24,7 +24,7 @@ _IN_SESSION = Path("metrics", "grafana", "dashboards")
 
 @dataclass(frozen=True)
 class InstalledPanels:
-    """Where the dashboard is now."""
+    """File of the installed dashboard."""
 
     path: Path
     replaced: tuple[Path, ...]

@@ -1,4 +1,4 @@
-"""Whether Prometheus and Grafana answer, and what to do where one does not."""
+"""Checks that Prometheus and Grafana answer, with advice where one does not."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def _ask(variable: str, host: str, path: str) -> dict[str, Any] | str:
             found = json.loads(answer.read())
     except HTTPError as error:
         return f"{name} at {shown} answers {error.code} ({error.reason}): check that it runs there, or {named}"
-    except (OSError, HTTPException, URLError) as error:
-        reason = getattr(error, "reason", error)
+    except (OSError, HTTPException) as error:
+        reason = error.reason if isinstance(error, URLError) else error
         return f"{name} at {shown} cannot be reached ({reason}): {_START[variable]}, or {named}"
     except ValueError:
         return f"what answers at {shown} is not {name}: {named}"

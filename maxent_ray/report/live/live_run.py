@@ -92,11 +92,11 @@ class LiveRun:
 
     @property
     def ended(self) -> float | None:
-        """When a run that does not go on was last written to; None while it may go on."""
+        """Time at which a run that does not go on was last written to; None while it may go on."""
         return None if self.status().state == "running" else last_written(self.folder)
 
     def status(self) -> Status:
-        """Whether the run goes on."""
+        """Status of the run, as its files tell it."""
         self.failed = failed_trials(self.folder, self.evaluations)
         return run_status(
             self.folder,

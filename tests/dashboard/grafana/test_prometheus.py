@@ -41,7 +41,7 @@ class Scraped(NamedTuple):
     prometheus: Prometheus
     folder: Path
     text: str
-    """What was scraped in the middle of the run."""
+    """Text that was scraped in the middle of the run."""
 
 
 @pytest.fixture(scope="module")
