@@ -48,7 +48,7 @@ $(DEV): $(STAMP)
 demo: $(STAMP) ## the main job: compare the two objectives on Countdown, results in results/demo
 	$(BIN)/maxent-ray compare --config $(CONFIG) --name $(NAME)
 
-test: $(DEV) ## the tests without the slow ones, and every example in a docstring: a few minutes
+test: $(DEV) ## the tests without the slow ones, and every example in a docstring: a quarter of an hour
 	$(PYTEST) -m "not slow"
 
 test-all: $(DEV) ## the whole test suite: with kills of real processes, soaks and whole comparisons
