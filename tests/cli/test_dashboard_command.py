@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from maxent_ray.cli.dashboard_command import show_in_browser, token_source
+from maxent_ray.dashboard.stand_in import variables
 from maxent_ray.errors import ConfigError
 from tests.report.results_folder import write_results
 
@@ -21,13 +23,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def start(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "maxent_ray.cli", "dashboard", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    return subprocess.Popen(command, stdout=-1, stderr=-1, text=True, cwd=ROOT, env=environment)
 
 
 def end(command: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Exit code and what is left to read; ``communicate`` would lose what ``readline`` has read ahead."""
     command.send_signal(signal.SIGINT)
-    rest, error = command.communicate(timeout=60)
-    return command.returncode, rest, error
+    assert command.stdout is not None and command.stderr is not None
+    rest, error = command.stdout.read(), command.stderr.read()
+    return command.wait(timeout=60), rest, error
 
 
 def test_it_prints_its_address_serves_and_ends_quietly(tmp_path: Path) -> None:
@@ -38,11 +43,12 @@ def test_it_prints_its_address_serves_and_ends_quietly(tmp_path: Path) -> None:
         assert command.stdout is not None
         assert command.stdout.readline() == f"Port {port} is taken; this is the next free one.\n"
         url = command.stdout.readline().removeprefix("Results page: ").partition(" ")[0]
+        hint, *exports = [command.stdout.readline() for _ in range(1 + len(variables(url, url)))]
         with urllib.request.urlopen(f"{url}/api/runs", timeout=60) as answer:
             assert [run["id"] for run in json.load(answer)["runs"]] == ["demo"]
-        code, rest, error = end(command)
-    assert (code, error) == (0, "")
-    assert f"export RAY_GRAFANA_HOST={url}\n" in rest and f"export RAY_PROMETHEUS_HOST={url}\n" in rest
+        assert end(command) == (0, "No browser can be opened here: open that address yourself.\n", "")
+    assert "ray start --head" in hint
+    assert f"export RAY_GRAFANA_HOST={url}\n" in exports and f"export RAY_PROMETHEUS_HOST={url}\n" in exports
 
 
 @pytest.mark.parametrize(
