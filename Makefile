@@ -2,6 +2,7 @@
 #
 #   make demo PYTHON=python3.12       another interpreter, 3.11 or newer
 #   make demo NAME=mine               writes results/mine
+#   make test JOBS=4                  four test processes, each with a Ray cluster of its own (1.5 GB)
 #
 # On Linux pip takes torch's CUDA build, which GPUs need and which is large. On a machine without one, set
 # PIP_EXTRA_INDEX_URL to the CPU index that PyTorch's installation page names, and pip takes the small CPU build instead.
@@ -11,7 +12,8 @@ NAME   ?= demo
 CONFIG ?= experiments/configs/compare.yaml
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-PYTEST  = RAY_USAGE_STATS_ENABLED=0 $(BIN)/python -m pytest --doctest-modules tests maxent_ray
+JOBS   ?= 2
+PYTEST  = RAY_USAGE_STATS_ENABLED=0 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --doctest-modules tests maxent_ray
 STAMP  := $(VENV)/.installed
 DEV    := $(VENV)/.installed-dev
 DOCS   := $(VENV)/.installed-docs
@@ -48,7 +50,7 @@ $(DEV): $(STAMP)
 demo: $(STAMP) ## the main job: compare the two objectives on Countdown, results in results/demo
 	$(BIN)/maxent-ray compare --config $(CONFIG) --name $(NAME)
 
-test: $(DEV) ## the tests without the slow ones, and every example in a docstring: a quarter of an hour
+test: $(DEV) ## the tests without the slow ones, and every example in a docstring: ten minutes
 	$(PYTEST) -m "not slow"
 
 test-all: $(DEV) ## the whole test suite: with kills of real processes, soaks and whole comparisons

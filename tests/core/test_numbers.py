@@ -74,7 +74,7 @@ def test_no_value_is_rounded() -> None:
         [24],
         np.array([1.0, 2.0]),
         torch.tensor([1.0, 2.0]),
-        object(),
+        Ellipsis,
     ],
     ids=repr,
 )
