@@ -2,7 +2,7 @@
 #
 #   make demo PYTHON=python3.12       another interpreter, 3.11 or newer
 #   make demo NAME=mine               writes results/mine
-#   make test JOBS=4                  four test processes, each with a Ray cluster of its own (1.5 GB)
+#   make test JOBS=4                  four test processes, each with a Ray cluster of its own (1.7 GB)
 #
 # On Linux pip takes torch's CUDA build, which GPUs need and which is large. On a machine without one, set
 # PIP_EXTRA_INDEX_URL to the CPU index that PyTorch's installation page names, and pip takes the small CPU build instead.
