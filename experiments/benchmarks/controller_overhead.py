@@ -19,10 +19,9 @@ from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
-import numpy as np
 import ray
-import scipy.stats
 import torch
+from median_interval import median_interval
 from rich.progress import track
 
 from maxent_ray.config.loading import load_config
@@ -55,12 +54,6 @@ class FixedCoefficients:
     def counters(self) -> dict[str, int]:
         """Zero counts."""
         return {"decided_locally": 0}
-
-
-def median_interval(values: list[float]) -> tuple[float, float]:
-    """Bootstrap 95 % interval of the median."""
-    found = scipy.stats.bootstrap((values,), np.median, method="percentile", rng=np.random.default_rng(0))
-    return found.confidence_interval.low, found.confidence_interval.high
 
 
 def main() -> None:

@@ -21,9 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import scipy.stats
 import torch
+from median_interval import median_interval
 from rich.progress import track
 
 from maxent_ray.config.loading import dump_config, load_config
@@ -53,12 +52,6 @@ def take_steps(worker: Any, file: Path, seconds: float) -> list[float]:
         append(file, [{**row.to_dict(), "trial": "live", "segment": 0}])
         found.append(time.perf_counter() - started)
     return found
-
-
-def median_interval(values: list[float]) -> tuple[float, float]:
-    """Bootstrap 95 % interval of the median."""
-    found = scipy.stats.bootstrap((values,), np.median, method="percentile", rng=np.random.default_rng(0))
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 def measure(results: Path, pairs: int, block_s: float) -> dict[str, list[float]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maxent_ray.cli.options import option
+from maxent_ray.dashboard.addresses import DEFAULT_PORT, LOOPBACK, browser_url, is_loopback, listen, url_of
 from maxent_ray.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,10 +37,10 @@ def dashboard(
             rich_help_panel=PANEL,
             help="Host to listen on; beyond this machine a token is asked for.",
         ),
-    ] = "127.0.0.1",
+    ] = LOOPBACK,
     port: Annotated[
         int, typer.Option(metavar="PORT", min=0, max=65535, rich_help_panel=PANEL, help="Port, or the next free one.")
-    ] = 8275,
+    ] = DEFAULT_PORT,
     token_file: Annotated[
         Path | None,
         option(
@@ -80,8 +81,6 @@ def dashboard(
     Reads the records of train, compare and sweep, also those of results copied from another machine. The page of a
     cluster that a command starts is in the Ray dashboard already, in its Metrics tab. Ctrl-C ends it.
     """
-    from maxent_ray.cli.results_page import browser_url
-    from maxent_ray.dashboard.addresses import listen, url_of
     from maxent_ray.dashboard.server import PageOptions, serve
     from maxent_ray.dashboard.stand_in import variables
     from maxent_ray.report.output import make_console
@@ -125,7 +124,6 @@ def token_source(host: str, file: Path | None) -> TokenSource | None:
     Raises:
         ConfigError: there is none where one is needed.
     """
-    from maxent_ray.dashboard.addresses import is_loopback
     from maxent_ray.dashboard.ray_token import TOKEN_FILE, user_token
 
     if file is not None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from maxent_ray.dashboard.addresses import LOOPBACK
-from maxent_ray.dashboard.page_process import DEFAULT_PORT, PageProcess
+from maxent_ray.dashboard.addresses import DEFAULT_PORT, LOOPBACK, browser_url
+from maxent_ray.dashboard.page_process import PageProcess
 from maxent_ray.dashboard.stand_in import GRAFANA_HOST, variables
 from maxent_ray.errors import MaxentRayError
 
@@ -68,14 +67,3 @@ class ResultsPage:
         """End it."""
         if self._process is not None:
             self._process.close()
-
-
-def browser_url(host: str, port: int) -> str:
-    """Address for browsers: of a page on all addresses, with this machine's name.
-
-    Example:
-        >>> browser_url("127.0.0.1", 8275)
-        'http://127.0.0.1:8275'
-    """
-    name = socket.getfqdn() if host in ("0.0.0.0", "::") else host
-    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"

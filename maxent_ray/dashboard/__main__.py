@@ -10,7 +10,8 @@ import sys
 import threading
 from pathlib import Path
 
-from maxent_ray.dashboard.page_process import PageTask, asks_for_token
+from maxent_ray.dashboard.addresses import is_loopback
+from maxent_ray.dashboard.page_process import PageTask
 from maxent_ray.dashboard.ray_token import user_token
 from maxent_ray.dashboard.server import PageOptions, serving
 
@@ -26,7 +27,7 @@ async def _serve_until_closed(task: PageTask) -> None:
         loop.call_soon_threadsafe(ended.set)
 
     threading.Thread(target=watch, daemon=True).start()
-    token = user_token if asks_for_token(task.host) else None
+    token = None if is_loopback(task.host) else user_token
     options = PageOptions(Path(task.results), task.host, token)
     async with serving(options, socket.socket(fileno=task.descriptor)):
         await ended.wait()

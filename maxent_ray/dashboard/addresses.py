@@ -10,6 +10,7 @@ from collections.abc import Collection
 from maxent_ray.errors import ConfigError
 
 LOOPBACK = "127.0.0.1"
+DEFAULT_PORT = 8275
 _PORTS_TRIED = 100
 
 
@@ -95,5 +96,18 @@ def url_of(host: str, port: int) -> str:
         >>> url_of("0.0.0.0", 8900), url_of("::1", 8900)
         ('http://127.0.0.1:8900', 'http://[::1]:8900')
     """
-    host = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)
+    return _url({"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host), port)
+
+
+def browser_url(host: str, port: int) -> str:
+    """Address for browsers of any machine: of a page on all addresses, with this machine's name.
+
+    Example:
+        >>> browser_url("127.0.0.1", 8275)
+        'http://127.0.0.1:8275'
+    """
+    return _url(socket.getfqdn() if host in ("0.0.0.0", "::") else host, port)
+
+
+def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

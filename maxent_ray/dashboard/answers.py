@@ -18,11 +18,7 @@ from maxent_ray.dashboard.figures import summarise_columns
 from maxent_ray.dashboard.kind import kind_of, total_steps
 from maxent_ray.dashboard.run_reader import RunReader
 from maxent_ray.dashboard.thinning import thin
-from maxent_ray.report.labels import (
-    WARM_START,
-    metric_label,
-    objective_order,
-)
+from maxent_ray.report.labels import WARM_START, metric_label, objective_order
 from maxent_ray.report.run_records import RunRecords
 from maxent_ray.report.run_status import last_written
 from maxent_ray.report.summary import Summary

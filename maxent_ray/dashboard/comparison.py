@@ -19,14 +19,13 @@ def comparison(summary: Summary) -> dict[str, Any]:
     numeric += [("entropy_error", "H error"), ("kl_error", "KL error"), ("seconds", "s/step")]
     columns = [{"key": "label", "label": "objective", "numeric": False}]
     columns += [{"key": key, "label": label, "numeric": True} for key, label in numeric]
-    held_out = [
-        values
+    sources = [
+        (each, held_out)
         for each in summary.objectives
-        for values in ([each.held_out, each.held_out_all] if len(each.trials) > 1 else [each.held_out])
+        for held_out in ([each.held_out, each.held_out_all] if len(each.trials) > 1 else [each.held_out])
     ]
-    owners = [each for each in summary.objectives for _ in range(2 if len(each.trials) > 1 else 1)]
     rows = []
-    for line, values, owner in zip(comparison_lines(summary), held_out, owners, strict=True):
+    for line, (owner, values) in zip(comparison_lines(summary), sources, strict=True):
         row: dict[str, Any] = {"label": {"text": line.label}}
         for metric, cell in zip(METRICS, line.held_out, strict=True):
             row[metric] = {"text": " ".join(cell).strip(), **_estimate(values, metric)}

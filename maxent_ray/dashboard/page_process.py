@@ -10,9 +10,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from maxent_ray.dashboard.addresses import LOOPBACK, is_loopback, listen, url_of
+from maxent_ray.dashboard.addresses import DEFAULT_PORT, LOOPBACK, listen, url_of
 
-DEFAULT_PORT = 8275
 _END_S = 3.0
 
 
@@ -82,8 +81,3 @@ class PageProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-
-def asks_for_token(host: str) -> bool:
-    """True where others than this machine reach the page."""
-    return not is_loopback(host)

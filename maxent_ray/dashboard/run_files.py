@@ -23,6 +23,7 @@ from maxent_ray.report.run_records import (
 )
 from maxent_ray.storage import run_files
 from maxent_ray.storage.growing_file import regular_file
+from maxent_ray.storage.json_lines import Record
 from maxent_ray.storage.run_files import CONFIG, SAMPLES
 
 T = TypeVar("T")
@@ -84,7 +85,7 @@ class Evaluations:
 
 def read_evaluations(path: Path, known: Evaluations | None) -> Evaluations:
     """Read ``evaluations.jsonl``; a record that lacks what a later line has is left out and counted."""
-    lines, torn = read_records(path) if _is_readable(path) else ([], 0)
+    lines, torn = _read_records(path)
     records = {}
     for line in lines:
         try:
@@ -96,7 +97,7 @@ def read_evaluations(path: Path, known: Evaluations | None) -> Evaluations:
 
 def read_clones(path: Path) -> tuple[tuple[Clone, ...], int]:
     """Read ``lineage.jsonl``: clones, and the lines that were left out."""
-    lines, torn = read_records(path) if _is_readable(path) else ([], 0)
+    lines, torn = _read_records(path)
     return sorted_clones(lines), torn
 
 
@@ -130,14 +131,14 @@ class Plan(NamedTuple):
 
 def read_plan(path: Path) -> Plan:
     """Read ``trials.jsonl``."""
-    lines, torn = read_records(path) if _is_readable(path) else ([], 0)
+    lines, torn = _read_records(path)
     trials = {str(line["trial"]): planned_of(line) for line in lines}
     return Plan(str(lines[-1]["command"]) if lines else None, trials, torn)
 
 
 def read_stops(path: Path) -> tuple[dict[str, Stopped], int]:
     """Read ``rungs.jsonl``: trials that were stopped early, and the number of lines that were left out."""
-    lines, torn = read_records(path) if _is_readable(path) else ([], 0)
+    lines, torn = _read_records(path)
     return early_stops(lines), torn
 
 
@@ -146,6 +147,11 @@ def read_samples(folder: Path, trial: str) -> list[Mapping[str, Any]]:
     path = folder / SAMPLES
     lines = run_files.read_samples(path) if _is_readable(path) else []
     return [line for line in lines if trial in ("", line.get("trial"))]
+
+
+def _read_records(path: Path) -> tuple[list[Record], int]:
+    """Lines that belong somewhere, and the number of the others; a file that is too large has none."""
+    return read_records(path) if _is_readable(path) else ([], 0)
 
 
 def _is_readable(path: Path) -> bool:

@@ -57,7 +57,9 @@ def make_app(options: PageOptions) -> web.Application:
         return await log_in(request, options.token)
 
     async def ask(request: web.Request) -> web.StreamResponse:
-        return web.HTTPSeeOther("/") if options.token is None else login_form()
+        if options.token is None:
+            raise web.HTTPSeeOther("/")
+        return login_form()
 
     app.add_routes([web.post(LOGIN, submit), web.get(LOGIN, ask)])
     app.on_response_prepare.append(add_headers)

@@ -7,10 +7,10 @@ import hashlib
 import json
 import re
 from html import escape
-from pathlib import Path
 from typing import Any
 
-STATIC = Path(__file__).with_name("static")
+from maxent_ray.dashboard.static_files import STATIC
+
 _STYLE = re.compile(r'<link rel="stylesheet" href="/static/([^"]+)">')
 _SCRIPT = re.compile(r'<script src="/static/([^"]+)"></script>')
 _HEAD = '<meta charset="utf-8">'

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 BLOCK_BYTES = 4 * 2**20
 
@@ -63,11 +63,10 @@ class GrowingFile:
 
     def new_blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
         """Read the complete lines that were added since the last call, in blocks; those not asked for stay new."""
-        self._seen = regular_file(self.path)
-        if self._seen is None:
+        file = self._open()
+        if file is None:
             return
-        with suppress(FileNotFoundError), self.path.open("rb") as file:  # it may go meanwhile
-            self._identity, self._size = (self._seen[0], self._seen[1]), self._seen[1]
+        with file:
             wanted = block_bytes
             while data := os.pread(file.fileno(), min(wanted, self._size - self.position), self.position):
                 end = data.rfind(b"\n") + 1
@@ -83,11 +82,10 @@ class GrowingFile:
 
     def sample_blocks(self, count: int, block_bytes: int) -> Iterator[Block]:
         """Read complete lines at ``count`` places spread evenly over the file, its end among them."""
-        self._seen = regular_file(self.path)
-        if self._seen is None:
+        file = self._open()
+        if file is None:
             return
-        with suppress(FileNotFoundError), self.path.open("rb") as file:  # it may go meanwhile
-            self._identity, self._size = (self._seen[0], self._seen[1]), self._seen[1]
+        with file:
             for place in range(count):
                 start = round((self._size - block_bytes) * place / (count - 1))
                 data = os.pread(file.fileno(), block_bytes, start)
@@ -96,6 +94,17 @@ class GrowingFile:
                 if end > begin:
                     self.position = start + end
                     yield Block(data[begin:end], start + begin)
+
+    def _open(self) -> BinaryIO | None:
+        """Open the file as it is now; None where there is none."""
+        self._seen = regular_file(self.path)
+        if self._seen is None:
+            return None
+        with suppress(FileNotFoundError):  # it may go meanwhile
+            file = self.path.open("rb")
+            self._identity, self._size = (self._seen[0], self._seen[1]), self._seen[1]
+            return file
+        return None
 
 
 def regular_file(path: Path) -> tuple[int, int, int] | None:
