@@ -68,7 +68,7 @@ def main() -> None:
 
     config = load_config(overrides=FROZEN)
     client = connect("overhead", 0, 1, config.controller_config(), options=config.runtime)
-    fixed: Any = FixedCoefficients(config.controller.tau, config.controller.beta)
+    fixed: Any = FixedCoefficients(config.controller.initial("tau"), config.controller.beta)
     controlled, plain = TrainingWorker(config, client), TrainingWorker(config, fixed)
     for _ in range(3):
         controlled.step(), plain.step()

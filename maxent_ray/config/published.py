@@ -44,7 +44,7 @@ class WeightingSettings(Section):
         objective = config.objective
         truncated = objective if isinstance(objective, TruncatedBackprop) else None
         return cls(
-            tau=config.tau,
+            tau=config.initial("tau"),
             beta=config.beta,
             tau_target_entropy=config.target_entropy_at(0),
             kl_target=config.target_kl,

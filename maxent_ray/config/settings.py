@@ -192,6 +192,9 @@ class ExperimentConfig(Section):
                 f"evaluation.prompts is {self.evaluation.prompts}; it must be at most task.held_out_prompts = "
                 f"{self.task.held_out_prompts}"
             )
+        least_beta = self.controller.bounds("beta")[0] if self.controller.moves("beta") else self.controller.beta
+        if self.controller.initial("tau") == 0 and least_beta == 0:
+            raise ValueError("controller.tau is 0; it must be > 0 where β may be 0: weights need τ + β > 0")
         return self
 
     def controller_config(self) -> ControllerConfig:

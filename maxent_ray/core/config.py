@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from maxent_ray.core.diagnostics.alarms import Actuator
 from maxent_ray.core.numbers import hold_exact_numbers, numeric_fields
@@ -14,10 +14,18 @@ from maxent_ray.core.objectives.analytic import Analytic
 from maxent_ray.core.objectives.sensitivity import Sensitivity
 from maxent_ray.core.objectives.settings import ObjectiveSettings
 from maxent_ray.core.objectives.settings_base import Loops, Unroll
-from maxent_ray.core.statistics import CoefficientBounds, EntropySignal, KlSignal
+from maxent_ray.core.statistics import (
+    COUNTED_IN,
+    UNITS,
+    BatchStatistics,
+    CoefficientBounds,
+    EntropySignal,
+    KlReference,
+    KlSignal,
+)
 from maxent_ray.core.unions import build_settings
 from maxent_ray.core.update_rules.error_rules import PI, SGD
-from maxent_ray.core.update_rules.loop import Loop
+from maxent_ray.core.update_rules.loop import Loop, Response
 from maxent_ray.core.update_rules.settings import RuleSettings
 from maxent_ray.errors import ConfigError, UnknownObjectiveError
 
@@ -25,13 +33,24 @@ _STEPS_AS_GIVEN = SGD(learning_rate=1.0, clip=None)
 """Rule of an objective whose signals are steps of ln τ and ln β already."""
 
 
+class _UsualTau(NamedTuple):
+    initial: float
+    least: float
+
+
+_USUAL_TAU: Mapping[EntropySignal, _UsualTau] = {
+    "weight_entropy": _UsualTau(0.3, 1e-3),
+    "policy_entropy": _UsualTau(0.01, 1e-6),  # an entropy bonus in the loss
+}
+
+
 @dataclass(frozen=True)
 class ControllerConfig:
     """Settings of a :class:`~maxent_ray.core.controller.Controller`.
 
-    Errors reach the update rules as relative errors, (H − H*)/H* and (KL − KL*)/KL*, so a learning rate, a clip and
-    a dead band mean the same for τ and β and for both objectives (the form ``joint`` excepted: its gradients are per
-    unit of coefficient and want rates of their own).
+    Errors reach the update rules as relative errors, (H − H*)/``entropy_scale`` and (KL − KL*)/KL*, so a learning
+    rate, a clip and a dead band mean the same for τ and β and for both objectives (the form ``joint`` excepted: its
+    gradients are per unit of coefficient and want rates of their own).
 
     Raises:
         ConfigError: a value is out of range; the message names the field, the value and the range.
@@ -39,21 +58,35 @@ class ControllerConfig:
     Example:
         >>> ControllerConfig(group_size=8, target_entropy=1.9, target_kl=0.05).objective.type
         'analytic'
+        >>> continuous = ControllerConfig(entropy_signal="policy_entropy", target_entropy=-1.0)  # a general policy
+        >>> continuous.entropy_scale_at(0), continuous.initial("tau")
+        (1.0, 0.01)
     """
 
     objective: ObjectiveSettings | None = Analytic()
     """From measurements to error signals; None keeps τ and β fixed."""
     group_size: int | None = None
     """G ≥ 2: completions per prompt; weight entropies lie between 0 and log G. None: there are no groups."""
-    tau: float = 0.3
-    """Initial τ."""
+    tau: float | None = None
+    """Initial τ; None: by the entropy signal, .3 for ``weight_entropy`` and .01 for ``policy_entropy``."""
     beta: float = 0.1
     """Initial β."""
 
     entropy_signal: EntropySignal = "weight_entropy"
+    """H: ``weight_entropy`` (nats per group), or ``policy_entropy`` (nats per token or timestep)."""
     kl_signal: KlSignal = "policy_kl"
+    """KL: ``policy_kl`` (nats per token or timestep), or ``weight_kl`` (nats per group)."""
+    kl_reference: KlReference = "frozen_policy"
+    """Policy that ``policy_kl`` is measured against; ``behaviour_policy``: the one that sampled the batch (PPO)."""
+    entropy_response: Response | None = None
+    """Time in which H answers to τ, which gains follow from; None: fast for ``weight_entropy``, else slow."""
+    kl_response: Response | None = None
+    """Time in which KL answers to β; None: fast for ``weight_kl`` and for a KL to the behaviour policy, else slow."""
     target_entropy: float | None = None
-    """H* in nats; None leaves τ alone, unless ``target_entropy_fraction`` is set."""
+    """H* in nats, which may be negative for ``policy_entropy``; None leaves τ alone, unless
+    ``target_entropy_fraction`` is set."""
+    entropy_scale: float | None = None
+    """Error of H that counts as 100 % (nats); None: H* itself, or 1 nat if some target is not above 0."""
     target_entropy_fraction: float | None = None
     """H* as a fraction of log G; give this or ``target_entropy``."""
     target_entropy_final: float | None = None
@@ -68,7 +101,8 @@ class ControllerConfig:
     tau_rule: RuleSettings | None = None
     """From the error signal to steps of τ; None: ``pi``, unless the objective steps by itself."""
     beta_rule: RuleSettings | None = None
-    tau_min: float = 1e-3
+    tau_min: float | None = None
+    """Lower bound of τ; None: by the entropy signal, 1e-3 for ``weight_entropy`` and 1e-6 for ``policy_entropy``."""
     tau_max: float = 100.0
     beta_min: float = 1e-4
     beta_max: float = 100.0
@@ -145,6 +179,19 @@ class ControllerConfig:
             last = self.target_entropy_final_fraction * self.max_entropy
         return first, last
 
+    def entropy_scale_at(self, step: int) -> float:
+        """Error of H that counts as 100 % at a step (nats).
+
+        Example:
+            >>> ControllerConfig(group_size=8, target_entropy=2.0).entropy_scale_at(0)
+            2.0
+        """
+        if self.entropy_scale is not None:
+            return self.entropy_scale
+        if any(target is not None and target <= 0 for target in self.entropy_targets):
+            return 1.0
+        return self.target_entropy_at(step) or 1.0
+
     def moves(self, name: str) -> bool:
         """True when the controller has a target to move ``"tau"`` or ``"beta"`` by."""
         if self.objective is None:
@@ -155,9 +202,17 @@ class ControllerConfig:
         """True for the steps after which the controller moves: past the warm-up, multiples of the interval."""
         return step >= self.warmup_steps and (step + 1) % self.update_interval == 0
 
+    def initial(self, name: str) -> float:
+        """Value of ``"tau"`` or ``"beta"`` that training starts with."""
+        if name == "beta":
+            return self.beta
+        return _USUAL_TAU[self.entropy_signal].initial if self.tau is None else self.tau
+
     def bounds(self, name: str) -> tuple[float, float]:
         """Lower and upper bound of ``"tau"`` or ``"beta"``."""
-        return (self.tau_min, self.tau_max) if name == "tau" else (self.beta_min, self.beta_max)
+        if name == "beta":
+            return self.beta_min, self.beta_max
+        return _USUAL_TAU[self.entropy_signal].least if self.tau_min is None else self.tau_min, self.tau_max
 
     @property
     def coefficient_bounds(self) -> CoefficientBounds:
@@ -171,8 +226,19 @@ class ControllerConfig:
 
     def loop(self, name: str) -> Loop:
         """The loop of ``"tau"`` or ``"beta"``, as its rule needs to know it."""
-        signal = self.entropy_signal if name == "tau" else self.kl_signal
-        return Loop(name, signal, *self.bounds(name), steps=self.update_interval)
+        return Loop(name, self.signal(name), *self.bounds(name), self.response(name), steps=self.update_interval)
+
+    def signal(self, name: str) -> EntropySignal | KlSignal:
+        """The signal that ``"tau"`` or ``"beta"`` holds on target."""
+        return self.entropy_signal if name == "tau" else self.kl_signal
+
+    def response(self, name: str) -> Response:
+        """Time in which that signal answers: as set, else as declared."""
+        chosen = self.entropy_response if name == "tau" else self.kl_response
+        if chosen is not None:
+            return chosen
+        of_weights = self.signal(name) in ("weight_entropy", "weight_kl")
+        return "fast" if of_weights or (name == "beta" and self.kl_reference == "behaviour_policy") else "slow"
 
     def rule(self, name: str) -> RuleSettings:
         """Settings of the rule that moves ``"tau"`` or ``"beta"``."""
@@ -220,6 +286,26 @@ class ControllerConfig:
         wrong = ((name, valid) for name, (holds, valid) in fits.items() if not holds)
         return next((f"{name} is {getattr(sensitivity, name)}; it must be {valid}" for name, valid in wrong), "")
 
+    def missing_signal(self, statistics: BatchStatistics) -> str:
+        """Explain which signal with a target a batch was not measured for; empty for none, and for an empty batch.
+
+        Example:
+            >>> config = ControllerConfig(target_entropy=1.9)
+            >>> config.missing_signal(BatchStatistics(tokens=4, policy_entropy_sum=2.0)).split(";")[0]
+            'statistics.groups is 0, but tau is to hold weight_entropy (nats per group) on target'
+        """
+        for name in ("tau", "beta"):
+            signal = self.signal(name)
+            if self.moves(name) and not statistics.is_empty and statistics.count(signal) == 0:
+                counted, field = COUNTED_IN[signal], "entropy_signal" if name == "tau" else "kl_signal"
+                others = " or ".join(other for other in UNITS if other.endswith(signal[-3:]) and other != signal)
+                needed = f"{name} is to hold {signal} ({UNITS[signal]}) on target"
+                return (
+                    f"statistics.{counted} is 0, but {needed}; report {signal}_sum over {counted}, or set {field} to "
+                    f"{others}"
+                )
+        return ""
+
     def _check_types(self) -> None:
         """Settings may come from Python, not only from a file that was read."""
         objective, choices = self.objective, get_args(ObjectiveSettings)
@@ -244,6 +330,9 @@ class ControllerConfig:
             if nats is not None and fraction is not None:
                 raise ConfigError(f"{name} is {nats} and {name}_fraction is {fraction}; give one of the two")
             _require(fraction is None or 0 < fraction < 1, f"{name}_fraction", fraction, "in (0, 1)")
+            if fraction is not None and self.entropy_signal != "weight_entropy":
+                why = f"it is of log G, the largest weight entropy, and entropy_signal is {self.entropy_signal!r}"
+                raise ConfigError(f"{name}_fraction is {fraction}; {why}: set {name}, in nats")
             if nats is not None:
                 self._check_nats(name, nats)
         if self.entropy_targets[1] is not None:
@@ -252,16 +341,18 @@ class ControllerConfig:
         _require(self.target_kl >= 0, "target_kl", self.target_kl, ">= 0 nats (0: β is not controlled)")
 
     def _check_nats(self, name: str, value: float) -> None:
-        _require(value > 0, name, value, "> 0 nats")
-        if self.entropy_signal == "weight_entropy" and self.group_size is not None:
+        if self.entropy_signal == "policy_entropy":  # of densities it may be negative
+            return
+        _require(value > 0, name, value, "> 0 nats per group; only a policy_entropy may be negative")
+        if self.group_size is not None:
             bound = f"< log G = {self.max_entropy:.4f} nats, the entropy of uniform weights (G = {self.group_size})"
             # log G written with four decimals is log G, and no finite τ reaches it
             _require(value < self.max_entropy * (1 - 1e-4), name, value, bound)
 
     def _check_ranges(self) -> None:
-        for name, valid in (("entropy_signal", get_args(EntropySignal)), ("kl_signal", get_args(KlSignal))):
+        for name, valid in _CHOICES.items():
             if getattr(self, name) not in valid:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; valid: {', '.join(valid)}")
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; valid: {', '.join(filter(None, valid))}")
         _require(self.group_size is None or self.group_size >= 2, "group_size", self.group_size, ">= 2")
         for name, usual in numeric_fields(type(self)):  # type: ignore[arg-type]  # classes are hashable
             value = getattr(self, name)
@@ -274,15 +365,27 @@ class ControllerConfig:
         for name in ("update_interval", "saturation_patience"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
         _require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, ">= 0")
+        _require(self.entropy_scale is None or self.entropy_scale > 0, "entropy_scale", self.entropy_scale, "> 0 nats")
 
     def _check_bounds(self, name: str) -> None:
-        value, (low, high) = getattr(self, name), self.bounds(name)
+        value, (low, high) = self.initial(name), self.bounds(name)
         _require(low >= 0 if name == "beta" else low > 0, f"{name}_min", low, "> 0 (≥ 0 for β)")
         if low > high:
             raise ConfigError(f"{name}_min is {low} and {name}_max is {high}: the bounds cross")
-        fixed = not self.moves(name)
-        allowed = (value >= 0 if name == "beta" else value > 0) if fixed else low <= value <= high
-        _require(allowed, name, value, f"in [{low}, {high}]")
+        if self.moves(name):
+            _require(low <= value <= high, name, value, f"in [{low}, {high}]")
+        else:
+            _require(value >= 0, name, value, ">= 0")
+
+
+_CHOICES: Mapping[str, tuple[str | None, ...]] = {
+    "entropy_signal": get_args(EntropySignal),
+    "kl_signal": get_args(KlSignal),
+    "kl_reference": get_args(KlReference),
+    "entropy_response": (*get_args(Response), None),
+    "kl_response": (*get_args(Response), None),
+}
+"""Field that takes one of several words → these."""
 
 
 def _require(holds: bool, name: str, value: object, valid: str) -> None:

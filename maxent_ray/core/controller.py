@@ -75,9 +75,9 @@ class Controller:
     def init(self) -> ControllerState:
         """The state before the first step: the config's τ and β, version 0."""
         return ControllerState(
-            tau=self.config.tau,
+            tau=self.config.initial("tau"),
             beta=self.config.beta,
-            tau_rule=self._tau_rule.init(self.config.tau),
+            tau_rule=self._tau_rule.init(self.config.initial("tau")),
             beta_rule=self._beta_rule.init(self.config.beta),
             objective={} if self._objective is None else {self._objective.name: self._objective.init()},
         )
@@ -93,7 +93,7 @@ class Controller:
             InvalidReportError: the objective's memory is out of range.
         """
         fresh = self.init()
-        tau = self._within_bounds("tau", state.tau) if self.config.moves("tau") else self.config.tau
+        tau = self._within_bounds("tau", state.tau) if self.config.moves("tau") else self.config.initial("tau")
         beta = self._within_bounds("beta", state.beta) if self.config.moves("beta") else self.config.beta
         memory = dict(fresh.objective)
         if self._objective is not None and self._objective.name in state.objective:
@@ -120,11 +120,20 @@ class Controller:
         Returns:
             The new state and the decision. Numbers that are not finite, or so large that what follows from them is
             not, leave τ, β and every average unchanged; the decision says ``non_finite``.
+
+        Raises:
+            InvalidReportError: the batch was not measured for a signal that has a target.
         """
         state = replace(state, step=state.step + 1, version=state.version + 1)
-        targets = Targets(self.config.target_entropy_at(state.step), self.config.target_kl)
+        config = self.config
+        targets = Targets(
+            config.target_entropy_at(state.step), config.target_kl, config.entropy_scale_at(state.step)
+        )
         if statistics is None or statistics.invalid_field() is not None:
             return self._keep(state, Reason.NON_FINITE, targets, self._measure(BatchStatistics()))
+        missing = config.missing_signal(statistics)
+        if missing:
+            raise InvalidReportError(f"step {state.step}: {missing}")
         window = merge(state.window, statistics)
         measured = self._measure(window)
         decided, decision = self._decide(state, window, targets, measured, gradients)
@@ -216,7 +225,7 @@ class Controller:
             curvature=statistics.mean("entropy_tau"),
             measured=measured.entropy,
             target=targets.tau_target_entropy,
-            in_nats=in_nats,
+            scale=targets.entropy_scale if in_nats else 1.0,
         )
         beta = self._apply(
             self._beta_rule,
@@ -226,7 +235,7 @@ class Controller:
             curvature=None if kl_beta is None else -kl_beta,
             measured=measured.kl,
             target=targets.kl_target,
-            in_nats=in_nats,
+            scale=targets.kl_target if in_nats else 1.0,
         )
         falls_back = in_nats and isinstance(self._objective, TruncatedBackpropControllerObjective)
         events = ("fallback",) * falls_back
@@ -245,12 +254,11 @@ class Controller:
         curvature: float | None,
         measured: float | None,
         target: float | None,
-        in_nats: bool,
+        scale: float,
     ) -> _Moved:
         """One coefficient through its rule, which sees relative errors; without a signal it stays where it is."""
         if gradient is None:
             return _Moved(value, rule_state, ())
-        scale = target if in_nats and target else 1.0
         signal = Signal(
             gradient / scale,
             value,

@@ -16,6 +16,8 @@ class Targets:
 
     tau_target_entropy: float | None
     kl_target: float
+    entropy_scale: float = 1.0
+    """Error of H that counts as 100 % (nats)."""
 
 
 class Measured(NamedTuple):
@@ -80,6 +82,7 @@ def build_decision(
         previous_beta=old.beta,
         entropy=measured.entropy,
         target_entropy=targets.tau_target_entropy,
+        entropy_scale=None if targets.tau_target_entropy is None else targets.entropy_scale,
         kl=measured.kl,
         target_kl=targets.kl_target or None,
         tau_grad=signals.tau_grad,

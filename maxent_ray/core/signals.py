@@ -71,16 +71,21 @@ def target_of(signal: str) -> str:
     return f"target_{signal}"
 
 
-def relative_error(value: float | None, target: float | None) -> float | None:
-    """Relative distance of a signal from its target, as (H − H*)/H*; None where either is not known or not above 0.
+def relative_error(value: float | None, target: float | None, scale: float | None = None) -> float | None:
+    """Relative distance of a signal from its target, as (H − H*)/H*; None where either is not known.
+
+    Args:
+        value: The signal.
+        target: Its target.
+        scale: Distance that counts as 1; None: the target if it is above 0, else 1 (of differential entropies, nats).
 
     Example:
-        >>> relative_error(1.5, 2.0), relative_error(1.5, None)
-        (-0.25, None)
+        >>> relative_error(1.5, 2.0), relative_error(-0.5, -1.0), relative_error(1.5, None)
+        (-0.25, 0.5, None)
     """
-    if value is None or target is None or target <= 0:
+    if value is None or target is None:
         return None
-    return (value - target) / target
+    return (value - target) / (scale or (target if target > 0 else 1.0))
 
 
 _TIED = "Share of the groups whose rewards all tie"

@@ -119,6 +119,8 @@ class Decision:
     entropy: float | None = None
     """Measured H (nats, of the declared signal)."""
     target_entropy: float | None = None
+    entropy_scale: float | None = None
+    """Error of H that counts as 100 % (nats)."""
     kl: float | None = None
     """Measured KL (nats, of the declared signal)."""
     target_kl: float | None = None

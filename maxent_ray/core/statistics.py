@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import reduce
 from typing import Annotated, Literal, NamedTuple
@@ -13,6 +13,16 @@ from maxent_ray.core.validation import find_violation, read_dataclass
 
 EntropySignal = Literal["weight_entropy", "policy_entropy"]
 KlSignal = Literal["policy_kl", "weight_kl"]
+KlReference = Literal["frozen_policy", "behaviour_policy"]
+"""Policy that ``policy_kl`` is measured against: one that stays (GRPO's reference), or the one that sampled the batch,
+and its like (PPO's old policy, APPO's target network)."""
+UNITS: Mapping[str, str] = {
+    "weight_entropy": "nats per group",
+    "weight_kl": "nats per group",
+    "policy_entropy": "nats per token or timestep",
+    "policy_kl": "nats per token or timestep",
+}
+"""Signal → its unit."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +50,9 @@ class BatchStatistics:
     weight_kl_sum: float = 0.0
     """Σ over groups of KL(w‖p), nats."""
     policy_entropy_sum: float = 0.0
-    """Σ over tokens of the policy's entropy, nats."""
+    """Σ over tokens or timesteps of the policy's entropy, nats; may be negative where actions are continuous."""
     policy_kl_sum: float = 0.0
-    """Σ over tokens of KL(π_θ‖π_ref), nats."""
+    """Σ over tokens or timesteps of the KL between the policy and its reference, nats."""
     entropy_tau_sum: NonNegative = 0.0
     """Σ over groups of dH(w)/dτ (not negative)."""
     entropy_beta_sum: float = 0.0
@@ -84,7 +94,7 @@ class BatchStatistics:
             >>> BatchStatistics(groups=12, tokens=108).count("policy_kl")
             108
         """
-        count: int = getattr(self, _COUNTED_IN[signal])
+        count: int = getattr(self, COUNTED_IN[signal])
         return count
 
     def reach(self, signal: str) -> Reach | None:
@@ -96,6 +106,11 @@ class BatchStatistics:
             return None
         low, high = (self.mean(end) for end in _REACH[signal])
         return None if low is None or high is None else Reach(low, high)
+
+    @property
+    def is_empty(self) -> bool:
+        """True without a single group, completion or token."""
+        return not (self.groups or self.completions or self.tokens)
 
     @property
     def tied_share(self) -> float:
@@ -128,7 +143,7 @@ _REACH = {
     "weight_entropy": ("entropy_at_tau_min", "entropy_at_tau_max"),
     "weight_kl": ("kl_at_beta_max", "kl_at_beta_min"),  # KL falls as β rises
 }
-_COUNTED_IN = {
+COUNTED_IN: Mapping[str, str] = {
     "weight_entropy": "groups",
     "weight_kl": "groups",
     "entropy_tau": "groups",
@@ -142,6 +157,7 @@ _COUNTED_IN = {
     "policy_kl": "tokens",
     "reward": "completions",
 }
+"""Mean → the count that it is over."""
 
 
 def merge(a: BatchStatistics, b: BatchStatistics) -> BatchStatistics:

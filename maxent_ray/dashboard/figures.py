@@ -98,8 +98,7 @@ def _medians(trials: list[TrialRows]) -> dict[str, float | None]:
 def _tracking_error(rows: TrialRows, signal: str) -> float | None:
     values, targets = rows.series(signal), rows.series(signals.target_of(signal))
     values, targets = (each[len(each) - math.ceil(len(each) / 3) :] for each in (values, targets))
-    known = targets > 0
-    average = _mean((values[known] - targets[known]) / targets[known])
+    average = _mean((values - targets) / np.where(targets > 0, targets, 1.0))  # as signals.relative_error
     return None if average is None else abs(average)
 
 

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from maxent_ray.core.signals import target_of
+from maxent_ray.core.signals import relative_error, target_of
 from maxent_ray.report.formatting import DASH, fixed, significant
 from maxent_ray.report.labels import REFERENCES
 from maxent_ray.report.numbers import natural_key, number
@@ -90,7 +90,8 @@ def _against_target(line: TrialLine, signal: str, decimals: int, pair: str, *, g
     """Write a signal and its target, coloured by their relative distance."""
     value, target = line[signal], line[target_of(signal)]
     text = f"{fixed(value, decimals)}{pair}{fixed(target, decimals)}"
-    if value is None or target is None or target <= 0:
+    error = relative_error(value, target)
+    if error is None:
         return Text(text)
-    distance = abs(value - target) / target
+    distance = abs(error)
     return Text(text, style="green" if distance <= good else "yellow" if distance <= fair else "red")

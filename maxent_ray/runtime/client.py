@@ -86,6 +86,7 @@ class ControllerClient:
         self._counts = Counter(decided_locally=0)
         self._new_alarms: list[tuple[str, str]] = []
         self._snapshot = Snapshot.of(self._controller.init())
+        self._has_steps = False
 
     @property
     def last_decision(self) -> dict[str, Any] | None:
@@ -94,6 +95,9 @@ class ControllerClient:
 
     def coefficients(self, step: int) -> Coefficients:
         """Coefficients that ``step`` trains with: those that round step − 1 − lag decided, the same on all ranks.
+
+        A client that has neither reported nor loaded anything counts from the first step that it is asked for or given:
+        that of a trainer which was resumed without the controller's state.
 
         Raises:
             InvalidReportError: this client has not reported that round, or no longer keeps it; ``step`` is no whole
@@ -105,6 +109,7 @@ class ControllerClient:
         needed = step - 1 - self.options.lag
         with self._lock:
             if needed > self._snapshot.step:
+                self._start_at(step)
                 self._receive_decision()
             recent = {coefficients.step: coefficients for coefficients in self._snapshot.recent}
         if needed not in recent:
@@ -140,6 +145,7 @@ class ControllerClient:
         """
         step = check_whole(step, f"rank {self.rank}: step", InvalidReportError)
         with self._lock:
+            self._start_at(step)
             snapshot = self._snapshot
             last = snapshot.step + (snapshot.pending is not None)
             if step == last:
@@ -183,7 +189,7 @@ class ControllerClient:
         loaded = read_snapshot(values, self._controller)
         version = json.loads(loaded.state)["version"]
         with self._lock:
-            self._snapshot = loaded
+            self._snapshot, self._has_steps = loaded, True
             kept = [decision for decision in self._decisions if decision["version"] <= version]
             self._decisions = deque(kept, DECISIONS_KEPT)
             if loaded.pending is not None:
@@ -202,6 +208,12 @@ class ControllerClient:
         self._collective.close()
         if self._decider is not None:
             self._decider.close()
+
+    def _start_at(self, step: int) -> None:
+        """Take ``step`` as the first one, unless this client counts steps already."""
+        if not self._has_steps and step > self._snapshot.step + 1:
+            self._snapshot = Snapshot.of(replace(self._controller.init(), step=step - 1))
+        self._has_steps = True
 
     def _submit(self, merged: Round) -> None:
         """Make a round the pending one; rank 0 requests its decision."""

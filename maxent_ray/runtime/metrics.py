@@ -90,7 +90,9 @@ class ControllerMetrics:
         """Metric's name → its value in a decision."""
         return {
             **{each.name: decision[name] for name, each in self._exported.items()},
-            "maxent_entropy_error_ratio": relative_error(decision["entropy"], decision["target_entropy"]),
+            "maxent_entropy_error_ratio": relative_error(
+                decision["entropy"], decision["target_entropy"], decision["entropy_scale"]
+            ),
             "maxent_kl_error_ratio": relative_error(decision["kl"], decision["target_kl"]),
             "maxent_tau_gradient": decision["tau_grad"],
             "maxent_beta_gradient": decision["beta_grad"],

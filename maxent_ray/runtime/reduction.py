@@ -98,7 +98,8 @@ def merge_reports(reports: Sequence[Report], config: ControllerConfig) -> Round:
         config: The controller's settings, which name the signals.
 
     Raises:
-        InvalidReportError: ranks report different steps, a step that is not the next one, or hold different states.
+        InvalidReportError: ranks report different steps, a step that is not the next one, or hold different states; or
+            their batch was not measured for a signal that has a target.
 
     Example:
         >>> measured = [BatchStatistics(groups=1, weight_entropy_sum=h) for h in (1.0, 2.0)]
@@ -111,9 +112,13 @@ def merge_reports(reports: Sequence[Report], config: ControllerConfig) -> Round:
     if reasons:
         more = (f"{UNUSABLE}{len(reasons) - REASONS_SHOWN} more ranks",) if len(reasons) > REASONS_SHOWN else ()
         return Round(None, events=(*reasons[:REASONS_SHOWN], *more))
+    statistics = merge_all(report.statistics for report in reports)
+    missing = config.missing_signal(statistics)
+    if missing:
+        raise InvalidReportError(f"step {reports[0].step}: {missing}")
     weights = [_weights(report, config) for report in reports]
     gradients, is_partial = merge_gradients([report.gradients for report in reports], weights)
-    return Round(merge_all(report.statistics for report in reports), gradients, (PARTIAL,) if is_partial else ())
+    return Round(statistics, gradients, (PARTIAL,) if is_partial else ())
 
 
 def _weights(report: Report, config: ControllerConfig) -> RankWeights:

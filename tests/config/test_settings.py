@@ -396,6 +396,12 @@ def other_value(name: str, value: Any) -> Any:
         "beta_rule": {"type": "sgd"},
         "entropy_signal": "policy_entropy",
         "kl_signal": "weight_kl",
+        "kl_reference": "behaviour_policy",
+        "entropy_response": "slow",
+        "kl_response": "fast",
+        "entropy_scale": 0.5,
+        "tau": 0.4,
+        "tau_min": 0.1,
         "target_entropy": 1.5,
         "target_entropy_fraction": 0.5,
         "target_entropy_final": 1.2,
@@ -408,6 +414,8 @@ def other_value(name: str, value: Any) -> Any:
 def test_every_controller_setting_can_be_set(name: str) -> None:
     default = getattr(ExperimentConfig().controller, name)
     overrides = {"controller.target_entropy_horizon": 7, f"controller.{name}": other_value(name, default)}
+    if name == "entropy_signal":  # a fraction is of log G, of weights
+        overrides["controller.target_entropy"] = 0.5
     changed = apply_overrides(ExperimentConfig(), overrides).controller
     assert getattr(changed, name) != default
     others = {"target_entropy", "target_entropy_fraction", "target_entropy_horizon", name}

@@ -64,7 +64,7 @@ def gains(settings: ControllerConfig, name: str) -> Gains:
         ({"beta": 0.0}, r"beta is 0.0; it must be in \[0.0001, 100.0\]"),
         ({"tau_max": math.inf}, "tau_max is inf; it must be finite"),
         ({"tau": math.nan}, "tau is nan; it must be finite"),
-        ({"objective": None, "tau": 0.0}, "tau is 0.0"),
+        ({"objective": None, "tau": -0.1}, "tau is -0.1; it must be >= 0"),
         ({"objective": None, "beta": -1.0}, "beta is -1.0"),
         ({"tau_rule": PI(learning_rate=0.0)}, "tau_rule.learning_rate is 0.0; it must be > 0"),
         ({"beta_rule": SGD(learning_rate=-0.1)}, "beta_rule.learning_rate is -0.1; it must be > 0"),
@@ -86,6 +86,14 @@ def gains(settings: ControllerConfig, name: str) -> Gains:
         (unrolled(fallback="uniform"), "objective.fallback is 'uniform'; valid: analytic, or null"),
         ({"entropy_signal": "entropy"}, "entropy_signal is 'entropy'; valid: weight_entropy, policy_entropy"),
         ({"kl_signal": "kl"}, "kl_signal is 'kl'; valid: policy_kl, weight_kl"),
+        ({"kl_reference": "ref"}, "kl_reference is 'ref'; valid: frozen_policy, behaviour_policy"),
+        ({"kl_response": "quick"}, "kl_response is 'quick'; valid: fast, slow, auto"),
+        ({"entropy_scale": 0.0}, "entropy_scale is 0.0; it must be > 0 nats"),
+        ({"target_entropy": -0.5}, "target_entropy is -0.5; it must be > 0 nats per group; only a policy_entropy may"),
+        (
+            {"entropy_signal": "policy_entropy", "target_entropy": None, "target_entropy_fraction": 0.5},
+            "target_entropy_fraction is 0.5; it is of log G, .* set target_entropy, in nats",
+        ),
     ],
     ids=lambda value: ",".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else "",
 )
@@ -109,6 +117,10 @@ def test_an_unknown_objective_names_the_valid_ones() -> None:
         {"beta_rule": PI(space="linear"), "beta_min": 0.0},
         {"objective": None, "tau": 1e4, "beta": 0.0},  # bounds are for what moves
         {"target_entropy": None, "tau": 1e4},
+        {"target_entropy": None, "tau": 0.0},
+        {"entropy_signal": "policy_entropy", "target_entropy": -3.0, "group_size": None},  # of a density
+        {"entropy_signal": "policy_entropy", "target_entropy": 0.0, "group_size": None},
+        {"entropy_signal": "policy_entropy", "tau": 1e-5},
         {"tau_min": 0.3, "tau_max": 0.3},
         {"tau_rule": PI(clip=None), "beta_rule": PI(clip=None)},
     ],
@@ -180,6 +192,31 @@ def test_gains_are_those_set_else_those_of_the_signal() -> None:
     partly = config(tau_rule=PI(learning_rate=0.7), beta_rule=PI(proportional_gain=0.0))
     assert gains(partly, "tau") == (0.7, gains(instant, "tau").proportional)
     assert gains(partly, "beta") == (gains(config(), "beta").integral, 0.0)
+
+
+def test_gains_follow_the_declared_response() -> None:
+    """A policy's KL to the policy that sampled the batch answers in the same update; to a frozen one, over many."""
+    behaviour = config(kl_reference="behaviour_policy")
+    assert gains(behaviour, "beta") == gains(config(kl_response="fast"), "beta") != gains(config(), "beta")
+    assert gains(config(kl_reference="behaviour_policy", kl_response="slow"), "beta") == gains(config(), "beta")
+    assert gains(config(entropy_response="slow"), "tau").proportional > 0
+
+
+def test_the_scale_of_errors_is_the_target_unless_that_may_be_negative() -> None:
+    policy = {"entropy_signal": "policy_entropy"}
+    assert config(target_entropy=1.5).entropy_scale_at(3) == 1.5
+    assert config(target_entropy=1.5, entropy_scale=0.3).entropy_scale_at(3) == 0.3
+    assert config(target_entropy=-2.0, **policy).entropy_scale_at(3) == 1.0
+    crossing = config(target_entropy=0.5, target_entropy_final=-0.5, target_entropy_horizon=4, **policy)
+    assert {crossing.entropy_scale_at(step) for step in range(6)} == {1.0}
+
+
+def test_where_tau_starts_follows_the_signal() -> None:
+    policy = config(entropy_signal="policy_entropy")
+    assert (config().initial("tau"), *config().bounds("tau")) == (0.3, 1e-3, 100.0)
+    assert (policy.initial("tau"), *policy.bounds("tau")) == (0.01, 1e-6, 100.0)
+    assert replace(policy, entropy_signal="weight_entropy").initial("tau") == 0.3
+    assert config(tau=0.7).initial("tau") == 0.7
 
 
 def test_bounds_by_name() -> None:

@@ -27,6 +27,7 @@ from maxent_ray.core.objectives import (
 from maxent_ray.core.state import ControllerState, Decision, Reason
 from maxent_ray.core.statistics import BatchStatistics, CoefficientBounds
 from maxent_ray.core.weighting import dual_curvature, group_weights, listwise_q, weight_entropy, weight_kl
+from maxent_ray.errors import InvalidReportError
 from tests.core.rules import rules
 
 TARGET_ENTROPY, TARGET_KL = 1.5, 0.05
@@ -308,13 +309,56 @@ def test_the_target_is_annealed_along_the_steps() -> None:
     assert targets == [(2.0, False), (1.75, False), (1.5, True), (1.25, True), (1.0, True), (1.0, True)]
 
 
+# --- signals of a general policy ---
+
+
+def timesteps(entropy: float, kl: float = 0.01, count: int = 100) -> BatchStatistics:
+    """A batch of a policy without groups."""
+    return BatchStatistics(tokens=count, policy_entropy_sum=count * entropy, policy_kl_sum=count * kl)
+
+
+POLICY: Settings = {"group_size": None, "entropy_signal": "policy_entropy", "target_kl": 0.0}
+
+
+@pytest.mark.parametrize("target", [-1.4, 0.0, 0.5])
+def test_a_target_of_any_sign_is_approached_from_both_sides(target: float) -> None:
+    loop = controller(target_entropy=target, **POLICY)
+    for entropy in (target - 0.3, target + 0.3):
+        state, decision = loop.step(loop.init(), timesteps(entropy))
+        assert (state.tau > 0.01) is (entropy < target)
+        scale = target if target > 0 else 1.0
+        expected = 0.01 * math.exp(-0.5 * (entropy - target) / scale)
+        assert state.tau == pytest.approx(expected) and decision.entropy_scale == scale
+
+
+def test_a_scale_that_is_set_divides_the_error() -> None:
+    loop = controller(target_entropy=-1.0, entropy_scale=0.1, **POLICY)
+    state, _ = loop.step(loop.init(), timesteps(-1.02))
+    assert state.tau == pytest.approx(0.01 * math.exp(0.5 * 0.2))
+
+
+def test_a_signal_that_a_report_lacks_is_an_error_at_once() -> None:
+    loop = controller()
+    with pytest.raises(InvalidReportError, match=r"step 0: statistics.groups is 0, but tau .* to policy_entropy"):
+        loop.step(loop.init(), timesteps(0.5))
+    with pytest.raises(InvalidReportError, match=r"statistics.tokens is 0, but beta .* set kl_signal to weight_kl"):
+        loop.step(loop.init(), measured(tokens=0))
+    state, decision = loop.step(loop.init(), BatchStatistics())  # nothing was measured: nothing moves
+    assert (state.tau, state.beta, decision.reason) == (0.3, 0.1, Reason.NO_GRADIENT)
+
+
+def test_a_signal_without_a_target_may_be_missing() -> None:
+    _, decision = controller(target_kl=0.0).step(controller(target_kl=0.0).init(), measured(tokens=0))
+    assert decision.reason is Reason.UPDATED
+
+
 # --- bounds ---
 
 
 @pytest.mark.parametrize("signal", ["weight_entropy", "policy_entropy"])
 def test_at_a_bound_the_batch_says_whether_the_target_is_infeasible(signal: str) -> None:
     """Exact for weights, whose reach a batch shows; of a policy's own entropy nothing is known. And it recovers."""
-    loop = controller(tau_max=0.35, entropy_signal=signal)
+    loop = controller(tau=0.3, tau_max=0.35, entropy_signal=signal, entropy_response="fast")
     state, reasons = loop.init(), []
     for entropy in [1.2] * 4 + [1.9]:
         batch = replace(reaching(0.9, 1.3, entropy), policy_entropy_sum=100 * entropy)
@@ -601,7 +645,7 @@ def test_the_loop_meets_both_targets_from_ten_times_too_low_and_too_high(
             **targets,
         )
     )
-    start = plant.targets(loop.config.tau, loop.config.beta)
+    start = plant.targets(loop.config.initial("tau"), loop.config.beta)
     assert abs(start["target_entropy"] / targets["target_entropy"] - 1) > 0.05
     reasons: list[Reason] = []
     state = plant.run(loop, 150, reasons)
@@ -635,5 +679,5 @@ def test_an_unreachable_target_ends_at_the_bound_and_is_reported() -> None:
     loop = controller(target_entropy=0.5 * least, target_kl=0.0, beta=0.0, tau_rule={"learning_rate": 2.0})
     reasons: list[Reason] = []
     state = plant.run(loop, 60, reasons)
-    assert state.tau == loop.config.tau_min
+    assert state.tau == loop.config.bounds("tau")[0]
     assert reasons[-10:] == [Reason.INFEASIBLE_TARGET] * 10

@@ -274,7 +274,7 @@ def test_an_unroll_that_diverged_moves_nothing_and_raises_nothing() -> None:
     sensitivity = unrolled(0, 0).sensitivity
     assert sensitivity is not None
     client.report(0, measured(0, 0), ControllerGradients(sensitivity=replace(sensitivity, kl_beta=math.inf)))
-    assert client.coefficients(1).tau == TRUNCATED.tau
+    assert client.coefficients(1).tau == TRUNCATED.initial("tau")
     decision = client.last_decision
     assert decision is not None
     assert (decision["reason"], "kl_beta is inf" in decision["events"][0]) == ("non_finite", True)
@@ -449,3 +449,45 @@ def test_without_ray_it_says_what_to_do() -> None:
         pytest.skip("another test's cluster is there")
     with pytest.raises(ConfigError, match=r"Ray is not running; call ray.init\(\) first, or connect with local=True"):
         connect("run", 0, 1, ANALYTIC)
+
+
+# --- trainers that count from another step ---
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+def test_a_trainer_resumed_without_the_controllers_state_counts_from_its_own_step(lag: int) -> None:
+    client, undisturbed = alone(lag=lag), alone(lag=lag)
+    for step in range(5):
+        assert client.coefficients(500 + step).tau == undisturbed.coefficients(step).tau
+        client.report(500 + step, measured(step, 0))
+        undisturbed.report(step, measured(step, 0))
+    assert [decision["step"] for decision in client.decisions()] == list(range(500, 504))
+    with pytest.raises(InvalidReportError, match="step is 3; it must be 505"):
+        client.report(3, measured(3, 0))
+
+
+def test_the_first_report_may_name_the_first_step() -> None:
+    client = alone(lag=0)
+    client.report(500, measured(0, 0))
+    assert client.coefficients(501).step == 501
+
+
+def test_a_loaded_state_names_the_next_step() -> None:
+    client, resumed = alone(), alone()
+    for step in range(3):
+        client.report(step, measured(step, 0))
+    resumed.load_state_dict(client.state_dict())
+    with pytest.raises(InvalidReportError, match="step is 9; it must be 3"):
+        resumed.report(9, measured(9, 0))
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_a_signal_that_all_ranks_lack_is_an_error_on_each(ranks: int) -> None:
+    def report(client: ControllerClient) -> str:
+        with pytest.raises(InvalidReportError) as caught:
+            client.report(0, BatchStatistics(tokens=4, policy_kl_sum=0.1))
+        assert client.coefficients(0).version == 0
+        return str(caught.value)
+
+    (message,) = set(on_all(thread_clients(ranks), report))
+    assert message.startswith("step 0: statistics.groups is 0, but tau is to hold weight_entropy")

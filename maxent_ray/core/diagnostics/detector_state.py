@@ -25,6 +25,8 @@ class Observation(NamedTuple):
     measured: float
     """The signal (nats)."""
     target: float
+    scale: float
+    """Error that counts as 100 % (nats)."""
     reach: Reach | None
     """None: not known, as for policy signals."""
     other: float
@@ -46,7 +48,7 @@ class DetectorState:
     """Updates in the window that the dead band suppressed."""
     contact: BoundContact = BoundContact()
     reach_gap: Trend = Trend()
-    """Relative distance of the target from the reachable range; negative inside the range."""
+    """Distance of the target from the reachable range, in scales of the error; negative inside the range."""
     other_log: LogOfFloat = 0.0
     """Logarithm of the other coefficient at the first entry of ``reach_gap``."""
     raised: Annotated[Mapping[str, int], Keys(names=tuple(AlarmKind))] = field(default_factory=dict)
@@ -59,7 +61,7 @@ def add_update(state: DetectorState, actuator: Actuator, observation: Observatio
     contact = update_contact(state.contact, clipped_at, patience)
     if contact.side != state.contact.side:
         state = reset(state)
-    error = observation.measured / observation.target - 1
+    error = (observation.measured - observation.target) / observation.scale
     return replace(
         state,
         contact=contact,
@@ -81,5 +83,5 @@ def add_reach(state: DetectorState, observation: Observation) -> DetectorState:
         return replace(state, reach_gap=Trend()) if state.reach_gap.count else state
     if state.reach_gap.count == 0:
         state = replace(state, other_log=log(observation.other))
-    gap = max(target - reach.high, reach.low - target) / target
+    gap = max(target - reach.high, reach.low - target) / observation.scale
     return replace(state, reach_gap=state.reach_gap.add(gap))

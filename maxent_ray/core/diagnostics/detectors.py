@@ -1,6 +1,6 @@
 """Detectors of coefficients that are saturated, stuck or without effect; each alarm is raised once.
 
-They look at a *window* of updates: relative errors e = (measured − target)/target and logarithms of the coefficient, as
+They look at a *window* of updates: relative errors e = (measured − target)/scale and logarithms of the coefficient, as
 means and slopes with standard errors. The window is evaluated every ``saturation_patience`` updates and grows until it
 is conclusive: a noisy batch raises nothing, and neither does an error that is decaying, or may be
 (:mod:`~maxent_ray.core.diagnostics.steady_state`), for signals that respond within HORIZON times the patience. A new
@@ -118,8 +118,8 @@ def _unreachable(state: DetectorState, actuator: Actuator, observation: Observat
     if reach is None or other_moved or gap.mean < 0 or not significant:
         return []
     above = target - reach.high > reach.low - target
-    low = reach.low if above else target + gap.mean * target
-    high = target - gap.mean * target if above else reach.high
+    low = reach.low if above else target + gap.mean * observation.scale
+    high = target - gap.mean * observation.scale if above else reach.high
     return [
         alarms.unreachable(
             actuator,
@@ -144,7 +144,7 @@ def _saturated(state: DetectorState, actuator: Actuator, observation: Observatio
             actuator,
             upper=upper,
             updates=errors.count,
-            measured=observation.target * (1 + errors.mean),
+            measured=_signal_at(observation, errors.mean),
             target=observation.target,
             reach=observation.reach,
             value=observation.value,
@@ -164,7 +164,7 @@ def _stuck(state: DetectorState, actuator: Actuator, observation: Observation, p
             actuator,
             value=observation.value,
             updates=values.count,
-            measured=observation.target * (1 + state.errors.mean),
+            measured=_signal_at(observation, state.errors.mean),
             target=observation.target,
             in_dead_band=state.in_dead_band == values.count,
             other=observation.other,
@@ -182,14 +182,15 @@ def _no_response(state: DetectorState, actuator: Actuator, observation: Observat
     moved = values.slope * (values.count - 1)
     if abs(moved) < NO_RESPONSE_FACTOR or moved * needed < 0:
         return []
-    least_response = LEAST_ELASTICITY * abs(moved) / (2 * HORIZON * patience) * abs(1 + errors.mean)
+    level = abs(_signal_at(observation, errors.mean)) / observation.scale
+    least_response = LEAST_ELASTICITY * abs(moved) / (2 * HORIZON * patience) * level
     if abs(errors.slope) + SIGNIFICANCE * errors.slope_error >= least_response:
         return []
     half = (errors.count - 1) / 2
     before, after = (
         alarms.FittedPoint(
             math.exp(min(values.mean + at * values.slope, LARGEST_LOG)),
-            observation.target * (1 + errors.mean + at * errors.slope),
+            _signal_at(observation, errors.mean + at * errors.slope),
         )
         for at in (-half, half)
     )
@@ -198,10 +199,15 @@ def _no_response(state: DetectorState, actuator: Actuator, observation: Observat
             actuator,
             before,
             after,
-            noise=2 * half * errors.slope_error * observation.target,
+            noise=2 * half * errors.slope_error * observation.scale,
             target=observation.target,
             updates=errors.count,
             other=observation.other,
             tied_share=observation.tied_share,
         )
     ]
+
+
+def _signal_at(observation: Observation, error: float) -> float:
+    """The signal (nats) at a relative error."""
+    return observation.target + error * observation.scale

@@ -63,11 +63,12 @@ def _observation(decision: Decision, name: str) -> Observation | None:
     """Observation of one coefficient; None where the round had no signal for it."""
     value, other = decision.tau, decision.beta
     gradient, measured = decision.tau_grad, decision.entropy
-    target, reach = decision.target_entropy, decision.entropy_reach
+    target, scale, reach = decision.target_entropy, decision.entropy_scale, decision.entropy_reach
     if name == "beta":
         value, other = other, value
-        gradient, measured, target, reach = decision.beta_grad, decision.kl, decision.target_kl, decision.kl_reach
-    if gradient is None or measured is None or target is None:
+        gradient, measured, reach = decision.beta_grad, decision.kl, decision.kl_reach
+        target = scale = decision.target_kl
+    if gradient is None or measured is None or target is None or scale is None:
         return None
     events = decision.events
     return Observation(
@@ -77,6 +78,7 @@ def _observation(decision: Decision, name: str) -> Observation | None:
         in_dead_band=f"{name}.dead_band" in events,
         measured=measured,
         target=target,
+        scale=scale,
         reach=reach,
         other=other,
         tied_share=decision.tied_share,

@@ -38,7 +38,7 @@ class ControllerGradients:
     beta_grad: float | None = None
     source: str = ""
     """Name of the objective that formed them. ``analytic`` marks signals in nats, which the controller divides by their
-    targets; all others are relative errors already."""
+    scales; all others are relative errors already."""
     sensitivity: Sensitivity | None = None
     """Measurement of a worker's unroll, when the signals are still to be formed from it."""
 

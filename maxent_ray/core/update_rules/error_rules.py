@@ -19,7 +19,7 @@ class ErrorRule:
     reads_measurement: ClassVar[bool] = False
 
     learning_rate: float | None = None
-    """Step per unit of relative error; null: by the signal, or the rule's usual one."""
+    """Step per unit of relative error; null: by the signal's response, or the rule's usual one."""
     space: Space = "log"
     """``log``: steps are relative, τ = .01 and τ = 1 move equally fast."""
     clip: float | Literal["auto"] | None = "auto"
@@ -46,8 +46,8 @@ class ErrorRule:
         return DEFAULT_CLIPS[loop.coefficient] if self.clip == "auto" else self.clip
 
     def gains(self, loop: Loop) -> Gains:
-        """Gains as set, else by the signal that the coefficient answers for."""
-        usual = FAST[loop.coefficient] if loop.is_fast else SLOW
+        """Gains as set, else by the signal's response."""
+        usual = FAST[loop.coefficient] if loop.response == "fast" else SLOW
         return usual if self.learning_rate is None else usual._replace(integral=self.learning_rate)
 
     def parts(self, loop: Loop) -> dict[str, UpdateRule]:
@@ -85,7 +85,7 @@ class PI(ErrorRule):
 
     type: Literal["pi"] = "pi"
     proportional_gain: float | None = None
-    """Step per unit of change of the relative error; null: by the signal."""
+    """Step per unit of change of the relative error; null: by the signal's response."""
 
     def check(self, loop: Loop) -> None:
         """Raise ConfigError for a value out of range."""
@@ -95,7 +95,7 @@ class PI(ErrorRule):
         require_setting(gain is None or 0 <= gain < math.inf, loop, "proportional_gain", gain, valid)
 
     def gains(self, loop: Loop) -> Gains:
-        """Gains as set, else by the signal."""
+        """Gains as set, else by the signal's response."""
         gains = super().gains(loop)
         return gains if self.proportional_gain is None else gains._replace(proportional=self.proportional_gain)
 

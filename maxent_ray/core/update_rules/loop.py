@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from maxent_ray.errors import ConfigError
 
+Response: TypeAlias = Literal["fast", "slow", "auto"]
+"""Time in which a signal answers to its coefficient: ``fast``, in the next batch or the same one; ``slow``, over many
+policy steps; ``auto``, found out while training runs."""
 DEFAULT_CLIPS = {"tau": 0.25, "beta": 1.0}
 """Largest relative error that τ and β act on, where ``clip`` is ``auto``."""
 
@@ -21,6 +24,8 @@ class Loop(NamedTuple):
     low: float
     high: float
     """Its bounds."""
+    response: Response = "slow"
+    """Time in which the signal answers."""
     steps: int = 1
     """Training steps between two updates."""
 
@@ -28,11 +33,6 @@ class Loop(NamedTuple):
     def raises(self) -> bool:
         """τ raises the entropy; β lowers the KL."""
         return self.coefficient == "tau"
-
-    @property
-    def is_fast(self) -> bool:
-        """True for a signal that answers in the very next batch: one of the weights, which τ and β are part of."""
-        return self.signal in ("weight_entropy", "weight_kl")
 
     @property
     def field(self) -> str:

@@ -68,12 +68,12 @@ const chartData = (() => {
     return values.map((value, index) => (index > last ? undefined : (known = value === undefined ? known : value)));
   }
 
-  /** Replace values by their relative distance from their targets, (value − target)/target, and targets by 0. */
+  /** Replace values by their distance from their targets, relative to these where they are above 0, and targets by 0. */
   function relate(data, trials) {
     for (let at = 1; at <= trials; at += 1) {
       const targets = carried(data[at + trials]);
-      data[at] = data[at].map((value, index) => (value === undefined ? undefined : value === null || !(targets[index] > 0) ? null : value / targets[index] - 1));
-      data[at + trials] = data[at + trials].map((value) => (value > 0 ? 0 : value));
+      data[at] = data[at].map((value, index) => (value === undefined ? undefined : value === null || !Number.isFinite(targets[index]) ? null : format.deviation(value, targets[index])));
+      data[at + trials] = data[at + trials].map((value) => (Number.isFinite(value) ? 0 : value));
     }
   }
 

@@ -31,7 +31,7 @@ const chartText = (() => {
     const last = chartData.lastOf(chart.kept?.get(chartData.key(trial, chart.signal.name)));
     if (last === null) return null;
     const target = chart.signal.target === null ? null : chartData.valueAt(chart.kept.get(chartData.key(trial, chart.signal.target)), last.step);
-    return { value: last.value, off: target ? (last.value - target) / target : null };
+    return { value: last.value, off: Number.isFinite(target) ? format.deviation(last.value, target) : null };
   }
 
   function distance(off) {

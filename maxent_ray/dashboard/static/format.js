@@ -22,6 +22,11 @@ const format = (() => {
     return share > 0 ? `+${text}` : text.replace("-", "−");
   }
 
+  /** Distance of a value from its target, relative to a target above 0; of another one, such as a differential entropy, as it is. */
+  function deviation(value, target) {
+    return (value - target) / (target > 0 ? target : 1);
+  }
+
   /** Write a setting as YAML would. */
   function setting(value) {
     if (value === null || value === undefined) return "null";
@@ -64,5 +69,5 @@ const format = (() => {
   /** Compare names so that trial 10 follows trial 9. */
   const natural = new Intl.Collator("en", { numeric: true }).compare;
 
-  return { NONE, number, percent, signedPercent, setting, clock, moment, count, state, natural };
+  return { NONE, number, percent, signedPercent, deviation, setting, clock, moment, count, state, natural };
 })();

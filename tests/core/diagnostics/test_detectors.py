@@ -265,7 +265,7 @@ def judged(moved: float, noise: float = 0.0) -> list[AlarmKind]:
     while logs.slope * 79 != moved:  # the quotient may have been rounded
         logs = replace(logs, products=math.nextafter(logs.products, math.copysign(math.inf, moved - logs.slope * 79)))
     window = DetectorState(errors=Trend(80, 1.0, squares=80 * noise**2), log_values=logs)
-    seen = Observation(79, 1.0, 0, False, 0.1, 0.05, None, 0.3, 0.0)
+    seen = Observation(79, 1.0, 0, False, 0.1, 0.05, 0.05, None, 0.3, 0.0)
     actuator = ControllerConfig(group_size=8, target_kl=0.05).actuator("beta")
     return [alarm.kind for alarm in _no_response(window, actuator, seen, 20)]
 
@@ -357,7 +357,7 @@ def test_a_jittering_coefficient_is_not_stuck_because_it_is_back_where_it_was() 
     config = ControllerConfig(group_size=8, target_kl=0.05, beta=0.1, beta_rule=PI(proportional_gain=0.0))
     memory, kl = DetectorState(), [0.09, 0.11]
     for step in range(100):
-        seen = Observation(step, 0.1 * (1.5 if step % 2 else 1.0), 0, False, kl[step % 2], 0.05, None, 0.3, 0.0)
+        seen = Observation(step, 0.1 * (1.5 if step % 2 else 1.0), 0, False, kl[step % 2], 0.05, 0.05, None, 0.3, 0.0)
         memory, found = apply_detectors(memory, config.actuator("beta"), seen)
         assert found == ()
 
