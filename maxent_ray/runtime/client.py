@@ -91,7 +91,8 @@ class ControllerClient:
     @property
     def last_decision(self) -> dict[str, Any] | None:
         """The newest decision of this client, None before the first."""
-        return self._decisions[-1] if self._decisions else None
+        decisions = self._decisions  # another thread may load a state
+        return decisions[-1] if decisions else None
 
     def coefficients(self, step: int) -> Coefficients:
         """Coefficients that ``step`` trains with: those that round step − 1 − lag decided, the same on all ranks.
@@ -204,10 +205,14 @@ class ControllerClient:
         return dict(self._counts)
 
     def close(self) -> None:
-        """Disconnect from the other ranks and the actor; a report without a decision is dropped."""
-        self._collective.close()
-        if self._decider is not None:
-            self._decider.close()
+        """Disconnect from the other ranks and the actor; a report without a decision is dropped.
+
+        A thread that reports or waits for a decision is waited for. State and decisions stay readable.
+        """
+        with self._lock:
+            self._collective.close()
+            if self._decider is not None:
+                self._decider.close()
 
     def _start_at(self, step: int) -> None:
         """Take ``step`` as the first one, unless this client counts steps already."""
