@@ -143,7 +143,8 @@ def _compare_arguments(
 ) -> str:
     """Name of the run on rank 0, once all ranks have connected with the same arguments."""
     limit = options.round_timeout_s
-    own = {"world_size": world_size, "lag": options.lag, "round_timeout_s": limit, **asdict(config)}
+    in_force = {"tau": config.initial("tau"), "tau_min": config.bounds("tau")[0]}
+    own = {"world_size": world_size, "lag": options.lag, "round_timeout_s": limit, **asdict(config), **in_force}
 
     def differences(arguments: Mapping[int, Any]) -> list[str]:
         if 0 not in arguments:
