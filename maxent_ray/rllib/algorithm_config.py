@@ -99,7 +99,7 @@ def control(
         run_id=run_id or _algorithm(config).lower(),
         local=local,
         controller=fields,
-        modules=dict(modules or {}),
+        modules={module_id: dict(values) for module_id, values in (modules or {}).items()},
         results=None if results is None else str(results),
     )
     plain = settings.to_dict()

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 
 from maxent_ray.core.config import ControllerConfig
+from maxent_ray.core.update_rules.settings import RuleSettings
 from maxent_ray.errors import ConfigError
 from maxent_ray.rllib.action_spaces import check_target_entropy
 from maxent_ray.rllib.settings import Settings
@@ -27,6 +28,8 @@ class Controllable:
     """Setting of the algorithm that τ starts at."""
     beta_setting: ClassVar[str | None] = None
     """Setting of the algorithm that β starts at; None: its loss has no KL term."""
+    usual_tau_rule: ClassVar[RuleSettings | None] = None
+    """Rule of τ where the response of the entropy is not set, and no rule; None: the controller's own default."""
     unrolls: ClassVar[bool] = False
     """True for a learner that unrolls updates, for truncated backprop."""
 
@@ -88,6 +91,8 @@ class Controllable:
             values["target_entropy"] = cls.default_target_entropy(config, space, where)
         if values.get("target_kl") is None:
             values["target_kl"] = 0.0
+        if values.get("entropy_response") == "auto":
+            values = {"tau_rule": cls.usual_tau_rule, **values}
         cls._check_kl(config, values["target_kl"], where)
         cls.check_own_settings(config, values["target_entropy"], values["target_kl"], where)
         measures_kl = cls.beta_setting is not None and config.use_kl_loss

@@ -53,7 +53,7 @@ class EntropyBonusLearner(ControlledLearner):
         """Take entropy and KL from the loss, which has computed and logged both: a second time costs 3 %."""
         entropy = self._logged(module_id, ENTROPY_KEY)
         mask = batch.get(Columns.LOSS_MASK)
-        timesteps = entropy.new_tensor(len(batch[Columns.OBS])) if mask is None else mask.sum()
+        timesteps = entropy.new_full((), len(batch[Columns.OBS])) if mask is None else mask.sum()
         has_kl = self._controls[module_id].config.kl_signal == "policy_kl"
         return Minibatch(timesteps, entropy, self._logged(module_id, KL_KEY) if has_kl else None)
 

@@ -9,7 +9,9 @@ from uuid import uuid4
 import gymnasium as gym
 import torch.distributed as dist
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.core.rl_module.apis import SelfSupervisedLossAPI
 from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.state import Coefficients
@@ -48,14 +50,17 @@ class ControlledLearner(Controllable, TorchLearner):
 
     def maxent_decisions(self, since: Mapping[str, int]) -> dict[str, list[dict[str, Any]]]:
         """Module id → its controller's decisions with a version above ``since[module_id]`` (0 if absent)."""
-        return {name: each.client.decisions(since.get(name, 0)) for name, each in self._controls.items()}
+        return {name: each.client.decisions(since.get(name, 0)) for name, each in list(self._controls.items())}
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)  # type: ignore[no-untyped-call]
+        self._controls: dict[str, ModuleControl] = {}
+        self._unclaimed: dict[str, Any] = {}  # saved state of modules that are not there yet
 
     def build(self) -> None:
         """Build the learner, and connect to the controllers; all learners do so together."""
         if self._is_built:
             return
-        self._controls: dict[str, ModuleControl] = {}
-        self._unclaimed: dict[str, Any] = {}  # saved state of modules that are not there yet
         self._settings = Settings.of_config(self.config)
         super().build()
         self.check_config(self.config, self._settings, {name: module.action_space for name, module in self._modules()})
@@ -103,12 +108,12 @@ class ControlledLearner(Controllable, TorchLearner):
         """State of the learner with that of the controllers; one learner may be asked alone."""
         state: dict[str, Any] = super().get_state(components, not_components=not_components, **kwargs)
         if self._check_component(KEY, components, not_components):
-            state[KEY] = {name: control.to_dict() for name, control in self._controls.items()}
+            state[KEY] = {name: control.to_dict() for name, control in list(self._controls.items())}
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore the learner and the controllers; of a checkpoint without controllers, the learner alone."""
-        live, saved = self._weights_seq_no, state.get("weights_seq_no", 0)
+        live, saved = self._weights_seq_no, state.get(WEIGHTS_SEQ_NO, 0)
         super().set_state(state)
         self._unclaimed.update(state.get(KEY, {}))
         self._claim_states()
@@ -120,7 +125,8 @@ class ControlledLearner(Controllable, TorchLearner):
         """Connect to the controllers of modules that are trained and have none yet, on all learners alike."""
         for module_id, module in self._modules():
             is_trained = self.should_module_be_updated(module_id)  # type: ignore[no-untyped-call]
-            if is_trained and module_id not in self._controls:
+            has_other_loss = isinstance(module, SelfSupervisedLossAPI)  # as models for curiosity have
+            if module_id not in self._controls and is_trained and not has_other_loss:
                 self._controls[module_id] = self._connect(module_id, module.action_space)
         self._claim_states()
 

@@ -12,6 +12,8 @@ from ray.rllib.algorithms.sac.sac_learner import ACTION_LOG_PROBS, ACTION_PROBS
 from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner
 
 from maxent_ray.core.state import Coefficients
+from maxent_ray.core.update_rules.error_rules import PI
+from maxent_ray.core.update_rules.settings import RuleSettings
 from maxent_ray.errors import ConfigError
 from maxent_ray.rllib.action_spaces import largest_entropy
 from maxent_ray.rllib.learner import ControlledLearner
@@ -34,6 +36,8 @@ class MaxEntSACTorchLearner(ControlledLearner, SACTorchLearner):
     """
 
     tau_setting: ClassVar[str] = "initial_alpha"
+    # an update is one small step: at the clip α moves by 5e-4 in it, much as under RLlib's own optimiser (3e-4)
+    usual_tau_rule: ClassVar[RuleSettings | None] = PI(learning_rate=2e-3, proportional_gain=0.5, ema_decay=0.9)
     curr_log_alpha: dict[str, Any]
 
     @classmethod
@@ -83,4 +87,4 @@ class MaxEntSACTorchLearner(ControlledLearner, SACTorchLearner):
                 entropy = -(fwd_out[ACTION_PROBS] * fwd_out[ACTION_LOG_PROBS]).sum(-1)
             else:
                 entropy = -fwd_out["logp_resampled"]
-            return Minibatch(entropy.new_tensor(entropy.numel()), entropy.mean())
+            return Minibatch(entropy.new_full((), entropy.numel()), entropy.mean())

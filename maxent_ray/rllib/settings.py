@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -38,7 +38,7 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, settings of objectives and rules too."""
-        return {**asdict(self), "controller": _plain(self.controller), "modules": _plain(self.modules)}
+        return asdict(self)
 
     def of_module(self, module_id: str) -> dict[str, Any]:
         """Fields of one module's controller."""
@@ -76,9 +76,3 @@ def check_fields(values: Mapping[str, Any], where: str) -> None:
 
 _OF_GROUPS = ("group_size", "entropy_signal", "kl_signal", "target_entropy_fraction", "target_entropy_final_fraction")
 """Settings for groups of answers, or that follow from the algorithm."""
-
-
-def _plain(values: Any) -> Any:
-    if isinstance(values, Mapping):
-        return {name: _plain(value) for name, value in values.items()}
-    return asdict(values) if is_dataclass(values) and not isinstance(values, type) else values

@@ -9,6 +9,7 @@ import pytest
 import torch
 from ray.rllib.algorithms.sac.sac_learner import ACTION_LOG_PROBS, ACTION_PROBS
 
+from maxent_ray.core.update_rules.error_rules import Adam
 from maxent_ray.rllib import control
 from maxent_ray.rllib.sac import MaxEntSACTorchLearner
 from tests.rllib.tiny import MODULE, metrics_of, sac
@@ -44,6 +45,15 @@ def test_alpha_is_the_controllers(built: Any, env: str, target: float | None, ex
             seen.append(metrics["maxent_tau"])
     assert seen[0] == pytest.approx(0.5)
     assert len(set(seen)) > 3
+
+
+def test_alpha_moves_slowly_unless_told_otherwise(built: Any) -> None:
+    learner = built(control(sac("Pendulum-v1"))).learner_group._learner
+    assert learner._controls[MODULE].config.tau_rule == MaxEntSACTorchLearner.usual_tau_rule
+    learner = built(control(sac("Pendulum-v1"), response="slow")).learner_group._learner
+    assert learner._controls[MODULE].config.tau_rule is None
+    learner = built(control(sac("Pendulum-v1"), tau_rule=Adam(learning_rate=0.01))).learner_group._learner
+    assert learner._controls[MODULE].config.tau_rule == Adam(learning_rate=0.01)
 
 
 def test_rllibs_optimiser_of_alpha_stands_still(built: Any) -> None:
