@@ -50,10 +50,10 @@ class EntropyBonusLearner(ControlledLearner):
             self.curr_kl_coeffs_per_module[module_id] = self._get_tensor_variable(coefficients.beta)
 
     def measure(self, module_id: str, batch: Mapping[str, Any], fwd_out: Mapping[str, Any]) -> Minibatch:
-        """Take entropy and KL from the loss, which has computed and logged both: a second time costs 3 %."""
+        """Take entropy and KL from the loss, which has computed and logged both."""
         entropy = self._logged(module_id, ENTROPY_KEY)
         mask = batch.get(Columns.LOSS_MASK)
-        timesteps = entropy.new_full((), len(batch[Columns.OBS])) if mask is None else mask.sum()
+        timesteps = entropy.new_full((), batch[Columns.ACTION_LOGP].numel()) if mask is None else mask.sum()
         has_kl = self._controls[module_id].config.kl_signal == "policy_kl"
         return Minibatch(timesteps, entropy, self._logged(module_id, KL_KEY) if has_kl else None)
 

@@ -36,6 +36,11 @@ class ControlledLearner(Controllable, TorchLearner):
     lag: ClassVar[int] = 0
     """Updates that a decision may take, beyond the one it follows."""
 
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)  # type: ignore[no-untyped-call]
+        self._controls: dict[str, ModuleControl] = {}
+        self._unclaimed: dict[str, Any] = {}  # saved state of modules that are not there yet
+
     def apply_coefficients(self, module_id: str, coefficients: Coefficients) -> None:
         """Train the next update of a module with τ and β."""
         raise NotImplementedError(f"{type(self).__name__} must define apply_coefficients()")
@@ -51,11 +56,6 @@ class ControlledLearner(Controllable, TorchLearner):
     def maxent_decisions(self, since: Mapping[str, int]) -> dict[str, list[dict[str, Any]]]:
         """Module id → its controller's decisions with a version above ``since[module_id]`` (0 if absent)."""
         return {name: each.client.decisions(since.get(name, 0)) for name, each in list(self._controls.items())}
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)  # type: ignore[no-untyped-call]
-        self._controls: dict[str, ModuleControl] = {}
-        self._unclaimed: dict[str, Any] = {}  # saved state of modules that are not there yet
 
     def build(self) -> None:
         """Build the learner, and connect to the controllers; all learners do so together."""
