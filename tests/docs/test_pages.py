@@ -68,10 +68,13 @@ def write_demo(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", pages("python", "python"))
-def test_python_runs(name: str, folder: Path) -> None:
+def test_python_runs(name: str, folder: Path, request: pytest.FixtureRequest) -> None:
     write_modules(ROOT / name, folder)
-    if "results/demo" in "".join(blocks(ROOT / name, "python")):
+    code = "".join(blocks(ROOT / name, "python"))
+    if "results/demo" in code:
         write_demo(folder / "results" / "demo")
+    if "build_algo" in code:  # RLlib starts a cluster where there is none
+        request.getfixturevalue("ray_cluster")
     namespace: dict[str, object] = {"__name__": "page"}
     with torch.random.fork_rng():
         for number, block in enumerate(blocks(ROOT / name, "python"), 1):
