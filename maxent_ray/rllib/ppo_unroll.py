@@ -28,8 +28,8 @@ from maxent_ray.core.hypergradient import CoefficientTensors, Hypergradient, Par
 from maxent_ray.core.objectives import ControllerGradients, Sensitivity, Unroll
 from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
-from maxent_ray.errors import ConfigError
 from maxent_ray.rllib.ppo_loss import Batch, PPOLoss
+from maxent_ray.rllib.ppo_unroll_check import mode_of
 
 
 class PPOUnroll:
@@ -41,17 +41,14 @@ class PPOUnroll:
         unroll: K and the mode, which is not ``auto``.
 
     Raises:
-        ConfigError: the settings ask for something that the unroll cannot do; see
-            :mod:`maxent_ray.rllib.ppo_unroll_check`.
+        ConfigError: the mode is ``auto``.
     """
 
     def __init__(self, module: TorchRLModule, config: PPOConfig, unroll: Unroll) -> None:
-        if unroll.mode == "auto":
-            raise ConfigError("objective.unroll.mode is 'auto'; for PPO choose reverse, forward or first_order")
-        self._mode = unroll.mode
+        self._mode = mode_of(unroll)
         self._settings = unroll
         self._loss = PPOLoss(module, config)
-        self._gradient_clip = config.grad_clip
+        self._gradient_clip = config.grad_clip or None  # RLlib's 0 is no clipping
         self._minibatches: list[Batch] = []
 
     def add(self, batch: Batch) -> None:

@@ -188,5 +188,5 @@ def test_a_diverged_unroll_is_not_finite() -> None:
 
 def test_mode_auto_is_refused() -> None:
     problem = ppo_problem()
-    with pytest.raises(ConfigError, match=r"objective\.unroll\.mode is 'auto'; for PPO choose reverse"):
+    with pytest.raises(ConfigError, match=r"objective\.unroll\.mode is 'auto'; for PPO it must be reverse"):
         PPOUnroll(problem.module, problem.config, Unroll(mode="auto"))
