@@ -94,10 +94,11 @@ def check_learner(learner: PPOTorchLearner, base: type[PPOTorchLearner], module_
         ConfigError: it makes other steps than the unroll, or the module cannot be unrolled; says what to change.
     """
     where, module = f"module {module_id!r}", learner.module[module_id].unwrapped()
-    changed = [name for name in _STEP_METHODS if getattr(type(learner), name) is not getattr(base, name)]
+    chosen = learner.config.learner_class  # in an actor the learner's own class is one that Ray derives from it
+    changed = [name for name in _STEP_METHODS if getattr(chosen, name) is not getattr(base, name)]
     if changed:
         raise ConfigError(
-            f"learner_class is {type(learner).__name__}, which has its own {changed[0]}; truncated backprop unrolls "
+            f"learner_class is {chosen.__name__}, which has its own {changed[0]}; truncated backprop unrolls "
             f"PPO's own steps: remove it, {ANALYTIC}"
         )
     _check_module(module, where)

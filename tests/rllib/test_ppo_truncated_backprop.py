@@ -67,6 +67,26 @@ def test_between_update_steps_nothing_is_unrolled(built: Any) -> None:
     assert [decision["reason"] for decision in decisions_of(algorithm)] == ["interval", "updated"]
 
 
+def _coefficients(learner: Any) -> tuple[float, float, str]:
+    coefficients = learner._controls[MODULE].coefficients()
+    decision = learner.maxent_decisions({})[MODULE][-1:]
+    return coefficients.tau, coefficients.beta, decision[0]["source"] if decision else ""
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_two_learners_unroll_their_own_minibatches_and_agree(built: Any) -> None:
+    config = ppo().learners(num_learners=2, num_cpus_per_learner=0.5)
+    algorithm = built(control(config, target_entropy=0.6, target_kl=0.001, objective="truncated_backprop"))
+    for _ in range(2):
+        algorithm.train()
+    results = algorithm.learner_group.foreach_learner(_coefficients)
+    (tau, beta, source), (other_tau, other_beta, _) = (result.get() for result in results)
+    assert (tau, beta) == (other_tau, other_beta)
+    assert beta != 0.2
+    assert source == "truncated_backprop"
+
+
 class Diverging(MaxEntPPOTorchLearner):
     """Its unroll takes steps that no parameter survives."""
 
