@@ -34,12 +34,10 @@ class MaxEntPPOTorchLearner(EntropyBonusLearner, PPOTorchLearner):
     """
 
     beta_setting: ClassVar[str | None] = "kl_coeff"
-    unrolls: ClassVar[bool] = True
 
     @classmethod
-    def check_own_settings(cls, config: Any, controller: ControllerConfig, where: str) -> None:
-        """Raise ConfigError for a setting that contradicts the controller, or that an unroll cannot follow."""
-        super().check_own_settings(config, controller, where)
+    def check_unroll(cls, config: Any, controller: ControllerConfig, where: str) -> None:
+        """Raise ConfigError for a setting that truncated backprop cannot follow."""
         if controller.unroll is not None:
             check_settings(config, controller.unroll, where)
 
@@ -61,9 +59,10 @@ class MaxEntPPOTorchLearner(EntropyBonusLearner, PPOTorchLearner):
             return None
         gradients = None
         if control.config.is_update_step(coefficients.step):
-            optimizer = cast(Adam, self.get_optimizer(module_id))
-            rates = preconditioner(self._unwrapped(module_id), optimizer, clip_scale=1.0)
-            share = gradient_share(optimizer)
+            ((_, optimizer),) = self.get_optimizers_for_module(module_id)
+            adam = cast(Adam, optimizer)  # checked when the module was connected
+            rates = preconditioner(self._unwrapped(module_id), adam, clip_scale=1.0)
+            share = gradient_share(adam)
             gradients = unroll.gradients(coefficients, control.statistics(), rates=rates, share=share)
         unroll.clear()
         return gradients
