@@ -19,13 +19,13 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from maxent_ray.config import GRPOConfig
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.hypergradient import CoefficientTensors
+from maxent_ray.core.hypergradient.preconditioner import preconditioner
 from maxent_ray.core.objectives import Unroll
 from maxent_ray.policy import Policy, TokenScores, frozen_copy, load_policy
 from maxent_ray.tasks import build_task, draw
 from maxent_ray.train.batch import PreparedBatch, prepare_batch
 from maxent_ray.train.loss import policy_loss
 from maxent_ray.train.unroll.policy_unroll import PolicyUnroll
-from maxent_ray.train.unroll.preconditioner import preconditioner
 
 GRPO = GRPOConfig()
 CONTROLLER, UNROLL = ControllerConfig(group_size=GRPO.group_size), Unroll()

@@ -280,11 +280,13 @@ class ControllerConfig:
         fits = {
             "steps": (sensitivity.steps == steps, f"objective.unroll.steps = {steps}"),
             "tokens": (sensitivity.tokens >= 1, ">= 1"),
-            "tau": (sensitivity.tau > 0, "> 0"),
-            "beta": (sensitivity.beta > 0 or (sensitivity.beta == 0 and not self.moves("beta")), "> 0"),
+            **{name: self._fitting(name, getattr(sensitivity, name)) for name in ("tau", "beta")},
         }
         wrong = ((name, valid) for name, (holds, valid) in fits.items() if not holds)
         return next((f"{name} is {getattr(sensitivity, name)}; it must be {valid}" for name, valid in wrong), "")
+
+    def _fitting(self, name: str, value: float) -> tuple[bool, str]:
+        return (value > 0, "> 0") if self.moves(name) else (value >= 0, ">= 0")
 
     def missing_signal(self, statistics: BatchStatistics) -> str:
         """Explain which signal with a target a batch was not measured for; empty for none, and for an empty batch.

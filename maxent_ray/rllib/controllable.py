@@ -30,8 +30,6 @@ class Controllable:
     """Setting of the algorithm that β starts at; None: its loss has no KL term."""
     usual_tau_rule: ClassVar[RuleSettings | None] = None
     """Rule of τ where the response of the entropy is not set, and no rule; None: the controller's own default."""
-    unrolls: ClassVar[bool] = False
-    """True for a learner that unrolls updates, for truncated backprop."""
 
     @classmethod
     def default_target_entropy(cls, config: Any, space: gym.Space[Any] | None, where: str) -> float | None:
@@ -41,6 +39,14 @@ class Controllable:
     @classmethod
     def check_own_settings(cls, config: Any, target_entropy: float | None, target_kl: float, where: str) -> None:
         """Raise ConfigError for a setting of the algorithm that contradicts the targets of its module's controller."""
+
+    @classmethod
+    def check_unroll(cls, config: Any, controller: ControllerConfig, where: str) -> None:
+        """Raise ConfigError for an objective that needs an unroll, which this learner has not."""
+        raise ConfigError(
+            f"{where}: objective is {controller.label}, which needs unrolls, and {cls.__name__} has none; "
+            "use 'analytic', or PPO"
+        )
 
     @classmethod
     def check_config(cls, config: Any, settings: Settings, spaces: Mapping[str, gym.Space[Any] | None]) -> None:
@@ -106,11 +112,8 @@ class Controllable:
                 **{name: value for name, value in values.items() if name not in ("tau", "beta")},
             }
         )
-        if controller.unroll is not None and not cls.unrolls:
-            raise ConfigError(
-                f"{where}: objective is {controller.label}, which needs unrolls, and {cls.__name__} has none; "
-                "use 'analytic', or PPO"
-            )
+        if controller.unroll is not None:
+            cls.check_unroll(config, controller, where)
         if space is not None:
             for target in controller.entropy_targets:
                 if target is not None:

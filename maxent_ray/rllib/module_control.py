@@ -108,7 +108,7 @@ class ModuleControl:
 
     def _usable_statistics(self) -> BatchStatistics:
         """Statistics of the running update; empty, counted and logged where they must not be acted on."""
-        statistics, reason = self._statistics(), self._reason_to_skip
+        statistics, reason = self.statistics(), self._reason_to_skip
         self._minibatches.clear()
         self._reason_to_skip = ""
         invalid = statistics.invalid_field()
@@ -120,7 +120,8 @@ class ModuleControl:
         logger.warning("run %r, update %d: report skipped: %s", self.client.run_id, self._step, reason)
         return BatchStatistics()
 
-    def _statistics(self) -> BatchStatistics:
+    def statistics(self) -> BatchStatistics:
+        """Statistics of the running update so far."""
         if not self._minibatches:
             return BatchStatistics()
         timesteps = torch.stack([each.timesteps for each in self._minibatches]).double()

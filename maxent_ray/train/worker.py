@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.core.answer_metrics import TRAINING_SIGNALS
+from maxent_ray.core.hypergradient.preconditioner import gradient_share, preconditioner
 from maxent_ray.core.measurement import GroupMeasures, batch_statistics, measure_groups
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.signals import Value
@@ -33,7 +34,6 @@ from maxent_ray.train.policy_and_task import forward_precision, load_policy_and_
 from maxent_ray.train.policy_update import PolicyUpdate, step_optimizer
 from maxent_ray.train.step_record import StepRecord, signal_values
 from maxent_ray.train.unroll.hypergradients import WorkerHypergradients
-from maxent_ray.train.unroll.preconditioner import gradient_share, preconditioner
 
 _ROLLOUT_STREAM = 0
 

@@ -86,8 +86,9 @@ def test_what_is_no_statistics_or_gradients_at_all(value: Any) -> None:
 def test_an_unroll_that_this_controller_cannot_have_asked_for(changes: dict[str, Any], valid: str) -> None:
     bad = ControllerGradients(sensitivity=replace(SENSITIVITY, **changes))
     assert violation(measured(0, 0), bad) == (f"rank 1, step 7: gradients.sensitivity.{valid}", True)
-    fixed = replace(TRUNCATED, target_kl=0.0)
-    assert (check_report("", measured(0, 0), bad, fixed) is not None) == ("beta" not in changes)
+    for name, target in (("tau", {"target_entropy": None}), ("beta", {"target_kl": 0.0})):  # held fixed, it may be 0
+        fixed = replace(TRUNCATED, **target)
+        assert (check_report("", measured(0, 0), bad, fixed) is not None) == (name not in changes)
 
 
 def test_good_reports_pass_with_numbers_of_any_library() -> None:

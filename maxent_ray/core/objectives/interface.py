@@ -108,6 +108,11 @@ class ControllerMetaContext:
                 return float(value)
         return None
 
+    def entropy_scale(self) -> float | None:
+        """Error of H that counts as 100 % (nats): ``weighting.entropy_scale``; None where it has none: H* itself."""
+        value = optional_attribute(self.weighting, "entropy_scale")
+        return None if value is None else float(value)
+
     def kl_metric(self) -> float | None:
         """Measured KL: ``kl_value``, else ``loss_outputs.kl_loss_scalar``, else None (nats)."""
         value = self.kl_value if self.kl_value is not None else optional_attribute(self.loss_outputs, "kl_loss_scalar")

@@ -11,11 +11,21 @@ from maxent_ray.core.objectives.settings_base import FormBase, Loops
 from maxent_ray.core.objectives.truncated_backprop import SensitivityObjective
 
 
-def joint(sensitivity: Sensitivity, target_entropy: float | None, target_kl: float) -> ControllerGradients:
-    """The plain gradient of M: ``tau_grad`` = dM/dτ, ``beta_grad`` = −dM/dβ."""
+def joint(
+    sensitivity: Sensitivity, target_entropy: float | None, target_kl: float, entropy_scale: float | None = None
+) -> ControllerGradients:
+    """The plain gradient of M: ``tau_grad`` = dM/dτ, ``beta_grad`` = −dM/dβ.
+
+    Args:
+        sensitivity: Merged over ranks.
+        target_entropy: H* (nats); None: no entropy term.
+        target_kl: KL* (nats); 0: no KL term.
+        entropy_scale: What H − H* is divided by (nats); None: H* itself.
+    """
     d_tau = d_beta = 0.0
     if target_entropy is not None:
-        error = relative_error(sensitivity.entropy, target_entropy) / target_entropy
+        scale = target_entropy if entropy_scale is None else entropy_scale
+        error = relative_error(sensitivity.entropy, target_entropy, scale) / scale
         d_tau += error * sensitivity.entropy_tau
         d_beta += error * sensitivity.entropy_beta
     if target_kl > 0:
@@ -35,7 +45,8 @@ class JointObjective(SensitivityObjective):
     ) -> tuple[ControllerGradients, Memory]:
         """Form the signals from one round's merged sensitivities."""
         targets = meta_ctx.weighting
-        return joint(sensitivity, targets.tau_target_entropy, targets.kl_target), memory
+        aims = (targets.tau_target_entropy, targets.kl_target, meta_ctx.entropy_scale())
+        return joint(sensitivity, *aims), memory
 
 
 @dataclass(frozen=True, kw_only=True)

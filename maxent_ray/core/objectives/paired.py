@@ -54,7 +54,11 @@ class SensitivityTrack:
 
 
 def paired(
-    sensitivity: Sensitivity, track: SensitivityTrack, target_entropy: float | None, target_kl: float
+    sensitivity: Sensitivity,
+    track: SensitivityTrack,
+    target_entropy: float | None,
+    target_kl: float,
+    entropy_scale: float | None = None,
 ) -> ControllerGradients:
     """τ from the entropy term, β from the KL term, each relative to the running magnitude of its own sensitivity.
 
@@ -68,10 +72,12 @@ def paired(
         track: Running sensitivities, this round's included.
         target_entropy: H* (nats); None: no τ signal.
         target_kl: KL* (nats); 0: no β signal.
+        entropy_scale: What H − H* is divided by (nats); None: H* itself.
     """
     tau_grad = beta_grad = None
     if target_entropy is not None:
-        tau_grad = relative_error(sensitivity.entropy, target_entropy) * track.entropy_tau.direction
+        error = relative_error(sensitivity.entropy, target_entropy, entropy_scale)
+        tau_grad = error * track.entropy_tau.direction
     if target_kl > 0:
         beta_grad = -relative_error(sensitivity.kl, target_kl) * track.kl_beta.direction
     return ControllerGradients(tau_grad, beta_grad)
@@ -99,7 +105,8 @@ class PairedObjective(SensitivityObjective):
         """Form the signals from one round's merged sensitivities."""
         track = build_dataclass(SensitivityTrack, memory).track(sensitivity, self.decay)
         targets = meta_ctx.weighting
-        return paired(sensitivity, track, targets.tau_target_entropy, targets.kl_target), to_plain(track)
+        aims = (targets.tau_target_entropy, targets.kl_target, meta_ctx.entropy_scale())
+        return paired(sensitivity, track, *aims), to_plain(track)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,11 +57,11 @@ class Sensitivity:
         return all(abs(value) < LARGEST for value in astuple(self))
 
 
-def relative_error(measured: float, target: float) -> float:
-    """(measured − target)/target.
+def relative_error(measured: float, target: float, scale: float | None = None) -> float:
+    """(measured − target)/scale; of the target itself when ``scale`` is None.
 
     Example:
-        >>> relative_error(1.5, 2.0)
-        -0.25
+        >>> relative_error(1.5, 2.0), relative_error(-1.25, -1.0, scale=1.0)
+        (-0.25, -0.25)
     """
-    return (measured - target) / target
+    return (measured - target) / (target if scale is None else scale)

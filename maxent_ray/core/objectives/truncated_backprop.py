@@ -1,6 +1,7 @@
 """Truncated backprop: derivatives of the meta-loss through K policy steps.
 
-M = ½ e_H² + ½ e_KL² with the relative errors e_H = (H_K − H*)/H* and e_KL = (KL_K − KL*)/KL* after K policy steps.
+M = ½ e_H² + ½ e_KL² with the relative errors e_H = (H_K − H*)/h and e_KL = (KL_K − KL*)/KL* after K policy steps. h is
+the controller's ``entropy_scale``: H* itself, or another number of nats where H* may be 0 or negative.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ def unroll_sensitivity(
 ) -> Sensitivity:
     """Unroll K policy-gradient steps on the first groups of a batch and differentiate H and KL after them.
 
-    The inner steps follow the live optimiser through :func:`~maxent_ray.train.unroll.preconditioner.preconditioner`.
+    The inner steps follow the live optimiser through
+    :func:`~maxent_ray.core.hypergradient.preconditioner.preconditioner`.
 
     Args:
         model: The policy, after its optimiser step.

@@ -153,7 +153,42 @@ def test_joint_is_the_gradient_of_the_meta_loss(point: tuple[float, float]) -> N
         assert result.beta_grad == pytest.approx(-expected[1].item(), rel=1e-12)
 
 
+@pytest.mark.parametrize("target", [-1.5, 0.0, 0.4])
+def test_joint_divides_the_entropys_error_by_its_scale(target: float) -> None:
+    """d/dτ of ½((H − H*)/h)² is (H − H*)/h² · dH/dτ, for targets of either sign."""
+    result = joint(USUAL, target, 0.0, entropy_scale=0.5)
+    assert result.tau_grad == pytest.approx((1.8 - target) / 0.25 * 0.5)
+    assert result.beta_grad == pytest.approx(-(1.8 - target) / 0.25 * 0.2)
+
+
 # --- paired ---
+
+
+@pytest.mark.parametrize("target", [-1.5, 0.0, 0.4])
+def test_paired_divides_the_entropys_error_by_its_scale(target: float) -> None:
+    result = paired(USUAL, tracked(USUAL), target, 0.0, entropy_scale=0.5)
+    assert result.tau_grad == pytest.approx((1.8 - target) / 0.5)
+
+
+@pytest.mark.parametrize("form", [Paired(), Joint()])
+@pytest.mark.parametrize(("entropy", "sign"), [(-1.2, -1), (-0.8, 1)])
+def test_tau_falls_where_a_negative_entropy_is_above_its_target(
+    form: Paired | Joint, entropy: float, sign: int
+) -> None:
+    """Divided by a target of −1 the error would have the other sign, and τ would run away."""
+    objective = TruncatedBackprop(form=form).build(ControllerConfig(group_size=8).loops)
+    found = replace(USUAL, entropy=entropy, steps=1)
+    context = ControllerMetaContext(
+        weighting=SimpleNamespace(tau_target_entropy=-1.0, kl_target=0.0, entropy_scale=1.0),
+        weight_stats=None,
+        loss_outputs=None,
+        global_step=0,
+        backprop_fn=lambda steps: ControllerGradients(sensitivity=found),
+    )
+    result = objective.compute(context)
+    assert result is not None
+    assert result.tau_grad is not None
+    assert math.copysign(1, result.tau_grad) == sign
 
 
 def test_the_first_batch_gives_the_relative_errors_with_its_signs() -> None:

@@ -1,4 +1,4 @@
-"""Step sizes of the inner steps, which make them follow the live AdamW."""
+"""Step sizes of the inner steps, which make them follow a live Adam or AdamW."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 
-def preconditioner(model: nn.Module, optimizer: torch.optim.AdamW, clip_scale: float) -> dict[str, Tensor]:
-    """Step sizes with which one batch's gradient enters the live AdamW step, frozen.
+def preconditioner(model: nn.Module, optimizer: torch.optim.Adam, clip_scale: float) -> dict[str, Tensor]:
+    """Step sizes with which one batch's gradient enters the live Adam or AdamW step, frozen.
 
-    AdamW moves θ by −η m̂/(√v̂ + ε), and a new gradient g enters m̂ with the share (1 − β₁)/(1 − β₁ᵗ). So the part
+    Adam moves θ by −η m̂/(√v̂ + ε), and a new gradient g enters m̂ with the share (1 − β₁)/(1 − β₁ᵗ). So the part
     of a step that τ and β can still move is −η c (1 − β₁)/(1 − β₁ᵗ)/(√v̂ + ε) · g; the rest is momentum of earlier
     batches, a constant. Without the share, inner steps are ten times too long: they leave the region around the present
     policy, and their sensitivities are noise.
@@ -20,7 +20,7 @@ def preconditioner(model: nn.Module, optimizer: torch.optim.AdamW, clip_scale: f
 
     Args:
         model: Owner of the parameters.
-        optimizer: AdamW that has made at least one step on them.
+        optimizer: Adam or AdamW that has made at least one step on them.
         clip_scale: c, the factor that gradient clipping applied in the real step.
 
     Returns:
@@ -41,8 +41,8 @@ def preconditioner(model: nn.Module, optimizer: torch.optim.AdamW, clip_scale: f
     return rates
 
 
-def gradient_share(optimizer: torch.optim.AdamW) -> float:
-    """Share of one batch's gradient in AdamW's step: (1 − β₁)/(1 − β₁ᵗ) after t updates."""
+def gradient_share(optimizer: torch.optim.Adam) -> float:
+    """Share of one batch's gradient in Adam's step: (1 − β₁)/(1 − β₁ᵗ) after t updates."""
     first_decay = float(optimizer.param_groups[0]["betas"][0])
     updates = max((float(state["step"]) for state in optimizer.state.values()), default=1.0)
     return _share(first_decay, updates)
