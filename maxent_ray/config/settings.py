@@ -120,8 +120,8 @@ class EvaluationSettings(Section):
     seed: Seed = 1234
 
 
-class TuneSettings(Section):
-    """Population-based training, and sweeps."""
+class PopulationSettings(Section):
+    """Population-based training, of any trainer."""
 
     objectives: Annotated[tuple[str, ...], Field(min_length=1), FromList] = ("analytic", "truncated_backprop")
     """One stratum of the population for each."""
@@ -137,6 +137,13 @@ class TuneSettings(Section):
     resample_probability: Annotated[Number, Field(ge=0, le=1)] = 0.25
     synchronous: bool = True
     """Perturb when all trials have come as far; repeatable for a seed."""
+    references: bool = True
+    """Add reference rows, which objectives are compared with."""
+
+
+class TuneSettings(PopulationSettings):
+    """Population-based training, and sweeps."""
+
     metric: Literal["coverage", "pass_rate", "mean", "distinct"] = "coverage"
     """Score that clones are chosen by, over the training groups since the last perturbation."""
     references: bool = True

@@ -27,13 +27,13 @@ from maxent_ray.train.run_failure import advise_on_resume, run_error
 from maxent_ray.train.run_folder import RunInterrupted
 from maxent_ray.tune.early_stopping import read_rungs
 from maxent_ray.tune.environment import tune_environment
+from maxent_ray.tune.member import Member
 from maxent_ray.tune.proposals import ProposalGenerator, ProposedTrials
 from maxent_ray.tune.recording import Recorder
 from maxent_ray.tune.relocation import relocate_state, saved_trials, stage_apart
 from maxent_ray.tune.saved_state import SEARCH, TRIALS, KeepState, Kinds, restore_state
 from maxent_ray.tune.search_space import SearchSpace
 from maxent_ray.tune.trainable import PopulationTrial
-from maxent_ray.tune.trial_spec import TrialSpec
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def open_folder(folder: Path, config: ExperimentConfig, *, resume: bool, kinds: 
 
 
 def run_trials(
-    specs: Sequence[TrialSpec],
+    specs: Sequence[Member],
     folder: Path,
     *,
     config: ExperimentConfig,
@@ -122,7 +122,8 @@ def run_trials(
     state = folder / TUNE_FOLDER
     recorder.on_plan(specs)
     if resume:
-        recorder.replay(read_rows(folder / ROWS), {spec.trial: spec for spec in specs}, read_rungs(folder))
+        by_name = {name: spec for spec in specs for name in spec.names}
+        recorder.replay(read_rows(folder / ROWS), by_name, read_rungs(folder))
     configs = [spec.to_config() for spec in specs]
     if proposed is None:
         experiment = _experiment(_param_space(configs), len(configs), folder, config, trainable)
