@@ -3,6 +3,8 @@
 from maxent_ray.config.domains import Choice, Domain, LogUniform, Uniform
 from maxent_ray.config.loading import apply_overrides, build_config, dump_config, load_config, with_overrides
 from maxent_ray.config.published import ControllerMetaSettings, WeightingSettings
+from maxent_ray.config.recorded import RecordedConfig, load_recorded
+from maxent_ray.config.rllib_settings import AlgorithmSettings, RLlibConfig, RLlibTrainSettings, RLlibTuneSettings
 from maxent_ray.config.section import Section
 from maxent_ray.config.settings import (
     EvaluationSettings,
@@ -16,6 +18,7 @@ from maxent_ray.config.settings import (
 )
 
 __all__ = [
+    "AlgorithmSettings",
     "Choice",
     "ControllerMetaSettings",
     "Domain",
@@ -25,6 +28,10 @@ __all__ = [
     "LogUniform",
     "PolicySettings",
     "PopulationSettings",
+    "RLlibConfig",
+    "RLlibTrainSettings",
+    "RLlibTuneSettings",
+    "RecordedConfig",
     "Section",
     "TaskSettings",
     "TrainSettings",
@@ -35,5 +42,6 @@ __all__ = [
     "build_config",
     "dump_config",
     "load_config",
+    "load_recorded",
     "with_overrides",
 ]

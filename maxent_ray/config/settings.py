@@ -19,6 +19,7 @@ from maxent_ray.config.domains import DEFAULT_SEARCH_SPACE, Domain
 from maxent_ray.config.folders import EMBEDDED, absolute_folder
 from maxent_ray.config.published import WeightingSettings
 from maxent_ray.config.section import Count, FromList, NonNegative, Number, Positive, Section, Seed, Whole
+from maxent_ray.core.answer_metrics import TRAINING_SIGNALS
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.plugins import check_kwargs
 from maxent_ray.runtime.options import ClientOptions
@@ -207,6 +208,26 @@ class ExperimentConfig(Section):
     def controller_config(self) -> ControllerConfig:
         """Settings of this experiment's controller, for its groups."""
         return replace(self.controller, group_size=self.grpo.group_size)
+
+    @property
+    def training(self) -> Literal["groups"]:
+        """Kind of training, which decides on the signals that there are."""
+        return "groups"
+
+    @property
+    def score_signal(self) -> str:
+        """Logged signal that trials are compared by."""
+        return TRAINING_SIGNALS[self.tune.metric]
+
+    @property
+    def group_size(self) -> int:
+        """G: completions per training prompt."""
+        return self.grpo.group_size
+
+    @property
+    def held_out_samples(self) -> int:
+        """k of the held-out metrics."""
+        return self.evaluation.samples
 
     @property
     def weighting(self) -> WeightingSettings:

@@ -148,4 +148,4 @@ def references(config: ExperimentConfig, space: SearchSpace) -> list[TrialSpec]:
     """Make the warm start, plain GRPO (β = 0) and fixed τ and β, with the settings of ``config`` itself."""
     values = {name: setting(config, name) for name in space.names}
     settings = settings_json(config)
-    return [TrialSpec(objective, objective, settings, values) for objective in REFERENCES]
+    return [TrialSpec(objective, objective, settings, values) for objective in REFERENCE_SETTINGS]

@@ -87,7 +87,7 @@ class RunList {
     const [first, last] = [known[0], known.at(-1)].map((value) => format.number(value, 3));
     const points = values.map((value, at) => (value === null ? null : `${2 + (116 * at) / (values.length - 1)},${22 - (20 * (value - low)) / (high - low || 1)}`));
     const line = dom.svg("polyline", { points: points.filter(Boolean).join(" ") });
-    const drawn = dom.svg("svg", { class: "spark", viewBox: "0 0 120 24", role: "img", "aria-label": `Mean reward from ${first} to ${last}` }, line);
+    const drawn = dom.svg("svg", { class: "spark", viewBox: "0 0 120 24", role: "img", "aria-label": `Mean ${run.sparkline_of} from ${first} to ${last}` }, line);
     return [drawn, dom.el("span", { class: "number" }, last)];
   }
 
