@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from maxent_ray.config import AlgorithmSettings
 from maxent_ray.report.labels import FIXED, RLLIB
 from maxent_ray.rllib.settings import KEY, Settings
 
-_LEFT_OUT = ("env", "learner_config_dict")
-"""Settings that are recorded elsewhere."""
+_LEFT_OUT = ("callbacks", "class", "env", "learner_config_dict", "seed", "simple_optimizer")
+"""Settings that are recorded elsewhere, or follow from others."""
 
 
 def algorithm_settings(config: AlgorithmConfig) -> AlgorithmSettings:
@@ -28,7 +29,7 @@ def algorithm_settings(config: AlgorithmConfig) -> AlgorithmSettings:
     return AlgorithmSettings(
         algorithm="" if config.algo_class is None else config.algo_class.__name__,
         environment=_plain(config.env) if config.env is not None else "",
-        settings={name: _plain(value) for name, value in sorted(changed.items())},
+        settings={name.lstrip("_"): _plain(value) for name, value in sorted(changed.items())},
     )
 
 
@@ -47,6 +48,12 @@ def module_objectives(config: AlgorithmConfig) -> dict[str, str]:
     return {module: _objective(settings.of_module(module)) for module in modules}
 
 
+def config_of(algorithm: Algorithm) -> AlgorithmConfig:
+    """Settings of an algorithm that was built."""
+    config: AlgorithmConfig = algorithm.config  # type: ignore[assignment]  # declared None before it is built
+    return config
+
+
 def trained_modules(config: AlgorithmConfig) -> list[str]:
     """Ids of the modules that are trained, in alphabetical order."""
     trained = config.policies_to_train
@@ -54,6 +61,18 @@ def trained_modules(config: AlgorithmConfig) -> list[str]:
     if trained is not None:
         named = [name for name in named if (trained(name, None) if callable(trained) else name in trained)]
     return sorted(named)
+
+
+def own_kl_target(config: AlgorithmConfig) -> float | None:
+    """KL* of RLlib's own rule (nats per timestep); None where it is off, or the algorithm has none.
+
+    Example:
+        >>> from ray.rllib.algorithms.ppo import PPOConfig
+        >>> own_kl_target(PPOConfig())
+        0.01
+    """
+    values = config.to_dict()
+    return values["kl_target"] if KEY not in config.learner_config_dict and values.get("use_kl_loss") else None
 
 
 def _objective(values: Mapping[str, Any]) -> str:

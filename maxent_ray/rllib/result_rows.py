@@ -33,7 +33,13 @@ LEARNERS: Mapping[str, str] = {"loss": "total_loss", "gradient_norm": "gradients
 
 
 def result_rows(
-    result: Mapping[str, Any], *, step: int, trial: str, segment: int, objectives: Mapping[str, str]
+    result: Mapping[str, Any],
+    *,
+    step: int,
+    trial: str,
+    segment: int,
+    objectives: Mapping[str, str],
+    kl_target: float | None = None,
 ) -> list[dict[str, Any]]:
     """Make the rows of one training iteration.
 
@@ -43,6 +49,7 @@ def result_rows(
         trial: Name of the trial.
         segment: Clones that it has received.
         objectives: Module id → the name of its objective.
+        kl_target: KL* of RLlib's own rule (nats per timestep), for modules without a controller.
 
     Example:
         >>> result = {"learners": {"p": {"maxent_tau": 0.01}}, "env_runners": {"episode_return_mean": 20.0}}
@@ -56,7 +63,7 @@ def result_rows(
             "rank": 0,
             "objective": objective,
             **{signal.name: None for signal in SIGNALS},
-            **_measured(result.get("learners", {}).get(module, {})),
+            **_measured(result.get("learners", {}).get(module, {}), kl_target),
             "episode_return": episode_return(result, module if len(objectives) > 1 else None),
             "seconds": number(result.get("time_this_iter_s")),
             "trial": name,
@@ -89,16 +96,16 @@ def episode_return(result: Mapping[str, Any], module: str | None = None) -> floa
     return number(_plain(found.get("module_episode_returns_mean", {}).get(module)))
 
 
-def _measured(learner: Mapping[str, Any]) -> dict[str, float | None]:
+def _measured(learner: Mapping[str, Any], kl_target: float | None) -> dict[str, float | None]:
     """Values of one module's learner; one with a controller measures whole updates, and only that is taken."""
-    keys: Mapping[str, Sequence[str]] = {name: (key,) for name, key in OURS.items()}
-    if OURS["tau"] not in learner:
-        keys = RLLIBS
-    named = {**keys, **{name: (key,) for name, key in LEARNERS.items()}}
-    return {
+    if OURS["tau"] in learner:
+        return {name: number(_plain(learner.get(key))) for name, key in {**OURS, **LEARNERS}.items()}
+    named = {**RLLIBS, **{name: (key,) for name, key in LEARNERS.items()}}
+    values = {
         name: next((value for key in found if (value := number(_plain(learner.get(key)))) is not None), None)
         for name, found in named.items()
     }
+    return {**values, "target_kl": kl_target}
 
 
 def _plain(value: Any) -> Any:
