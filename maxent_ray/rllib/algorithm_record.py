@@ -50,13 +50,13 @@ def module_objectives(config: AlgorithmConfig) -> dict[str, str]:
 
 def config_of(algorithm: Algorithm) -> AlgorithmConfig:
     """Settings of an algorithm that was built."""
-    config: AlgorithmConfig = algorithm.config  # type: ignore[assignment]  # declared None before it is built
-    return config
+    assert algorithm.config is not None
+    return algorithm.config
 
 
 def trained_modules(config: AlgorithmConfig) -> list[str]:
     """Ids of the modules that are trained, in alphabetical order."""
-    trained = config.policies_to_train
+    trained: Any = config.policies_to_train  # ids, or a function of an id
     named = [*config.policies]
     if trained is not None:
         named = [name for name in named if (trained(name, None) if callable(trained) else name in trained)]
