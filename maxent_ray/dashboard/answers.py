@@ -164,7 +164,7 @@ def _summary(run: RunReader) -> Summary:
 def _trial(run: RunReader, summary: Summary, name: str) -> dict[str, Any]:
     trial = summary.trial(name)
     assert run.config is not None
-    state = "running" if run.status.state == "running" else "interrupted"
+    state = run.status.state if run.status.state in ("running", "finished") else "interrupted"
     stopped = "" if trial.stopped is None else trial.stopped.message
     of_run = run.status.message if run.status.state == "failed" and not run.failed else ""
     failed = run.failed.get(trial_of(name)) or of_run

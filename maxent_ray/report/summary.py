@@ -46,7 +46,7 @@ class Summary:
     objectives: tuple[ObjectiveSummary, ...]
     trials: tuple[TrialSummary, ...]
     unfinished: tuple[str, ...]
-    """Trials without an evaluation, those that were stopped early left out."""
+    """Trials that have not trained to their end, those that were stopped early left out; none where no end is set."""
     stopped: tuple[str, ...]
     """Trials that were stopped early."""
     early_stopping: EarlyStopping | None
@@ -132,7 +132,7 @@ def join_trials(records: RunRecords, trials: Sequence[TrialSummary], wall_second
         seed=config.train.seed,
         objectives=tuple(summarise_objective(records, trials, objective) for objective in objectives),
         trials=tuple(trials),
-        unfinished=tuple(trial.trial for trial in trials if not trial.finished and trial.stopped is None),
+        unfinished=_unfinished(records, trials),
         stopped=tuple(trial.trial for trial in trials if trial.stopped is not None),
         early_stopping=summarise_early_stopping(trials, config.train.steps or 0),
         sweep=summarise_sweep(records, trials),
@@ -141,3 +141,9 @@ def join_trials(records: RunRecords, trials: Sequence[TrialSummary], wall_second
         torn_lines=records.torn_lines,
         wall_seconds=wall_seconds,
     )
+
+
+def _unfinished(records: RunRecords, trials: Sequence[TrialSummary]) -> tuple[str, ...]:
+    if records.config.train.steps is None:
+        return ()
+    return tuple(trial.trial for trial in trials if not trial.finished and trial.stopped is None)

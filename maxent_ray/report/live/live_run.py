@@ -153,6 +153,8 @@ class LiveRun:
             return "done"
         if trial in self.stops:
             return f"stopped at {self.stops[trial].step}"
+        if status.state == "finished":
+            return "done"
         if status.state == "failed" and (trial_of(trial) in self.failed or not self.failed):
             return "failed"
         if trial not in self._rows:

@@ -79,6 +79,8 @@ def _told(run: LiveRun, status: Status) -> str:
 def _bar(run: LiveRun, width: int) -> Iterator[RenderableType]:
     if run.left is None:
         yield Text("no row yet: workers are starting, or the run ended before its first step", "dim")
+    elif run.config.train.steps is None:
+        yield Text(f"{run.left.done} steps, {clock((run.ended or time.time()) - run.started)} so far")
     else:
         yield progress_bar(run.left, run.started, run.ended or time.time(), width)
 
