@@ -91,13 +91,33 @@ class RLlibMember(FlatMember):
         assert self.base is not None
         config: AlgorithmConfig = self.base.copy(copy_frozen=False)
         try:
-            config.update_from_dict(_below(ALGORITHM, self.values))
+            config.update_from_dict(
+                {own_key(config, name): value for name, value in _below(ALGORITHM, self.values).items()}
+            )
             arguments = {**self.experiment.controller, **_nested(_below(CONTROLLER, self.values))}
             if self.objective == RLLIB:
                 return _with_target(config, arguments.get("target_kl"))
             return control(config, run_id=run_id, **{**arguments, "objective": _objective(self.objective)})
         except (ConfigError, ValueError, TypeError) as error:
             raise ConfigError(f"trial {self.trial} ({dict(self.values)}): {error}") from None
+
+
+def own_key(config: AlgorithmConfig, name: str) -> str:
+    """Key of an algorithm's setting among its own; some that are set without an underscore are held with one.
+
+    Raises:
+        ConfigError: it has no such setting.
+
+    Example:
+        >>> from ray.rllib.algorithms.ppo import PPOConfig
+        >>> own_key(PPOConfig(), "lr"), own_key(PPOConfig(), "train_batch_size_per_learner")
+        ('lr', '_train_batch_size_per_learner')
+    """
+    held = config.to_dict()
+    found = next((key for key in (name, f"_{name}") if key in held), None)
+    if found is None:
+        raise ConfigError(f"{ALGORITHM}{name} is no setting of {type(config).__name__}; one is {ALGORITHM}lr")
+    return found
 
 
 def _objective(name: str) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import ray
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 from ray import tune
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -157,6 +158,8 @@ def _checked(
     except ValidationError as error:
         found = error.errors()[0]
         raise ConfigError(f"{'.'.join(map(str, found['loc']))} is {found['input']!r}: {found['msg']}") from None
+    except PydanticSerializationError as error:
+        raise ConfigError(f"an argument cannot be written to a file: {error}; give plain values") from None
     names = config.tune.objectives
     if len(set(names)) < len(names) or {*names} & {*RESERVED}:
         raise ConfigError(

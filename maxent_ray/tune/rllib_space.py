@@ -8,7 +8,7 @@ from typing import Any
 from maxent_ray.config import Choice
 from maxent_ray.config.field_kinds import kinds_at
 from maxent_ray.errors import ConfigError
-from maxent_ray.tune.rllib_member import ALGORITHM, CONTROLLER, RLlibMember
+from maxent_ray.tune.rllib_member import ALGORITHM, CONTROLLER, RLlibMember, own_key
 from maxent_ray.tune.search_space import SearchKey, SearchSpace
 
 _EXCLUDED = ("controller.objective", "controller.run_id", "controller.results", "controller.modules")
@@ -31,18 +31,18 @@ def rllib_search_space(member: RLlibMember) -> SearchSpace:
             "domains"
         )
     keys = tuple(_search_key(member, name) for name in sorted(searched))
-    space = SearchSpace(keys)
+    usual = {key.name: key.grid(1)[0] for key in keys}
+    member.with_values(usual).check()
     for key in keys:
         for value in key.grid(2):
-            _check(member, {**{each.name: each.grid(1)[0] for each in keys}, key.name: value}, key.name, value)
-    return space
+            _check(member, {**usual, key.name: value}, key.name, value)
+    return SearchSpace(keys)
 
 
 def setting_of(member: RLlibMember, name: str) -> Any:
     """Value that a key has without a search; None for an argument of ``control`` that is not given."""
-    assert member.base is not None
     if name.startswith(ALGORITHM):
-        return member.base.to_dict()[name.removeprefix(ALGORITHM)]
+        return _own(member, name)
     found: Any = member.experiment.controller
     for part in name.removeprefix(CONTROLLER).split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
@@ -50,21 +50,25 @@ def setting_of(member: RLlibMember, name: str) -> Any:
 
 
 def _search_key(member: RLlibMember, name: str) -> SearchKey:
-    assert member.base is not None
     domain = member.experiment.tune.search_space[name]
     if any(f"{name}.".startswith(f"{key}.") or name.startswith(f"{key}.") for key in _EXCLUDED):
         raise ConfigError(f"search_space has {name!r}; leave it out: {', '.join(_EXCLUDED)} are not searched over")
     if name.startswith(CONTROLLER):
         kinds = kinds_at(tuple(name.split(".")))
         return SearchKey(name, domain, integer=int in kinds and float not in kinds)
-    own = member.base.to_dict()
-    if not name.startswith(ALGORITHM) or name.removeprefix(ALGORITHM) not in own:
+    if not name.startswith(ALGORITHM):
         raise ConfigError(
             f"search_space has {name!r}, which is neither an argument of control(), as 'controller.target_kl', nor a "
-            f"setting of {type(member.base).__name__}, as 'rllib.lr'"
+            "setting of RLlib's, as 'rllib.lr'"
         )
-    value = own[name.removeprefix(ALGORITHM)]
-    return SearchKey(name, domain, integer=isinstance(value, int) and not isinstance(domain, Choice))
+    is_whole = isinstance(_own(member, name), int) and not isinstance(domain, Choice)
+    return SearchKey(name, domain, integer=is_whole)
+
+
+def _own(member: RLlibMember, name: str) -> Any:
+    """Value of the algorithm that all trials share."""
+    assert member.base is not None
+    return member.base.to_dict()[own_key(member.base, name.removeprefix(ALGORITHM))]
 
 
 def _check(member: RLlibMember, values: Mapping[str, Any], name: str, value: Any) -> None:
