@@ -36,8 +36,8 @@ class Controllable:
         return None
 
     @classmethod
-    def check_own_settings(cls, config: Any, controller: ControllerConfig, where: str) -> None:
-        """Raise ConfigError for a setting of the algorithm that contradicts its module's controller."""
+    def check_own_settings(cls, config: Any, target_entropy: float | None, target_kl: float, where: str) -> None:
+        """Raise ConfigError for a setting of the algorithm that contradicts the targets of its module's controller."""
 
     @classmethod
     def check_config(cls, config: Any, settings: Settings, spaces: Mapping[str, gym.Space[Any] | None]) -> None:
@@ -89,6 +89,7 @@ class Controllable:
         if values.get("target_kl") is None:
             values["target_kl"] = 0.0
         cls._check_kl(config, values["target_kl"], where)
+        cls.check_own_settings(config, values["target_entropy"], values["target_kl"], where)
         measures_kl = cls.beta_setting is not None and config.use_kl_loss
         controller = ControllerConfig.from_dict(
             {
@@ -100,7 +101,6 @@ class Controllable:
                 **{name: value for name, value in values.items() if name not in ("tau", "beta")},
             }
         )
-        cls.check_own_settings(config, controller, where)
         if controller.unroll is not None and not cls.unrolls:
             raise ConfigError(
                 f"{where}: objective is {controller.label}, which needs unrolls, and {cls.__name__} has none; "

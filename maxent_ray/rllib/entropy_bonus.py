@@ -10,7 +10,6 @@ from ray.rllib.core.learner.learner import ENTROPY_KEY
 from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor
 
-from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.state import Coefficients
 from maxent_ray.errors import ConfigError
 from maxent_ray.rllib.learner import ControlledLearner
@@ -27,7 +26,7 @@ class EntropyBonusLearner(ControlledLearner):
     curr_kl_coeffs_per_module: Any
 
     @classmethod
-    def check_own_settings(cls, config: Any, controller: ControllerConfig, where: str) -> None:
+    def check_own_settings(cls, config: Any, target_entropy: float | None, target_kl: float, where: str) -> None:
         """Raise ConfigError for a schedule of the entropy coefficient, or a target of RLlib's own KL rule."""
         if isinstance(config.entropy_coeff, list | tuple):
             raise ConfigError(
@@ -37,10 +36,10 @@ class EntropyBonusLearner(ControlledLearner):
         if cls.beta_setting is None:
             return
         usual = type(config)().kl_target
-        if config.kl_target not in (usual, controller.target_kl):
+        if config.kl_target not in (usual, target_kl):
             raise ConfigError(
                 f"{where}: kl_target is {config.kl_target}, of RLlib's own rule, and control() has target_kl="
-                f"{controller.target_kl or None}; leave kl_target at {usual} and pass target_kl={config.kl_target} "
+                f"{target_kl or None}; leave kl_target at {usual} and pass target_kl={config.kl_target} "
                 "to control()"
             )
 

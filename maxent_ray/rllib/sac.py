@@ -11,7 +11,6 @@ import torch
 from ray.rllib.algorithms.sac.sac_learner import ACTION_LOG_PROBS, ACTION_PROBS
 from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner
 
-from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.state import Coefficients
 from maxent_ray.errors import ConfigError
 from maxent_ray.rllib.action_spaces import largest_entropy
@@ -53,13 +52,13 @@ class MaxEntSACTorchLearner(ControlledLearner, SACTorchLearner):
         return -float(math.prod(space.shape or ()))
 
     @classmethod
-    def check_own_settings(cls, config: Any, controller: ControllerConfig, where: str) -> None:
+    def check_own_settings(cls, config: Any, target_entropy: float | None, target_kl: float, where: str) -> None:
         """Raise ConfigError for a second target, or a learning rate of RLlib's optimiser of α."""
-        usual, target = type(config)(), controller.target_entropy
-        if config.target_entropy not in (usual.target_entropy, None, target):
+        usual = type(config)()
+        if config.target_entropy not in (usual.target_entropy, None, target_entropy):
             raise ConfigError(
-                f"{where}: SAC's target_entropy is {config.target_entropy} and control()'s is {target}; give one of "
-                "the two"
+                f"{where}: SAC's target_entropy is {config.target_entropy} and control()'s is {target_entropy}; "
+                "give one of the two"
             )
         if config.alpha_lr not in (usual.alpha_lr, 0.0):
             raise ConfigError(

@@ -5,43 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
-from ray.rllib.core.columns import Columns
 
 from maxent_ray.rllib import control
-from maxent_ray.rllib.ppo import MaxEntPPOTorchLearner
+from tests.rllib.recording_learner import RecordingLearner, whole_update
 from tests.rllib.tiny import MODULE, metrics_of, ppo
-
-
-class Recording(MaxEntPPOTorchLearner):
-    """Computes entropy and KL a second time, from the distributions."""
-
-    recorded: tuple[tuple[float, float, float, float], ...] = ()
-
-    def compute_loss_for_module(self, *, module_id: str, config: Any, batch: Any, fwd_out: Any) -> torch.Tensor:
-        loss = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
-        module = self.module[module_id].unwrapped()
-        now = module.get_train_action_dist_cls().from_logits(fwd_out[Columns.ACTION_DIST_INPUTS].detach())
-        before = module.get_exploration_action_dist_cls().from_logits(batch[Columns.ACTION_DIST_INPUTS])
-        mask = batch[Columns.LOSS_MASK]
-        sums = (mask.sum(), now.entropy()[mask].double().sum(), before.kl(now)[mask].double().sum(), (~mask).sum())
-        self.recorded += (tuple(float(each) for each in sums),)
-        return loss
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
 def test_signals_are_means_over_the_whole_update(built: Any, env: str) -> None:
-    config = ppo(env).learners(learner_class=Recording)
+    config = ppo(env).learners(learner_class=RecordingLearner)
     algorithm = built(control(config, target_entropy=0.5, target_kl=0.01))
     for _ in range(2):
-        algorithm.learner_group._learner.recorded = ()
         metrics = metrics_of(algorithm.train())
-        recorded = algorithm.learner_group._learner.recorded
+        recorded = algorithm.learner_group._learner.take()
         assert len(recorded) >= 8  # minibatches of two epochs
-        timesteps, entropy, kl, masked = map(sum, zip(*recorded, strict=True))
-        assert masked > 0  # artificial steps at the episodes' ends
-        assert metrics["maxent_entropy"] == pytest.approx(entropy / timesteps, rel=1e-5)
-        assert metrics["maxent_kl"] == pytest.approx(kl / timesteps, rel=1e-3)  # float32 means of tiny numbers
+        update = whole_update(recorded)
+        assert update.masked > 0  # artificial steps at the episodes' ends
+        assert metrics["maxent_entropy"] == pytest.approx(update.entropy, rel=1e-5)
+        assert metrics["maxent_kl"] == pytest.approx(update.kl, rel=1e-3)  # float32 means of tiny numbers
 
 
 def test_the_loss_is_computed_with_the_controllers_coefficients(built: Any) -> None:

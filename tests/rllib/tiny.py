@@ -44,3 +44,8 @@ def metrics_of(result: dict[str, Any], module_id: str = MODULE) -> dict[str, flo
     """Our metrics of one module in an algorithm's result."""
     found = result["learners"][module_id]
     return {name: float(value) for name, value in found.items() if name.startswith("maxent_")}
+
+
+def of_learners(algorithm: Any, look: Any) -> list[Any]:
+    """What ``look`` gives on each learner, in the order of their ranks."""
+    return [answer.get() for answer in algorithm.learner_group.foreach_learner(look)]
