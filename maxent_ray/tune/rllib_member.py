@@ -9,7 +9,7 @@ from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-from maxent_ray.config import RLlibConfig
+from maxent_ray.config import RLlibConfig, with_overrides
 from maxent_ray.core.objectives import TruncatedBackprop
 from maxent_ray.errors import ConfigError
 from maxent_ray.report.labels import FIXED, RLLIB
@@ -94,7 +94,7 @@ class RLlibMember(FlatMember):
             config.update_from_dict(
                 {own_key(config, name): value for name, value in _below(ALGORITHM, self.values).items()}
             )
-            arguments = {**self.experiment.controller, **_nested(_below(CONTROLLER, self.values))}
+            arguments = with_overrides(self.experiment.controller, _below(CONTROLLER, self.values), ("controller",))
             if self.objective == RLLIB:
                 return _with_target(config, arguments.get("target_kl"))
             return control(config, run_id=run_id, **{**arguments, "objective": _objective(self.objective)})
@@ -136,17 +136,3 @@ def _with_target(config: AlgorithmConfig, target_kl: Any) -> AlgorithmConfig:
 
 def _below(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {key.removeprefix(section): value for key, value in values.items() if key.startswith(section)}
-
-
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys as mappings.
-
-    Example:
-        >>> _nested({"beta_rule.learning_rate": 0.1, "beta_rule.type": "pi", "target_kl": 0.01})
-        {'beta_rule': {'learning_rate': 0.1, 'type': 'pi'}, 'target_kl': 0.01}
-    """
-    nested: dict[str, Any] = {}
-    for key, value in values.items():
-        head, _, rest = key.partition(".")
-        nested[head] = {**nested.get(head, {}), **_nested({rest: value})} if rest else value
-    return nested
