@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from maxent_ray.rllib.algorithm_record import config_of, module_objectives, own_kl_target
-from maxent_ray.rllib.decision_records import NewDecisions, decision_records
+from maxent_ray.rllib.decision_records import Decided, NewDecisions, decision_records
 from maxent_ray.rllib.result_rows import record_names, result_rows
 from maxent_ray.rllib.settings import KEY, Settings
 from maxent_ray.runtime.kept_gauges import KeptGauges
 from maxent_ray.runtime.metrics import ControllerMetrics, RankMetrics, decision_gauges
 from maxent_ray.runtime.run_tags import RunTags
 from maxent_ray.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
 
 
 class IterationRecords(NamedTuple):
@@ -40,6 +43,7 @@ class TrialRecords:
         self._trial, self._segment = trial, segment
         self.objectives = module_objectives(config_of(algorithm))
         self.names = dict(zip(self.objectives, record_names(trial, list(self.objectives)), strict=True))
+        self._left_out: set[str] = set()
         self._kl_target = own_kl_target(config_of(algorithm))
         self._decisions = NewDecisions(algorithm)
         tags = {module: RunTags(run, self.names[module], objective) for module, objective in self.objectives.items()}
@@ -53,7 +57,7 @@ class TrialRecords:
             result: RLlib's.
             step: Iterations before this one.
         """
-        found = self._decisions.read(step)
+        found = self._recorded(self._decisions.read(step))
         common = {"step": step, "segment": self._segment}
         rows = result_rows(result, trial=self._trial, objectives=self.objectives, kl_target=self._kl_target, **common)
         reasons = {self.names[module]: own[-1].decision["reason"] for module, own in found.items() if own}
@@ -65,6 +69,14 @@ class TrialRecords:
         if self._decisions_out is not None:
             self._decisions_out.publish(found)
         return IterationRecords(rows, decision_records(found, names=self.names, segment=self._segment))
+
+    def _recorded(self, found: Mapping[str, list[Decided]]) -> dict[str, list[Decided]]:
+        """Decisions of the modules that were there at the start; of others it is said once that they are left out."""
+        others = found.keys() - self.names.keys() - self._left_out
+        if others:
+            logger.warning("%s: module(s) %s were added later, and are not recorded", self._trial, sorted(others))
+            self._left_out |= others
+        return {module: own for module, own in found.items() if module in self.names}
 
     def start_at(self, step: int) -> None:
         """Continue from a state that the algorithm has loaded, after so many iterations."""

@@ -16,6 +16,7 @@ from maxent_ray.errors import ResumeError
 from maxent_ray.report.run_records import read_run
 from maxent_ray.rllib import control, record
 from maxent_ray.rllib.result_rows import result_rows
+from tests.rllib.test_multi_agent import two_agents
 from tests.rllib.tiny import MODULE, metrics_of, ppo
 
 pytestmark = pytest.mark.ray
@@ -101,6 +102,22 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ResumeError, match=r"holds no run .* choose another folder"):
         record(ppo(), tmp_path / "notes").build_algo()
     assert list((tmp_path / "notes").iterdir()) == []
+
+
+def test_modules_that_are_trained_together_are_recorded_each_by_itself(tmp_path: Path, built: Any) -> None:
+    folder = tmp_path / "two"
+    algorithm = built(control(two_agents(), target_entropy=0.5, modules={"p1": {"target_kl": 0.02}}, results=folder))
+    results = [algorithm.train() for _ in range(2)]
+    rows = lines(folder, "rows.jsonl")
+    assert [(row["trial"], row["step"]) for row in rows] == [(f"two/p{p}", step) for step in (0, 1) for p in (0, 1)]
+    for row in rows:
+        result = results[row["step"]]
+        module = row["trial"].removeprefix("two/")
+        assert row["tau"] == metrics_of(result, module)["maxent_tau"]
+        assert row["episode_return"] == float(result["env_runners"]["module_episode_returns_mean"][module])
+    assert [row["target_kl"] for row in rows] == [None, 0.02] * 2
+    assert {each["trial"] for each in lines(folder, "decisions.jsonl")} == {"two/p0", "two/p1"}
+    assert {each["trial"] for each in lines(folder, "trials.jsonl")} == {"two/p0", "two/p1"}
 
 
 def test_modules_have_rows_of_their_own() -> None:
