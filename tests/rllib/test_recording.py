@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.callbacks.callbacks import RLlibCallback
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from maxent_ray.config import RLlibConfig, load_recorded
 from maxent_ray.errors import ResumeError
@@ -17,7 +18,7 @@ from maxent_ray.report.run_records import read_run
 from maxent_ray.rllib import control, record
 from maxent_ray.rllib.result_rows import result_rows
 from tests.rllib.test_multi_agent import two_agents
-from tests.rllib.tiny import MODULE, metrics_of, ppo
+from tests.rllib.tiny import MODULE, SMALL, metrics_of, ppo
 
 pytestmark = pytest.mark.ray
 
@@ -118,6 +119,20 @@ def test_modules_that_are_trained_together_are_recorded_each_by_itself(tmp_path:
     assert [row["target_kl"] for row in rows] == [None, 0.02] * 2
     assert {each["trial"] for each in lines(folder, "decisions.jsonl")} == {"two/p0", "two/p1"}
     assert {each["trial"] for each in lines(folder, "trials.jsonl")} == {"two/p0", "two/p1"}
+
+
+def test_a_module_that_is_added_later_is_left_out_and_training_goes_on(
+    tmp_path: Path, built: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "two"
+    algorithm = built(control(two_agents(), target_entropy=0.5, results=folder))
+    spec = RLModuleSpec.from_module(algorithm.learner_group._learner.module["p0"])
+    spec.model_config = SMALL
+    algorithm.add_module("p2", spec, new_agent_to_module_mapping_fn=lambda agent, *_, **__: f"p{2 * agent}")
+    for _ in range(2):
+        algorithm.train()
+    assert {row["trial"] for row in lines(folder, "rows.jsonl")} == {"two/p0", "two/p1"}
+    assert "module(s) ['p2'] were added later, and are not recorded" in caplog.text
 
 
 def test_modules_have_rows_of_their_own() -> None:
