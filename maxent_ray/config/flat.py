@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from maxent_ray.config.settings import ExperimentConfig
+from maxent_ray.config.section import Section
 
 
-def flat_settings(config: ExperimentConfig) -> dict[str, Any]:
+def flat_settings(config: Section) -> dict[str, Any]:
     """Flatten a configuration: dotted key → value, as JSON has it.
 
     Example:
+        >>> from maxent_ray.config import ExperimentConfig
         >>> flat_settings(ExperimentConfig())["controller.target_kl"]
         0.05
     """

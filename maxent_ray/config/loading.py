@@ -16,6 +16,7 @@ from maxent_ray.config.fixed_settings import fix_settings
 from maxent_ray.config.messages import by_place, place_of, refusal, unknown_key
 from maxent_ray.config.old_spellings import check_spellings
 from maxent_ray.config.reading import read_file, read_override, typed
+from maxent_ray.config.section import Section
 from maxent_ray.config.settings import CHECKED, ExperimentConfig
 from maxent_ray.config.yaml_text import write_yaml
 from maxent_ray.core.config import ControllerConfig
@@ -159,8 +160,8 @@ def apply_overrides(config: ExperimentConfig, overrides: Mapping[str, Any]) -> E
     return build_config(values, checked=not _MODEL & overrides.keys())
 
 
-def dump_config(config: ExperimentConfig, path: Path) -> None:
-    """Write the whole configuration, defaults included, as YAML that :func:`load_config` reads; whole or not at all."""
+def dump_config(config: Section, path: Path) -> None:
+    """Write the whole configuration, defaults included, as YAML, whole or not at all."""
     write_atomic(path, write_yaml(config.model_dump(mode="json")))
 
 

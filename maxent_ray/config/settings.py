@@ -19,6 +19,7 @@ from maxent_ray.config.domains import DEFAULT_SEARCH_SPACE, Domain
 from maxent_ray.config.folders import EMBEDDED, absolute_folder
 from maxent_ray.config.published import WeightingSettings
 from maxent_ray.config.section import Count, FromList, NonNegative, Number, Positive, Section, Seed, Whole
+from maxent_ray.core.answer_metrics import TRAINING_SIGNALS
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.plugins import check_kwargs
 from maxent_ray.runtime.options import ClientOptions
@@ -120,8 +121,8 @@ class EvaluationSettings(Section):
     seed: Seed = 1234
 
 
-class TuneSettings(Section):
-    """Population-based training, and sweeps."""
+class PopulationSettings(Section):
+    """Population-based training, of any trainer."""
 
     objectives: Annotated[tuple[str, ...], Field(min_length=1), FromList] = ("analytic", "truncated_backprop")
     """One stratum of the population for each."""
@@ -137,6 +138,13 @@ class TuneSettings(Section):
     resample_probability: Annotated[Number, Field(ge=0, le=1)] = 0.25
     synchronous: bool = True
     """Perturb when all trials have come as far; repeatable for a seed."""
+    references: bool = True
+    """Add reference rows, which objectives are compared with."""
+
+
+class TuneSettings(PopulationSettings):
+    """Population-based training, and sweeps."""
+
     metric: Literal["coverage", "pass_rate", "mean", "distinct"] = "coverage"
     """Score that clones are chosen by, over the training groups since the last perturbation."""
     references: bool = True
@@ -200,6 +208,26 @@ class ExperimentConfig(Section):
     def controller_config(self) -> ControllerConfig:
         """Settings of this experiment's controller, for its groups."""
         return replace(self.controller, group_size=self.grpo.group_size)
+
+    @property
+    def training(self) -> Literal["groups"]:
+        """Kind of training, which decides on the signals that there are."""
+        return "groups"
+
+    @property
+    def score_signal(self) -> str:
+        """Logged signal that trials are compared by."""
+        return TRAINING_SIGNALS[self.tune.metric]
+
+    @property
+    def group_size(self) -> int:
+        """G: completions per training prompt."""
+        return self.grpo.group_size
+
+    @property
+    def held_out_samples(self) -> int:
+        """k of the held-out metrics."""
+        return self.evaluation.samples
 
     @property
     def weighting(self) -> WeightingSettings:

@@ -6,6 +6,7 @@ An entry needs a place that computes its value: the worker (``TrainingWorker``),
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,6 +43,8 @@ class LoggedSignal:
     """Name of that figure; empty for ``name``."""
     symbol: str = ""
     """Short name in tables and plots; empty for ``name`` in words."""
+    training: Literal["groups", "episodes"] | None = None
+    """Kind of training that has it: groups of answers to prompts, or episodes of an environment; None: any."""
     note: str = ""
     """Footnote of a total above 0, to follow the number."""
 
@@ -107,8 +110,17 @@ SIGNALS: tuple[LoggedSignal, ...] = (
             f"{DESCRIPTIONS[metric]}, of the training groups",
             exporter="rank",
             metric=EXPORTED[metric],
+            training="groups",
         )
         for metric in METRICS
+    ),
+    LoggedSignal(
+        "episode_return",
+        "",
+        "Mean return of the latest episodes",
+        exporter="rank",
+        plotted=True,
+        training="episodes",
     ),
     LoggedSignal(
         "entropy",
@@ -141,6 +153,7 @@ SIGNALS: tuple[LoggedSignal, ...] = (
         metric="tied_groups_ratio",
         plotted=True,
         symbol="share of tied groups",
+        training="groups",
     ),
     LoggedSignal("loss", "", "Policy loss", exporter="rank", plotted=True),
     LoggedSignal("gradient_norm", "", "Norm of the policy gradient before clipping", exporter="rank", plotted=True),
@@ -165,6 +178,7 @@ SIGNALS: tuple[LoggedSignal, ...] = (
         is_histogram=True,
         plotted=True,
         symbol="time of the unroll",
+        training="groups",
     ),
     LoggedSignal(
         "seconds_controller",
@@ -181,6 +195,7 @@ SIGNALS: tuple[LoggedSignal, ...] = (
         "Unrolls since the worker's process started that ran out of memory; their steps sent no controller gradients",
         over_ranks="max",
         summary="total",
+        training="groups",
         note="unroll(s) of truncated backprop ran out of memory; logs say what to choose instead.",
     ),
     LoggedSignal(
@@ -200,3 +215,16 @@ SIGNALS: tuple[LoggedSignal, ...] = (
     ),
 )
 """All logged signals, in the order of a row's fields."""
+
+REWARDS: Mapping[str, str] = {"groups": "reward", "episodes": "episode_return"}
+"""Kind of training → its signal of the reward, where one stands for all that a policy gets."""
+
+
+def signals_of(training: str) -> tuple[LoggedSignal, ...]:
+    """List the signals that a kind of training has: ``groups`` or ``episodes``.
+
+    Example:
+        >>> [signal.name for signal in signals_of("episodes") if signal.training]
+        ['episode_return']
+    """
+    return tuple(signal for signal in SIGNALS if signal.training in (None, training))

@@ -11,6 +11,7 @@ import numpy as np
 
 from maxent_ray.config.flat import flat_settings
 from maxent_ray.core.answer_metrics import METRICS
+from maxent_ray.core.signals import REWARDS
 from maxent_ray.dashboard.columns import Floats
 from maxent_ray.dashboard.comparison import comparison, points
 from maxent_ray.dashboard.descriptions import describe_objective, describe_signals
@@ -18,13 +19,13 @@ from maxent_ray.dashboard.figures import summarise_columns
 from maxent_ray.dashboard.kind import kind_of, total_steps
 from maxent_ray.dashboard.run_reader import RunReader
 from maxent_ray.dashboard.thinning import thin
-from maxent_ray.report.labels import WARM_START, metric_label, objective_order
+from maxent_ray.report.labels import WARM_START, objective_order
 from maxent_ray.report.run_records import RunRecords
 from maxent_ray.report.run_status import last_written
 from maxent_ray.report.summary import Summary
 from maxent_ray.storage.growing_file import regular_file
 from maxent_ray.storage.json_lines import strict
-from maxent_ray.storage.run_files import CONFIG
+from maxent_ray.storage.run_files import CONFIG, trial_of
 
 SPARKLINE = 60
 
@@ -57,6 +58,7 @@ def overview(run: RunReader) -> dict[str, Any]:
             "trials": len(trials),
             "objectives": sorted(set(trials.values()), key=objective_order),
             "sparkline": _sparkline(run),
+            "sparkline_of": _reward(run).replace("_", " "),
             "reading": run.is_reading,
         }
 
@@ -69,11 +71,11 @@ def details(run: RunReader) -> dict[str, Any]:
             return {**answer, **_NOTHING}
         summary = _summary(run)
         answer |= {
-            "signals": describe_signals(),
+            "signals": describe_signals(run.config.training),
             "objectives": [describe_objective(name) for name in answer["objectives"]],
             "trials": [_trial(run, summary, trial) for trial in run.trials()],
             "clones": [asdict(clone) for clone in run.clones],
-            "metrics": [{"name": name, "label": metric_label(name, summary.samples)} for name in METRICS],
+            "metrics": [{"name": name, "label": label} for name, label in summary.held_out_metrics.items()],
             "held_out": _held_out(run),
             "comparison": comparison(summary),
             "points": points(summary),
@@ -119,12 +121,12 @@ def _utc(seconds: float) -> str | None:
 
 
 def _sparkline(run: RunReader) -> list[float | None]:
-    """Mean reward over the trials, in at most 60 equal parts of the training."""
+    """Mean reward or episode return over the trials, in at most 60 equal parts of the training."""
     longest = max((rows.last_step for rows in run.rows.trials.values()), default=0)
     parts = min(SPARKLINE, longest)
     means = np.full((len(run.rows.trials), parts), np.nan)
     for place, rows in enumerate(run.rows.trials.values()):
-        values = rows.series("reward")
+        values = rows.series(_reward(run))
         known = np.isfinite(values) & (rows.steps > 0)
         part = (rows.steps[known] - 1) * parts // max(1, longest)
         count = np.bincount(part, minlength=parts)
@@ -132,6 +134,11 @@ def _sparkline(run: RunReader) -> list[float | None]:
         means[place, count > 0] = sums[count > 0] / count[count > 0]
     count = np.isfinite(means).sum(axis=0)
     return _known(np.where(count > 0, np.nansum(means, axis=0) / np.maximum(count, 1), np.nan))
+
+
+def _reward(run: RunReader) -> str:
+    """Signal of the reward."""
+    return REWARDS["groups" if run.config is None else run.config.training]
 
 
 def _summary(run: RunReader) -> Summary:
@@ -157,15 +164,16 @@ def _summary(run: RunReader) -> Summary:
 def _trial(run: RunReader, summary: Summary, name: str) -> dict[str, Any]:
     trial = summary.trial(name)
     assert run.config is not None
-    state = "running" if run.status.state == "running" else "interrupted"
+    state = run.status.state if run.status.state in ("running", "finished") else "interrupted"
     stopped = "" if trial.stopped is None else trial.stopped.message
-    failed = run.failed.get(name) or (run.status.message if run.status.state == "failed" and not run.failed else "")
+    of_run = run.status.message if run.status.state == "failed" and not run.failed else ""
+    failed = run.failed.get(trial_of(name)) or of_run
     return {
         "trial": name,
         "objective": trial.objective,
         "state": "finished" if trial.finished else "stopped" if stopped else "failed" if failed else state,
         "steps": trial.steps,
-        "steps_total": 0 if trial.objective == WARM_START else run.config.train.steps,
+        "steps_total": 0 if trial.objective == WARM_START else run.config.train.steps or 0,
         "clones_received": trial.clones_received,
         "clones_donated": trial.clones_donated,
         "settings": dict(trial.settings),

@@ -7,7 +7,6 @@ from typing import Any
 
 from maxent_ray.core.answer_metrics import METRICS
 from maxent_ray.evaluation.metric_intervals import Estimate, HeldOut
-from maxent_ray.report.labels import metric_label
 from maxent_ray.report.summary import Summary
 from maxent_ray.report.tables.comparison import comparison_lines
 from maxent_ray.report.tables.settings import points_headers, points_lines
@@ -15,20 +14,21 @@ from maxent_ray.report.tables.settings import points_headers, points_lines
 
 def comparison(summary: Summary) -> dict[str, Any]:
     """The comparison as the command prints it; cells also have their numbers, to sort by."""
-    numeric = [*((name, metric_label(name, summary.samples)) for name in METRICS)]
+    metrics = summary.held_out_metrics or {summary.metric: summary.score_label}
+    numeric = list(metrics.items())
     numeric += [("entropy_error", "H error"), ("kl_error", "KL error"), ("seconds", "s/step")]
     columns = [{"key": "label", "label": "objective", "numeric": False}]
     columns += [{"key": key, "label": label, "numeric": True} for key, label in numeric]
     sources = [
-        (each, held_out)
+        (each, values)
         for each in summary.objectives
-        for held_out in ([each.held_out, each.held_out_all] if len(each.trials) > 1 else [each.held_out])
+        for values in ([each.best_values, each.mean_values] if len(each.trials) > 1 else [each.best_values])
     ]
     rows = []
     for line, (owner, values) in zip(comparison_lines(summary), sources, strict=True):
         row: dict[str, Any] = {"label": {"text": line.label}}
-        for metric, cell in zip(METRICS, line.held_out, strict=True):
-            row[metric] = {"text": " ".join(cell).strip(), **_estimate(values, metric)}
+        for metric, cell in zip(metrics, line.held_out, strict=True):
+            row[metric] = {"text": " ".join(cell).strip(), **_estimate(*values, metric)}
         own = not line.secondary
         row["entropy_error"] = {"text": line.entropy_error, "value": owner.entropy_error if own else None}
         row["kl_error"] = {"text": line.kl_error, "value": owner.kl_error if own else None}
@@ -47,5 +47,8 @@ def points(summary: Summary) -> dict[str, Any]:
     return {"columns": columns, "rows": [{header: {"text": cell} for header, cell in line} for line in lines]}
 
 
-def _estimate(held_out: HeldOut | None, metric: str) -> dict[str, float | None]:
+def _estimate(held_out: HeldOut | None, score: float | None, metric: str) -> dict[str, float | None]:
+    """Held-out estimate of a metric; the training score, without an interval, where it is none of these."""
+    if metric not in METRICS:
+        return asdict(Estimate(score))
     return asdict(Estimate() if held_out is None else held_out[metric])

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from maxent_ray.core import signals
-from maxent_ray.dashboard.trial_rows import NAMES, NUMERIC
+from maxent_ray.dashboard.trial_rows import NAMES
 from maxent_ray.report.labels import REFERENCES, objective_colour, objective_label
 
 _LOG_SCALED = ("tau", "beta")
 
 
-def describe_signals() -> list[dict[str, Any]]:
-    """Every signal that has curves."""
+def describe_signals(training: str) -> list[dict[str, Any]]:
+    """Every signal that has curves, of a kind of training."""
     return [
         {
             "name": signal.name,
@@ -23,7 +23,8 @@ def describe_signals() -> list[dict[str, Any]]:
             "target": target if (target := signals.target_of(signal.name)) in NAMES else None,
             "group": _group(signal),
         }
-        for signal in NUMERIC
+        for signal in signals.signals_of(training)
+        if signal.over_ranks is not None
     ]
 
 

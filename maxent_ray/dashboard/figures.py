@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 
 from maxent_ray.core import signals
-from maxent_ray.core.answer_metrics import TRAINING_SIGNALS
 from maxent_ray.core.signals import LoggedSignal
 from maxent_ray.dashboard.columns import Floats
 from maxent_ray.dashboard.trial_rows import TrialRows
@@ -60,7 +59,7 @@ def _summarise_trial(
         objective=objective,
         finished=evaluation is not None,
         steps=rows.last_step,
-        score=_mean(rows.series(TRAINING_SIGNALS[records.config.tune.metric])[-window:]),
+        score=_mean(rows.series(records.config.score_signal)[-window:]),
         signals={each.key: _figure(each, rows, window) for each in signals.SIGNALS if each.summary is not None},
         entropy_error=_tracking_error(rows, "entropy"),
         kl_error=_tracking_error(rows, "kl"),

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from maxent_ray.config import ExperimentConfig
-from maxent_ray.config.loading import load_config
+from maxent_ray.config import RecordedConfig, load_recorded
 from maxent_ray.errors import MaxentRayError
 from maxent_ray.evaluation.metric_intervals import HeldOut, estimate_metrics
 from maxent_ray.report.run_records import (
@@ -79,7 +78,8 @@ class Evaluations:
     def estimates(self) -> Mapping[str, HeldOut]:
         """Trial → its metrics with their intervals, computed when they are first asked for."""
         for trial in self.records.keys() - self._estimates.keys():
-            self._estimates[trial] = estimate_metrics([self.records[trial].metrics])
+            if (metrics := self.records[trial].metrics) is not None:
+                self._estimates[trial] = estimate_metrics([metrics])
         return self._estimates
 
 
@@ -101,7 +101,7 @@ def read_clones(path: Path) -> tuple[tuple[Clone, ...], int]:
     return sorted_clones(lines), torn
 
 
-def read_settings(path: Path) -> tuple[ExperimentConfig | None, str]:
+def read_settings(path: Path) -> tuple[RecordedConfig | None, str]:
     """Read ``config.yaml``: the settings, or None and what to do."""
     found = regular_file(path)
     if found is None:
@@ -112,7 +112,7 @@ def read_settings(path: Path) -> tuple[ExperimentConfig | None, str]:
     if found[1] > _LARGEST_CONFIG:
         return None, f"{CONFIG} is larger than 1 MiB, so it is none of ours: remove the folder from the results"
     try:
-        return load_config(path, checked=True), ""
+        return load_recorded(path), ""
     except (MaxentRayError, OSError, UnicodeDecodeError, RecursionError) as error:
         return None, (
             f"{CONFIG} cannot be read ({error}): if another version wrote it, show it with that version "
@@ -124,7 +124,7 @@ class Plan(NamedTuple):
     """Trials that a comparison or a sweep has planned so far."""
 
     command: str | None
-    """``compare`` or ``sweep``; None for a run of one trial, and for one of before this was recorded."""
+    """``compare``, ``sweep`` or ``rllib``; None for a run of one trial, and for one of before this was recorded."""
     trials: Mapping[str, Planned]
     torn: int
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from maxent_ray.config import ExperimentConfig
+from maxent_ray.config import RecordedConfig
 from maxent_ray.dashboard.decisions import Decisions
 from maxent_ray.dashboard.rows import Rows
 from maxent_ray.dashboard.run_files import (
@@ -43,7 +43,7 @@ class RunReader:
         self.restarts = 0
         """Grows when steps were read anew, so that what was shown of them is out of date."""
         self.status = Status("interrupted")
-        self.config: ExperimentConfig | None = None
+        self.config: RecordedConfig | None = None
         self.clones: tuple[Clone, ...] = ()
         self.evaluations = Evaluations({}, 0)
         self.plan = Plan(None, {}, 0)
@@ -184,6 +184,7 @@ class RunReader:
             done=self.evaluations.records.keys() | self.stops.keys(),
             failed=self.failed,
             command=command_of(self.folder, self.plan.command),
+            open_ended=self.config is not None and self.config.train.steps is None,
         )
 
 

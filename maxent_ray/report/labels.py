@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from maxent_ray.core.answer_metrics import LABELS
 
-WARM_START, GRPO, FIXED = REFERENCES = ("warm_start", "grpo", "fixed")
-"""Runs that objectives are compared with: the untrained policy, plain GRPO (β = 0), fixed τ and β."""
+WARM_START, GRPO, FIXED, RLLIB = REFERENCES = ("warm_start", "grpo", "fixed", "rllib")
+"""Runs that objectives are compared with: the untrained policy, plain GRPO (β = 0), fixed τ and β, RLlib's own rule."""
 BASELINE = GRPO
 """Reference that all others are paired with."""
 
@@ -23,6 +23,7 @@ _LOOKS = {
     WARM_START: _Look("warm start", "#6E6E6E"),
     GRPO: _Look("plain GRPO (β = 0)", "#AA3377"),
     FIXED: _Look("fixed τ, β", "#009E73"),
+    RLLIB: _Look("RLlib's own rule", "#AA3377"),
 }
 """In the order of the tables; colours, after Okabe & Ito and Tol, differ with the common colour vision deficiencies."""
 _OWN_COLOUR = "#56B4E9"

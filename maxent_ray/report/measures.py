@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from maxent_ray.report.formatting import fixed, percent
-from maxent_ray.report.labels import metric_label
 from maxent_ray.report.summary import Summary
 
 
@@ -28,5 +27,5 @@ def measures(summary: Summary) -> tuple[Measure, ...]:
     return (
         Measure("entropy_error", "tracking error of H", True),
         Measure("kl_error", "tracking error of KL", True),
-        *(Measure(metric, metric_label(metric, summary.samples), False) for metric in ("pass_rate", "coverage")),
+        *(Measure(metric, summary.held_out_metrics[metric], False) for metric in ("pass_rate", "coverage")),
     )

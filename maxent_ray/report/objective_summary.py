@@ -26,6 +26,10 @@ class ObjectiveSummary:
     best_trial: str
     """By training score, among the finished trials if there are any."""
     best_settings: Mapping[str, Any]
+    score: float | None
+    """Training score of the best trial."""
+    score_all: float | None
+    """Mean over all finished trials, or over all trials while none has finished."""
     signals: Mapping[str, float | None]
     """Figures of logged signals: ``best_tau``, ``best_beta`` … are the best trial's; a median, such as
     ``seconds_per_step``, is over the steps of all trials."""
@@ -38,6 +42,16 @@ class ObjectiveSummary:
     kl_error: float | None
     against_baseline: HeldOut | None
     """Best trial minus plain GRPO, paired over prompts."""
+
+    @property
+    def best_values(self) -> tuple[HeldOut | None, float | None]:
+        """Held-out metrics and training score of the best trial."""
+        return self.held_out, self.score
+
+    @property
+    def mean_values(self) -> tuple[HeldOut | None, float | None]:
+        """The same, as means over the finished trials."""
+        return self.held_out_all, self.score_all
 
     def to_dict(self) -> dict[str, Any]:
         """Flat: figures of signals stand beside the other fields."""
@@ -57,7 +71,7 @@ def summarise_objective(records: RunRecords, trials: Sequence[TrialSummary], obj
     own = [trial for trial in trials if trial.objective == objective]
     finished = [trial for trial in own if trial.finished]
     best = max(finished or own, key=lambda trial: -math.inf if trial.score is None else trial.score)
-    metrics = [records.evaluations[trial.trial].metrics for trial in finished]
+    metrics = [found for trial in finished if (found := records.held_out(trial.trial)) is not None]
     return ObjectiveSummary(
         objective=objective,
         reference=objective in REFERENCES,
@@ -65,6 +79,8 @@ def summarise_objective(records: RunRecords, trials: Sequence[TrialSummary], obj
         finished=tuple(trial.trial for trial in finished),
         best_trial=best.trial,
         best_settings=best.settings,
+        score=best.score,
+        score_all=mean(trial.score for trial in finished or own),
         signals=_signals(records, own, best),
         held_out=best.held_out,
         held_out_all=estimate_metrics(metrics) if metrics else None,
@@ -89,6 +105,5 @@ def _signals(records: RunRecords, own: Sequence[TrialSummary], best: TrialSummar
 
 def _against_baseline(records: RunRecords, best: TrialSummary) -> HeldOut | None:
     baseline = next((each.metrics for each in records.evaluations.values() if each.objective == BASELINE), None)
-    if baseline is None or not best.finished:
-        return None
-    return estimate_differences(records.evaluations[best.trial].metrics, baseline)
+    own = records.held_out(best.trial)
+    return None if baseline is None or own is None else estimate_differences(own, baseline)

@@ -31,7 +31,7 @@ def progress_line(times: str, phase: str, lines: Sequence[TrialLine]) -> str:
     if len(lines) == 1:
         one = lines[0]
         h, kl = (f"{fixed(one[name], places)}/{fixed(one[f'target_{name}'], places)}" for name, places in _SIGNALS)
-        return f"{times} -- {phase}: H {h}, KL {kl}, reward {fixed(one['reward'], 2)}"
+        return f"{times} -- {phase}: H {h}, KL {kl}, reward {fixed(one.reward, 2)}"
     counts = Counter(line.state for line in lines)
     return f"{times} -- {phase}: {', '.join(f'{counts[state]} {state}' for state in _STATES if counts[state])}"
 

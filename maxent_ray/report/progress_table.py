@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from maxent_ray.core.signals import relative_error, target_of
+from maxent_ray.core.signals import REWARDS, relative_error, target_of
 from maxent_ray.report.formatting import DASH, fixed, significant
 from maxent_ray.report.labels import REFERENCES
 from maxent_ray.report.numbers import natural_key, number
@@ -36,6 +36,11 @@ class TrialLine:
         return number(self.row.get(signal))
 
     @property
+    def reward(self) -> float | None:
+        """Reward or episode return, whichever its training has."""
+        return next((value for name in REWARDS.values() if (value := self[name]) is not None), None)
+
+    @property
     def steps(self) -> int:
         """Policy steps done."""
         step = self["step"]
@@ -47,7 +52,7 @@ def progress_table(lines: Sequence[TrialLine], steps_per_trial: int, width: int)
 
     Args:
         lines: One for each trial, in the order in which they are shown.
-        steps_per_trial: Policy steps of one trial.
+        steps_per_trial: Policy steps of one trial; 0 where they are not known.
         width: Columns of the terminal; on a narrow one names are shortened and pairs packed closer.
     """
     narrow = width < _NARROW
@@ -66,7 +71,7 @@ def progress_table(lines: Sequence[TrialLine], steps_per_trial: int, width: int)
             line.trial.replace("_backprop", "") if narrow else line.trial,
             *([line.objective or DASH] if named else []),
             _steps(line, steps_per_trial),
-            fixed(line["reward"], 2),
+            fixed(line.reward, 2),
             _against_target(line, "entropy", 2, pair, good=0.03, fair=0.10),
             _against_target(line, "kl", 3, pair, good=0.15, fair=0.40),
             significant(line["tau"]),
@@ -83,7 +88,9 @@ def line_order(line: TrialLine) -> tuple[bool, tuple[str, int, str]]:
 
 
 def _steps(line: TrialLine, steps_per_trial: int) -> str:
-    return DASH if line["step"] is None else f"{line.steps}/{steps_per_trial}"
+    if line["step"] is None:
+        return DASH
+    return f"{line.steps}/{steps_per_trial}" if steps_per_trial else str(line.steps)
 
 
 def _against_target(line: TrialLine, signal: str, decimals: int, pair: str, *, good: float, fair: float) -> Text:

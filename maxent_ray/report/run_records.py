@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maxent_ray.config import ExperimentConfig
-from maxent_ray.config.loading import load_config
+from maxent_ray.config import RecordedConfig, load_recorded
 from maxent_ray.core import signals
 from maxent_ray.errors import ConfigError
 from maxent_ray.evaluation.held_out import HeldOutMetrics
@@ -40,12 +39,13 @@ class Clone:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Held-out metrics of one finished trial or reference."""
+    """End of one trial or reference, with its held-out metrics."""
 
     trial: str
     objective: str
     settings: Mapping[str, Any]
-    metrics: HeldOutMetrics
+    metrics: HeldOutMetrics | None
+    """None where nothing is held out, as in RLlib's runs: it has trained to its end."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class RunRecords:
     """Contents of a results folder."""
 
     folder: Path
-    config: ExperimentConfig
+    config: RecordedConfig
     points: Mapping[str, tuple[Point, ...]]
     """Steps of every trial, in order, each once."""
     clones: tuple[Clone, ...]
@@ -96,7 +96,7 @@ class RunRecords:
     warnings: Mapping[str, tuple[Warned, ...]]
     """Trial → alarms of its decisions, in order."""
     command: str | None
-    """``compare`` or ``sweep``; None for a run of one trial, and for one of before this was recorded."""
+    """``compare``, ``sweep`` or ``rllib``; None for a run of one trial, and for one of before this was recorded."""
     planned: Mapping[str, Planned]
     stops: Mapping[str, Stopped]
     """Trial → its early stop; a trial that was evaluated has none."""
@@ -111,6 +111,11 @@ class RunRecords:
         """Objective that a trial ended with."""
         evaluation = self.evaluations.get(trial)
         return evaluation.objective if evaluation is not None else self.points[trial][-1].objective
+
+    def held_out(self, trial: str) -> HeldOutMetrics | None:
+        """Held-out metrics of a trial; None where there are none."""
+        evaluation = self.evaluations.get(trial)
+        return None if evaluation is None else evaluation.metrics
 
     def trials(self) -> list[str]:
         """Every trial with rows or an evaluation, in natural order."""
@@ -135,7 +140,7 @@ def read_run(folder: Path) -> RunRecords:
     latest = list({(d["trial"], d.get("segment"), d.get("version")): d for d in decisions}.values())
     return RunRecords(
         folder=folder,
-        config=load_config(folder / CONFIG, checked=True),
+        config=load_recorded(folder / CONFIG),
         points=read_points(rows),
         clones=sorted_clones(lineage),
         evaluations=evaluated,
@@ -209,8 +214,8 @@ def early_stops(rungs: Iterable[Record]) -> dict[str, Stopped]:
 
 
 def evaluation_of(record: Record) -> Evaluation:
-    """Read a line of ``evaluations.jsonl``."""
-    metrics = HeldOutMetrics.from_dict(record["metrics"])
+    """Read a line of ``evaluations.jsonl``; its metrics are empty where nothing is held out."""
+    metrics = HeldOutMetrics.from_dict(record["metrics"]) if record["metrics"] else None
     return Evaluation(record["trial"], record["objective"], record.get("settings") or {}, metrics)
 
 

@@ -24,11 +24,14 @@ from maxent_ray.storage.run_files import (
     TRACE,
     TRIALS,
     TUNE_FOLDER,
+    trial_of,
 )
 
 State = Literal["running", "finished", "failed", "interrupted", "unreadable"]
 LATELY_S = 120.0
 """Without a lock to go by (another machine's run, a copied folder), a run whose records grew since then is running."""
+_RESUMED_BY = {"train": "maxent-ray train ", "compare": "maxent-ray compare ", "sweep": "maxent-ray sweep "}
+"""Command → what continues its run; any other was started by a script, which has the option."""
 _LOCKS = Path("/proc/locks")
 _LONGEST_TRACE = 20_000
 
@@ -40,7 +43,15 @@ class Status(NamedTuple):
     message: str = ""
 
 
-def run_status(folder: Path, *, trials: Set[str], done: Set[str], failed: Collection[str], command: str) -> Status:
+def run_status(
+    folder: Path,
+    *,
+    trials: Set[str],
+    done: Set[str],
+    failed: Collection[str],
+    command: str,
+    open_ended: bool = False,
+) -> Status:
     """Tell whether a run goes on, else how it ended and what continues it.
 
     Args:
@@ -49,16 +60,18 @@ def run_status(folder: Path, *, trials: Set[str], done: Set[str], failed: Collec
         done: Those that were evaluated, or stopped early.
         failed: Those of :func:`failed_trials`.
         command: As :func:`command_of` has it.
+        open_ended: The length of the run is not known beforehand: it has ended when its driver has.
     """
     if is_running(folder):
         return Status("running")
-    resume = f"continue it with {f'maxent-ray {command} ' if command else ''}--resume {shlex.quote(str(folder))}"
+    resumed_by = _RESUMED_BY.get(command, "")
+    resume = f"continue it with {resumed_by}--resume {shlex.quote(str(folder))}"
     if (trace := failure(folder)) is not None:
         return Status("failed", f"The run failed: {trace}; once the cause is gone, {resume}")
     if failed:
         names = ", ".join(failed)
         return Status("failed", f"{len(failed)} trial(s) failed ({names}); once the cause is gone, {resume}")
-    if trials and done >= trials and (folder / SUMMARY).is_file():
+    if trials and (open_ended or (done >= trials and (folder / SUMMARY).is_file())):
         return Status("finished")
     holder = read_holder(folder)
     if trials and (holder is None or holder.host != socket.gethostname()):
@@ -98,7 +111,7 @@ def failed_trials(folder: Path, finished: Collection[str]) -> dict[str, str]:
     """Trial → last line of its trace: those that failed and have not finished since, in natural order."""
     tune = folder / TUNE_FOLDER
     names = {each.name for each in os.scandir(tune) if each.is_dir()} if tune.is_dir() else set()
-    unfinished = sorted(names - set(finished), key=natural_key)
+    unfinished = sorted(names - {trial_of(name) for name in finished}, key=natural_key)
     return {trial: trace for trial in unfinished if (trace := failure(tune / trial)) is not None}
 
 

@@ -7,13 +7,14 @@ that population-based training itself goes by; held-out metrics never choose.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from maxent_ray.core.answer_metrics import METRICS
 from maxent_ray.report.early_stopping import EarlyStopping, summarise_early_stopping
-from maxent_ray.report.labels import objective_order
+from maxent_ray.report.labels import metric_label, objective_order
 from maxent_ray.report.objective_summary import ObjectiveSummary, summarise_objective
 from maxent_ray.report.run_records import RunRecords, read_run
 from maxent_ray.report.sweep_summary import SweepSummary, summarise_sweep
@@ -35,17 +36,17 @@ class Summary:
     """Metric that the best trials are chosen by."""
     window: int
     """Steps of the window that it is taken over."""
-    group_size: int
-    """G: completions per training prompt."""
-    samples: int
-    """k of the held-out metrics."""
+    group_size: int | None
+    """G: completions per training prompt; None where there are no groups."""
+    samples: int | None
+    """k of the held-out metrics; None where nothing is held out."""
     prompts: int | None
     """Held-out prompts; None when nothing was evaluated."""
     seed: int
     objectives: tuple[ObjectiveSummary, ...]
     trials: tuple[TrialSummary, ...]
     unfinished: tuple[str, ...]
-    """Trials without an evaluation, those that were stopped early left out."""
+    """Trials that have not trained to their end, those that were stopped early left out; none where no end is set."""
     stopped: tuple[str, ...]
     """Trials that were stopped early."""
     early_stopping: EarlyStopping | None
@@ -68,6 +69,16 @@ class Summary:
         }
         values: dict[str, Any] = strict({"schema": SCHEMA, **vars(self), **parts})
         return values
+
+    @property
+    def score_label(self) -> str:
+        """Name of the training score."""
+        return self.metric.replace("_", " ") if self.group_size is None else metric_label(self.metric, self.group_size)
+
+    @property
+    def held_out_metrics(self) -> Mapping[str, str]:
+        """Held-out metric → its name with its k; empty where nothing is held out."""
+        return {} if self.samples is None else {metric: metric_label(metric, self.samples) for metric in METRICS}
 
     def trial(self, name: str) -> TrialSummary:
         """One trial by its name."""
@@ -109,24 +120,30 @@ def join_trials(records: RunRecords, trials: Sequence[TrialSummary], wall_second
     """Summarise a run from the summaries of its trials."""
     config = records.config
     objectives = sorted({trial.objective for trial in trials}, key=objective_order)
-    counts = {evaluation.metrics.prompts for evaluation in records.evaluations.values()}
+    counts = {each.metrics.prompts for each in records.evaluations.values() if each.metrics is not None}
     return Summary(
         name=records.folder.resolve().name,
         mode=config.tune.mode,
         metric=config.tune.metric,
         window=config.tune.perturbation_interval,
-        group_size=config.grpo.group_size,
-        samples=config.evaluation.samples,
+        group_size=config.group_size,
+        samples=config.held_out_samples,
         prompts=max(counts) if counts else None,
         seed=config.train.seed,
         objectives=tuple(summarise_objective(records, trials, objective) for objective in objectives),
         trials=tuple(trials),
-        unfinished=tuple(trial.trial for trial in trials if not trial.finished and trial.stopped is None),
+        unfinished=_unfinished(records, trials),
         stopped=tuple(trial.trial for trial in trials if trial.stopped is not None),
-        early_stopping=summarise_early_stopping(trials, config.train.steps),
+        early_stopping=summarise_early_stopping(trials, config.train.steps or 0),
         sweep=summarise_sweep(records, trials),
         clones=len(records.clones),
         rows=records.rows,
         torn_lines=records.torn_lines,
         wall_seconds=wall_seconds,
     )
+
+
+def _unfinished(records: RunRecords, trials: Sequence[TrialSummary]) -> tuple[str, ...]:
+    if records.config.train.steps is None:
+        return ()
+    return tuple(trial.trial for trial in trials if not trial.finished and trial.stopped is None)

@@ -93,7 +93,7 @@ def summarise_sweep(records: RunRecords, trials: Sequence[TrialSummary]) -> Swee
 
     A run of before its command was recorded counts as a sweep where several trials kept what they began with.
     """
-    if records.command == "compare" or records.clones:
+    if records.command not in (None, "sweep") or records.clones:
         return None
     points = _points(records, trials)
     keys = [key for key in dict.fromkeys(key for point in points for key in point.settings) if _differs(points, key)]

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from maxent_ray.core import signals
-from maxent_ray.core.answer_metrics import TRAINING_SIGNALS
 from maxent_ray.core.signals import LoggedSignal
 from maxent_ray.evaluation.metric_intervals import HeldOut, estimate_metrics
 from maxent_ray.report.numbers import mean, median_of_known
@@ -24,7 +23,7 @@ class TrialSummary:
     objective: str
     """Objective that it ended with."""
     finished: bool
-    """It has a held-out evaluation."""
+    """It has trained to its end, and was evaluated where something is held out."""
     steps: int
     """Policy steps that led to its final policy."""
     score: float | None
@@ -59,7 +58,7 @@ def summarise_trial(records: RunRecords, trial: str) -> TrialSummary:
     evaluation = records.evaluations.get(trial)
     received = [clone for clone in records.clones if clone.recipient == trial]
     window = points[-records.config.tune.perturbation_interval :]
-    score = TRAINING_SIGNALS[records.config.tune.metric]
+    score, held_out = records.config.score_signal, records.held_out(trial)
     return TrialSummary(
         trial=trial,
         objective=records.objective(trial),
@@ -77,7 +76,7 @@ def summarise_trial(records: RunRecords, trial: str) -> TrialSummary:
         warnings=records.warnings.get(trial, ()),
         settings=settings_of(records, trial),
         stopped=records.stops.get(trial),
-        held_out=None if evaluation is None else estimate_metrics([evaluation.metrics]),
+        held_out=None if held_out is None else estimate_metrics([held_out]),
     )
 
 

@@ -5,5 +5,6 @@ from maxent_ray.rllib.ray_version import check_ray_version
 check_ray_version()  # before RLlib's modules load: an older Ray has other ones
 
 from maxent_ray.rllib.algorithm_config import control  # noqa: E402
+from maxent_ray.rllib.recording import record  # noqa: E402
 
-__all__ = ["control"]
+__all__ = ["control", "record"]

@@ -18,6 +18,7 @@ from maxent_ray.rllib.appo import MaxEntAPPOTorchLearner
 from maxent_ray.rllib.impala import MaxEntIMPALATorchLearner
 from maxent_ray.rllib.learner import ControlledLearner
 from maxent_ray.rllib.ppo import MaxEntPPOTorchLearner
+from maxent_ray.rllib.recording import record
 from maxent_ray.rllib.sac import MaxEntSACTorchLearner
 from maxent_ray.rllib.settings import KEY, Settings, check_fields
 
@@ -105,7 +106,7 @@ def control(
     plain = settings.to_dict()
     learner_class.check_config(config, Settings(**plain), action_spaces(config))
     config.learners(learner_class=learner_class, learner_config_dict={KEY: plain})
-    return config
+    return config if results is None else record(config, results)
 
 
 def controlled_learner_class(config: AlgorithmConfig) -> type[ControlledLearner]:

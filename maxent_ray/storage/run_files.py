@@ -38,6 +38,21 @@ def read_samples(path: Path) -> list[dict[str, Any]]:
     return [dict(line) for line in keyed.values()]
 
 
+def module_name(trial: str, module: str) -> str:
+    """Name in the records of one of several modules that a trial trains.
+
+    Example:
+        >>> module_name("analytic-0", "left"), trial_of("analytic-0/left"), trial_of("analytic-0")
+        ('analytic-0/left', 'analytic-0', 'analytic-0')
+    """
+    return f"{trial}/{module}"
+
+
+def trial_of(name: str) -> str:
+    """Trial that a name in the records belongs to."""
+    return name.partition("/")[0]
+
+
 def planned_trials(folder: Path) -> list[dict[str, Any]]:
     """Trials that a comparison or a sweep has planned; none in a folder of before they were recorded."""
     return [dict(record) for record in read_lines(folder / TRIALS)[0]]

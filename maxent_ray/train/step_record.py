@@ -49,10 +49,11 @@ def signal_values(measured: Mapping[str, Value], decision: Mapping[str, Any] | N
         MaxentRayError: a value was measured that is no signal, or a signal has no value.
     """
     names = [signal.name for signal in signals.SIGNALS]
+    needed = [signal.name for signal in signals.signals_of("groups")]
     if unknown := sorted(measured.keys() - set(names)):
         raise MaxentRayError(f"measured {', '.join(unknown)}, which core/signals.py does not list")
     known = measured if decision is None else {**decision, **measured}
-    missing = [name for name in names if name not in known]
+    missing = [name for name in needed if name not in known]
     if missing and decision is not None:
         raise MaxentRayError(f"core/signals.py lists {', '.join(missing)}; neither worker nor decision has a value")
     return {name: known.get(name) for name in names}

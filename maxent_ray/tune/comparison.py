@@ -14,7 +14,7 @@ from maxent_ray.tune.recording import Recorder
 from maxent_ray.tune.schedulers import StratifiedPBT
 from maxent_ray.tune.search_space import build_search_space
 from maxent_ray.tune.trainable import PopulationTrial
-from maxent_ray.tune.trial_spec import population, references
+from maxent_ray.tune.trial_spec import TrialSpec, population, references
 
 ComparisonResult = RunResult
 
@@ -60,7 +60,13 @@ def run_comparison(
     with acquire_folder(folder, resume=resume):
         has_state = open_folder(folder, config, resume=resume)
         recorder = Recorder(folder, listeners, command="compare")
-        scheduler = StratifiedPBT(config.tune, space, seed=config.train.seed, on_exploit=recorder.on_exploit)
+        scheduler = StratifiedPBT(
+            config.tune,
+            space,
+            seed=config.train.seed,
+            on_exploit=recorder.on_exploit,
+            read=TrialSpec.from_config,
+        )
         return run_trials(
             specs,
             folder,

@@ -22,9 +22,11 @@ from maxent_ray.config import ExperimentConfig
 from maxent_ray.errors import ConfigError
 from maxent_ray.storage.json_lines import read_lines
 from maxent_ray.storage.run_files import RUNGS
-from maxent_ray.tune.recording import Rung
-from maxent_ray.tune.schedulers import SCORE, TIME
+from maxent_ray.tune.member import RESULT_KEYS
+from maxent_ray.tune.scheduling import Rung
 from maxent_ray.tune.trial_spec import TrialSpec
+
+TIME, SCORE, _ = RESULT_KEYS
 
 
 class StratifiedASHA(FIFOScheduler):

@@ -16,8 +16,8 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import BasicVariantGenerator, SearchAlgorithm
 from ray.tune.tune_config import ResumeConfig
 
-from maxent_ray.config import ExperimentConfig
-from maxent_ray.config.loading import apply_overrides, dump_config, load_config
+from maxent_ray.config import ExperimentConfig, RecordedConfig, dump_config, load_recorded
+from maxent_ray.config.loading import apply_overrides
 from maxent_ray.errors import ResumeError
 from maxent_ray.runtime.remote_errors import Cause, cause_in, cause_of
 from maxent_ray.storage.run_files import CONFIG, ROWS, TRACE, TUNE_FOLDER, read_rows
@@ -27,13 +27,13 @@ from maxent_ray.train.run_failure import advise_on_resume, run_error
 from maxent_ray.train.run_folder import RunInterrupted
 from maxent_ray.tune.early_stopping import read_rungs
 from maxent_ray.tune.environment import tune_environment
+from maxent_ray.tune.member import Member
 from maxent_ray.tune.proposals import ProposalGenerator, ProposedTrials
 from maxent_ray.tune.recording import Recorder
 from maxent_ray.tune.relocation import relocate_state, saved_trials, stage_apart
 from maxent_ray.tune.saved_state import SEARCH, TRIALS, KeepState, Kinds, restore_state
 from maxent_ray.tune.search_space import SearchSpace
 from maxent_ray.tune.trainable import PopulationTrial
-from maxent_ray.tune.trial_spec import TrialSpec
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def check_policy(config: ExperimentConfig, space: SearchSpace, trainable: type[P
     trainable.check(apply_overrides(config, {length: max([config.grpo.max_new_tokens, *searched])}))
 
 
-def open_folder(folder: Path, config: ExperimentConfig, *, resume: bool, kinds: Kinds = (TRIALS, SEARCH)) -> bool:
+def open_folder(folder: Path, config: RecordedConfig, *, resume: bool, kinds: Kinds = (TRIALS, SEARCH)) -> bool:
     """Write the ``config.yaml`` of a new run, or check that a run can be resumed from a state of these ``kinds``.
 
     Returns:
@@ -84,7 +84,7 @@ def open_folder(folder: Path, config: ExperimentConfig, *, resume: bool, kinds: 
     if not resume:
         dump_config(config, folder / CONFIG)
         return False
-    if load_config(folder / CONFIG, checked=True) != config:
+    if load_recorded(folder / CONFIG) != config:
         raise ResumeError(f"cannot resume {folder} with another configuration than its {CONFIG}")
     remove_leftovers(folder)
     recorded = bool(read_rows(folder / ROWS))
@@ -92,14 +92,14 @@ def open_folder(folder: Path, config: ExperimentConfig, *, resume: bool, kinds: 
 
 
 def run_trials(
-    specs: Sequence[TrialSpec],
+    specs: Sequence[Member],
     folder: Path,
     *,
-    config: ExperimentConfig,
+    config: RecordedConfig,
     scheduler: TrialScheduler,
     recorder: Recorder,
     resume: bool,
-    trainable: type[PopulationTrial],
+    trainable: type[tune.Trainable],
     proposed: ProposedTrials | None = None,
 ) -> RunResult:
     """Run trials to their end; those that do not fit into the cluster wait.
@@ -122,7 +122,8 @@ def run_trials(
     state = folder / TUNE_FOLDER
     recorder.on_plan(specs)
     if resume:
-        recorder.replay(read_rows(folder / ROWS), {spec.trial: spec for spec in specs}, read_rungs(folder))
+        by_name = {name: spec for spec in specs for name in spec.names}
+        recorder.replay(read_rows(folder / ROWS), by_name, read_rungs(folder))
     configs = [spec.to_config() for spec in specs]
     if proposed is None:
         experiment = _experiment(_param_space(configs), len(configs), folder, config, trainable)
@@ -169,8 +170,8 @@ def _experiment(
     param_space: Mapping[str, Any],
     trials: int,
     folder: Path,
-    config: ExperimentConfig,
-    trainable: type[PopulationTrial],
+    config: RecordedConfig,
+    trainable: type[tune.Trainable],
 ) -> Experiment:
     """The trials as Tune gets them, stored in the run's folder."""
     experiment = Experiment(
@@ -188,7 +189,7 @@ def _experiment(
     return experiment
 
 
-def _checkpoints_to_keep(config: ExperimentConfig) -> int:
+def _checkpoints_to_keep(config: RecordedConfig) -> int:
     """Number of checkpoints that lets a donor train a whole interval before its recipient loads its checkpoint."""
     reports = -(-config.tune.perturbation_interval // config.tune.steps_per_report)
     intervals = 1 if config.tune.synchronous else 2

@@ -14,7 +14,7 @@ import numpy as np
 
 from maxent_ray.config import Choice, LogUniform
 from maxent_ray.errors import ConfigError
-from maxent_ray.tune.schedulers import SCORE
+from maxent_ray.tune.member import RESULT_KEYS
 from maxent_ray.tune.search_space import SearchKey, SearchSpace
 
 TRIES = 20
@@ -87,7 +87,7 @@ def _ask(space: SearchSpace, known: Sequence[Known], *, seed: int, startup: int)
     try:
         search = OptunaSearch(
             {key.name: _distribution(key) for key in space.keys},
-            metric=SCORE,
+            metric=RESULT_KEYS.score,
             mode="max",
             sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup),
         )

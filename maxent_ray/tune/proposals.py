@@ -11,8 +11,8 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher, SearchGenerator
 
 from maxent_ray.config import ExperimentConfig
+from maxent_ray.tune.member import RESULT_KEYS
 from maxent_ray.tune.optuna_points import Known, points_in, propose
-from maxent_ray.tune.schedulers import SCORE
 from maxent_ray.tune.search_space import SearchSpace
 from maxent_ray.tune.trial_spec import TrialSpec, settings_json, variants
 
@@ -40,7 +40,7 @@ class ProposedTrials(Searcher):
         recorded: Iterable[Mapping[str, Any]] = (),
         on_plan: Callable[[Iterable[TrialSpec]], None],
     ) -> None:
-        super().__init__(metric=SCORE, mode="max")
+        super().__init__(metric=RESULT_KEYS.score, mode="max")
         self._config, self._space = config, space
         self._on_plan = on_plan
         self._references = list(references)
@@ -83,7 +83,7 @@ class ProposedTrials(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Note the last score of a trial that has ended, by itself or early."""
-        spec, score = self._names[trial_id], (result or {}).get(SCORE, math.nan)
+        spec, score = self._names[trial_id], (result or {}).get(RESULT_KEYS.score, math.nan)
         if not spec.is_reference and not error:
             self._scores.setdefault(_index(spec), []).append(score)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from maxent_ray.storage.run_files import (
     sample_records,
     truncate_partial_lines,
 )
+from maxent_ray.tune.member import Member, ReadMember
+from maxent_ray.tune.scheduling import Exploit, Rung
 from maxent_ray.tune.trial_spec import TrialSpec
 
 _STATES = {
@@ -43,57 +45,31 @@ _STATES = {
 }
 
 
-@dataclass(frozen=True)
-class Exploit:
-    """One clone: recipient, donor, their scores and settings."""
-
-    step: int
-    recipient: str
-    donor: str
-    recipient_objective: str
-    donor_objective: str
-    new_objective: str
-    score_recipient: float | None
-    score_donor: float | None
-    old: dict[str, Any]
-    """The recipient's values before."""
-    new: dict[str, Any]
-    """Its values from now on: the donor's, perturbed."""
-    operations: dict[str, str]
-    """Perturbation of each of the donor's values."""
-
-
-@dataclass(frozen=True)
-class Rung:
-    """One comparison of early stopping: a trial's score at a number of steps, and what it must reach to continue."""
-
-    step: int
-    trial: str
-    objective: str
-    rung: float
-    """Policy steps at which trials are compared; ``step`` is the first report after them."""
-    score: float
-    cutoff: float | None
-    """Of the scores of the objective's trials that were there before; None for the first."""
-    stopped: bool
-
-
 class Recorder(tune.Callback):
     """Callback that records every result of every trial, and passes the rows on.
 
     Args:
         folder: ``results/<name>``.
         listeners: Receivers of every row.
-        command: ``compare`` or ``sweep``.
+        command: ``compare``, ``sweep`` or ``rllib``.
+        read: Reads what a trial is from its ``trial.config``.
 
     ``failure`` holds the error that stopped the recording: Tune hides it in one of its own. ``stopped`` holds the
     trials that were stopped early.
     """
 
-    def __init__(self, folder: Path, listeners: Sequence[RowListener] = (), *, command: str = "compare") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        listeners: Sequence[RowListener] = (),
+        *,
+        command: str = "compare",
+        read: ReadMember = TrialSpec.from_config,
+    ) -> None:
         self.failure: RecordingError | None = None
         self.stopped: dict[str, Rung] = {}
         self._command = command
+        self._member = read
         self._listener = Listeners(listeners)
         self._steps: dict[str, int] = {}
         self._states: dict[str, str] = {}
@@ -104,20 +80,20 @@ class Recorder(tune.Callback):
             (folder / name).touch()
         self._planned = {record["trial"] for record in planned_trials(folder)}
 
-    def on_plan(self, specs: Iterable[TrialSpec]) -> None:
+    def on_plan(self, specs: Iterable[Member]) -> None:
         """Record the trials that the run is going to train, each once."""
-        new = [spec for spec in specs if spec.trial not in self._planned]
-        self._planned.update(spec.trial for spec in new)
+        new = [(name, spec) for spec in specs for name in spec.names if name not in self._planned]
+        self._planned.update(name for name, _ in new)
         records = (
             {
-                "trial": spec.trial,
+                "trial": name,
                 "objective": spec.objective,
                 "steps": spec.steps,
                 "settings": spec.reported_settings,
                 "overrides": spec.overrides,
                 "command": self._command,
             }
-            for spec in new
+            for name, spec in new
         )
         self._write(TRIALS, records)
 
@@ -141,26 +117,23 @@ class Recorder(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Record a result, and take the records out of the one that Tune keeps."""
-        spec = TrialSpec.from_config(result["config"])
+        spec = self._member(result["config"])
         rows, decisions = result.pop("rows"), result.pop("decisions")
         evaluation = result.pop("evaluation", None)
         result["config"] = {key: value for key, value in result["config"].items() if key != "settings"}
         self._write(ROWS, rows)
         self._write(DECISIONS, decisions)
         if evaluation is not None:
-            samples = sample_records(spec.trial, spec.objective, result["steps"], evaluation["samples"])
-            record = evaluation_record(spec.trial, spec.objective, spec.reported_settings, evaluation["metrics"])
-            self._write(SAMPLES, samples)
-            self._write(EVALUATIONS, [record])
-            self._metrics.held_out(spec.trial, spec.objective, evaluation["metrics"])
-            self.stopped.pop(spec.trial, None)  # killed when it was stopped, and resumed to its end
-        self._pass_on(spec, rows)
+            for name in spec.names:
+                self._evaluated(name, spec, result["steps"], evaluation)
+        for name in spec.names:
+            self._pass_on(name, spec.objective, spec.segment, [row for row in rows if row["trial"] == name])
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Pass on the trials' new states."""
-        for trial in trials:
-            name, state = trial.config["trial"], _STATES[trial.status]
-            state = "stopped" if state == "done" and name in self.stopped else state
+        states = ((name, _STATES[trial.status]) for trial in trials for name in self._member(trial.config).names)
+        for name, reached in states:
+            state = "stopped" if reached == "done" and name in self.stopped else reached
             if name in self._steps and self._states.get(name) != state:
                 self._states[name] = state
                 self._listener.state(name, state)
@@ -170,23 +143,31 @@ class Recorder(tune.Callback):
         self._metrics.close()
 
     def replay(
-        self, rows: Iterable[Mapping[str, Any]], specs: Mapping[str, TrialSpec], rungs: Iterable[Rung] = ()
+        self, rows: Iterable[Mapping[str, Any]], specs: Mapping[str, Member], rungs: Iterable[Rung] = ()
     ) -> None:
         """Take up the records of an interrupted run, and pass on its rows."""
         self.stopped = {rung.trial: rung for rung in rungs if rung.stopped}
         by_trial: dict[str, list[Mapping[str, Any]]] = {}
         for row in rows:
             by_trial.setdefault(row["trial"], []).append(row)
-        for trial, own in by_trial.items():
+        for name, own in by_trial.items():
             own.sort(key=lambda row: (row["step"], row["rank"]))
-            self._pass_on(replace(specs[trial], segment=own[-1]["segment"]), own)
+            self._pass_on(name, specs[name].objective, own[-1]["segment"], own)
 
-    def _pass_on(self, spec: TrialSpec, rows: Sequence[Mapping[str, Any]]) -> None:
+    def _evaluated(self, name: str, spec: Member, steps: int, evaluation: Mapping[str, Any]) -> None:
+        """Record the end of a trial: samples first, as its evaluation marks it as finished."""
+        self._write(SAMPLES, sample_records(name, spec.objective, steps, evaluation["samples"]))
+        record = evaluation_record(name, spec.objective, spec.reported_settings, evaluation["metrics"])
+        self._write(EVALUATIONS, [record])
+        self._metrics.held_out(name, spec.objective, evaluation["metrics"])
+        self.stopped.pop(name, None)  # killed when it was stopped, and resumed to its end
+
+    def _pass_on(self, name: str, objective: str, segment: int, rows: Sequence[Mapping[str, Any]]) -> None:
         done = max((row["step"] + 1 for row in rows), default=0)
-        new = max(0, done - self._steps.get(spec.trial, 0))
-        self._steps[spec.trial] = self._steps.get(spec.trial, 0) + new
+        new = max(0, done - self._steps.get(name, 0))
+        self._steps[name] = self._steps.get(name, 0) + new
         if rows:
-            self._listener.update(spec.trial, spec.objective, rows[-1], spec.segment)
+            self._listener.update(name, objective, rows[-1], segment)
             self._listener.advance(new)
 
     def _write(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:

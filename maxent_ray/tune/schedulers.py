@@ -24,16 +24,15 @@ import numpy as np
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 
-from maxent_ray.config import TuneSettings
+from maxent_ray.config import PopulationSettings
 from maxent_ray.errors import ConfigError
-from maxent_ray.tune.recording import Exploit
+from maxent_ray.tune.member import RESULT_KEYS, Member, ReadMember, ResultKeys
+from maxent_ray.tune.scheduling import Exploit
 from maxent_ray.tune.search_space import SearchSpace, ray_domains
-from maxent_ray.tune.trial_spec import TrialSpec
 
 EXPLORE_TRIES = 100
 """Perturbations that are tried until their values are valid together."""
 
-TIME, SCORE = "steps", "score"
 Quantiles = tuple[list[Trial], list[Trial]]
 
 
@@ -45,17 +44,26 @@ class StratifiedPBT(PopulationBasedTraining):
         space: What is perturbed, and the bounds that perturbed values stay in.
         seed: Same seed, same scores: same lineage.
         on_exploit: Called with every exploit.
+        read: Reads what a trial is from its ``trial.config``.
+        keys: Of its results.
 
     Trials whose objective is a reference belong to no stratum: they train to their end and are never cloned.
     A score that is not finite ranks last and is never a donor's; a donor's score is above its recipient's.
     """
 
     def __init__(
-        self, settings: TuneSettings, space: SearchSpace, *, seed: int, on_exploit: Callable[[Exploit], None]
+        self,
+        settings: PopulationSettings,
+        space: SearchSpace,
+        *,
+        seed: int,
+        on_exploit: Callable[[Exploit], None],
+        read: ReadMember,
+        keys: ResultKeys = RESULT_KEYS,
     ) -> None:
         super().__init__(
-            time_attr=TIME,
-            metric=SCORE,
+            time_attr=keys.time,
+            metric=keys.score,
             mode="max",
             perturbation_interval=settings.perturbation_interval,
             hyperparam_mutations=ray_domains(space),
@@ -69,6 +77,8 @@ class StratifiedPBT(PopulationBasedTraining):
         self._space = space
         self._seed = seed
         self._on_exploit = on_exploit
+        self._member = read
+        self._keys = keys
         self._operations: dict[str, str] = {}
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
@@ -76,9 +86,9 @@ class StratifiedPBT(PopulationBasedTraining):
         is_new = trial not in self._trial_state
         super().on_trial_add(tune_controller, trial)
         checkpoint = trial.latest_checkpoint_result
-        if checkpoint is None or _spec(trial).is_reference:
+        if checkpoint is None or self._spec(trial).is_reference:
             return
-        state, steps = self._trial_state[trial], checkpoint.metrics[TIME]
+        state, steps = self._trial_state[trial], checkpoint.metrics[self._keys.time]
         self._save_trial_state(state, steps, checkpoint.metrics, trial)
         state.last_perturbation_time = steps - steps % self._perturbation_interval
         if is_new and self._synch and not trial.is_finished() and steps >= self._boundary(trial):
@@ -86,13 +96,13 @@ class StratifiedPBT(PopulationBasedTraining):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Continue, or (synchronous mode) pause at the boundary."""
-        if _spec(trial).is_reference:
+        if self._spec(trial).is_reference:
             return str(TrialScheduler.CONTINUE)
         if not self._synch:
             return str(super().on_trial_result(tune_controller, trial, result))
-        kept = {key: value for key, value in result.items() if key not in ("rows", "decisions")}
-        self._save_trial_state(self._trial_state[trial], result[TIME], kept, trial)
-        at_boundary = result[TIME] >= self._boundary(trial)
+        kept = {key: value for key, value in result.items() if key not in self._keys.records}
+        self._save_trial_state(self._trial_state[trial], result[self._keys.time], kept, trial)
+        at_boundary = result[self._keys.time] >= self._boundary(trial)
         return str(TrialScheduler.PAUSE if at_boundary else TrialScheduler.CONTINUE)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
@@ -107,15 +117,15 @@ class StratifiedPBT(PopulationBasedTraining):
 
     def _perturb(self, tune_controller: Any, stratum: list[Trial]) -> None:
         """Exploit and explore in one stratum; donors first, because exploiting needs their checkpoints."""
-        first = min(_spec(trial).round for trial in stratum)
-        stratum = [trial for trial in stratum if _spec(trial).round == first]
+        first = min(self._spec(trial).round for trial in stratum)
+        stratum = [trial for trial in stratum if self._spec(trial).round == first]
         lower, upper = self._split(stratum)
         rest = [trial for trial in stratum if trial not in lower and trial not in upper]
         for trial in upper + rest + lower:
             self._trial_state[trial].last_perturbation_time = self._trial_state[trial].last_train_time
             self._checkpoint_or_exploit(trial, tune_controller, upper, lower)
         for trial in stratum:
-            trial.set_config({**trial.config, "round": first + 1})
+            trial.set_config(self._spec(trial).at_round(first + 1).to_config())
             _mark_for_saving(tune_controller, trial)
 
     def _quantiles(self) -> Quantiles:
@@ -139,13 +149,13 @@ class StratifiedPBT(PopulationBasedTraining):
 
     def _get_new_config(self, trial: Trial, trial_to_clone: Trial) -> tuple[dict[str, Any], dict[str, str]]:
         """The donor's values, perturbed inside their bounds, under the recipient's own name."""
-        recipient, donor = _spec(trial), _spec(trial_to_clone)
+        recipient, donor = self._spec(trial), self._spec(trial_to_clone)
         rng = self._rng(trial, "explore")
         for attempt in range(EXPLORE_TRIES):
             explored = self._space.explore(donor.values, rng, self._resample_probability)
             clone = recipient.cloned_from(donor, explored.values)
             try:
-                clone.experiment()
+                clone.check()
                 break
             except ConfigError:  # values that are valid one by one need not be so together
                 if attempt + 1 == EXPLORE_TRIES:
@@ -155,18 +165,18 @@ class StratifiedPBT(PopulationBasedTraining):
         return clone.to_config(), explored.operations
 
     def _exploit(self, tune_controller: Any, trial: Trial, trial_to_clone: Trial) -> None:
-        """Exploit, and report it."""
-        recipient, donor = _spec(trial), _spec(trial_to_clone)
+        """Exploit, and report it, under each of the trial's names."""
+        recipient, donor = self._spec(trial), self._spec(trial_to_clone)
         state, donor_state = self._trial_state[trial], self._trial_state[trial_to_clone]
         step, score = int(state.last_train_time), state.last_score
         super()._exploit(tune_controller, trial, trial_to_clone)
         _mark_for_saving(tune_controller, trial)
-        clone = _spec(trial)
-        self._on_exploit(
-            Exploit(
+        clone = self._spec(trial)
+        for own, other in zip(recipient.names, donor.names, strict=True):
+            exploit = Exploit(
                 step=step,
-                recipient=recipient.trial,
-                donor=donor.trial,
+                recipient=own,
+                donor=other,
                 recipient_objective=recipient.objective,
                 donor_objective=donor.objective,
                 new_objective=clone.objective,
@@ -176,18 +186,21 @@ class StratifiedPBT(PopulationBasedTraining):
                 new=dict(clone.values),
                 operations=dict(self._operations),
             )
-        )
+            self._on_exploit(exploit)
+
+    def _spec(self, trial: Trial) -> Member:
+        return self._member(trial.config)
 
     def _strata(self, trials: list[Trial]) -> list[list[Trial]]:
         """The trials of each stratum, in order of its name; references are in none."""
         strata: dict[str, list[Trial]] = defaultdict(list)
         for trial in trials:
-            if not _spec(trial).is_reference:
+            if not self._spec(trial).is_reference:
                 strata[self._stratum(trial)].append(trial)
         return [strata[name] for name in sorted(strata)]
 
     def _stratum(self, trial: Trial) -> str:
-        return _spec(trial).objective if self._mixing == "stratified" else ""
+        return self._spec(trial).objective if self._mixing == "stratified" else ""
 
     def _split(self, stratum: list[Trial]) -> Quantiles:
         """The lowest and the highest of one stratum; of fewer than two trials, none."""
@@ -197,29 +210,25 @@ class StratifiedPBT(PopulationBasedTraining):
 
     def _rank(self, trial: Trial) -> tuple[float, str]:
         score = self._trial_state[trial].last_score
-        return (score if score is not None and math.isfinite(score) else -math.inf), _spec(trial).trial
+        return (score if score is not None and math.isfinite(score) else -math.inf), self._spec(trial).trial
 
     def _waits(self, trial: Trial) -> bool:
         """True when the trial has stopped at the boundary, its checkpoint written."""
-        if not self._synch or _spec(trial).is_reference or trial.status != Trial.PAUSED:
+        if not self._synch or self._spec(trial).is_reference or trial.status != Trial.PAUSED:
             return False
         return bool(self._trial_state[trial].last_train_time >= self._boundary(trial))
 
     def _boundary(self, trial: Trial) -> int:
-        return int(self._perturbation_interval * (_spec(trial).round + 1))
+        return int(self._perturbation_interval * (self._spec(trial).round + 1))
 
     def _priority(self, trial: Trial) -> tuple[bool, int, str]:
         """Sort key: the population in order of progress, then references."""
-        spec = _spec(trial)
+        spec = self._spec(trial)
         return spec.is_reference, int(self._trial_state[trial].last_train_time), spec.trial
 
     def _rng(self, trial: Trial, purpose: str) -> np.random.Generator:
-        step, name = int(self._trial_state[trial].last_train_time), _spec(trial).trial
+        step, name = int(self._trial_state[trial].last_train_time), self._spec(trial).trial
         return np.random.default_rng((self._seed, step, zlib.crc32(f"{purpose} {name}".encode())))
-
-
-def _spec(trial: Trial) -> TrialSpec:
-    return TrialSpec.from_config(trial.config)
 
 
 def _mark_for_saving(tune_controller: Any, trial: Trial) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +17,9 @@ from maxent_ray.config.loading import apply_overrides, build_config
 from maxent_ray.core.controller import Controller
 from maxent_ray.errors import ConfigError
 from maxent_ray.report.labels import FIXED, GRPO, REFERENCES, WARM_START
+from maxent_ray.tune.member import FlatMember
 from maxent_ray.tune.search_space import SearchSpace, setting
 
-_FIELDS = ("trial", "objective", "segment", "round", "settings")
-_JSON = ("{", '"')
-"""Beginnings of values that travel as JSON."""
 REFERENCE_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     WARM_START: {"controller.objective": None},
     GRPO: {"controller.objective": None, "grpo.train_grpo_objective": True, "controller.beta": 0.0},
@@ -31,32 +29,8 @@ REFERENCE_SETTINGS: Mapping[str, Mapping[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class TrialSpec:
-    """One trial."""
-
-    trial: str
-    """Short stable name, such as ``analytic-0``; a clone keeps the recipient's."""
-    objective: str
-    """A method of the controller, or one of the references ``warm_start``, ``grpo`` and ``fixed``."""
-    settings: str
-    """The experiment that all trials share, as JSON."""
-    values: Mapping[str, Any] = field(default_factory=dict)
-    """Dotted key → this trial's value."""
-    segment: int = 0
-    """Clones received so far."""
-    round: int = 0
-    """Perturbations that this trial's population has gone through."""
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> TrialSpec:
-        """Read ``trial.config`` back."""
-        values = {key: _decoded(value) for key, value in config.items() if key not in _FIELDS}
-        return cls(values=values, **{key: config[key] for key in _FIELDS})
-
-    def to_config(self) -> dict[str, Any]:
-        """Convert to a flat ``trial.config``: Tune would search inside a mapping, so one travels as JSON."""
-        values = {key: _encoded(value) for key, value in self.values.items()}
-        return {**{key: self.__dict__[key] for key in _FIELDS}, **values}
+class TrialSpec(FlatMember):
+    """One trial; its objective is a method of the controller, or ``warm_start``, ``grpo`` or ``fixed``."""
 
     @property
     def is_reference(self) -> bool:
@@ -92,9 +66,13 @@ class TrialSpec:
         """Settings that set this trial apart: its searched values, or those of a reference."""
         return dict(REFERENCE_SETTINGS[self.objective] if self.is_reference else self.values)
 
-    def cloned_from(self, donor: TrialSpec, values: Mapping[str, Any]) -> TrialSpec:
-        """Take over a donor's objective, with perturbed values."""
-        return replace(self, objective=donor.objective, values=dict(values), segment=self.segment + 1)
+    def check(self) -> None:
+        """Check that the values make a valid configuration.
+
+        Raises:
+            ConfigError: they do not.
+        """
+        self.experiment()
 
 
 class RunSize(NamedTuple):
@@ -102,16 +80,6 @@ class RunSize(NamedTuple):
 
     trials: int
     steps: int
-
-
-def _encoded(value: Any) -> Any:
-    """A mapping as JSON, and with it every text that would be taken for JSON."""
-    is_like_json = isinstance(value, str) and value.startswith(_JSON)
-    return json.dumps(value) if isinstance(value, Mapping) or is_like_json else value
-
-
-def _decoded(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) and value.startswith(_JSON) else value
 
 
 def objective_settings(objective: str) -> dict[str, Any]:
@@ -180,4 +148,4 @@ def references(config: ExperimentConfig, space: SearchSpace) -> list[TrialSpec]:
     """Make the warm start, plain GRPO (β = 0) and fixed τ and β, with the settings of ``config`` itself."""
     values = {name: setting(config, name) for name in space.names}
     settings = settings_json(config)
-    return [TrialSpec(objective, objective, settings, values) for objective in REFERENCES]
+    return [TrialSpec(objective, objective, settings, values) for objective in REFERENCE_SETTINGS]

@@ -10,8 +10,8 @@ from typing import Any
 from ray.tune.experiment import Trial
 
 from maxent_ray.config import TuneSettings
-from maxent_ray.tune.recording import Exploit
 from maxent_ray.tune.schedulers import StratifiedPBT
+from maxent_ray.tune.scheduling import Exploit
 from maxent_ray.tune.search_space import SearchSpace
 from maxent_ray.tune.trial_spec import TrialSpec
 
@@ -49,7 +49,9 @@ class FakeTune:
 
     def __init__(self, settings: TuneSettings, space: SearchSpace, specs: list[TrialSpec], seed: int = 0) -> None:
         self.exploits: list[Exploit] = []
-        self.scheduler = StratifiedPBT(settings, space, seed=seed, on_exploit=self.exploits.append)
+        self.scheduler = StratifiedPBT(
+            settings, space, seed=seed, on_exploit=self.exploits.append, read=TrialSpec.from_config
+        )
         self.search_alg = None
         self.trials = [FakeTrial(spec.to_config()) for spec in specs]
         self.marked: set[FakeTrial] = set()

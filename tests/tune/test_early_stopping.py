@@ -11,7 +11,8 @@ from maxent_ray.errors import ConfigError
 from maxent_ray.storage.run_files import RUNGS
 from maxent_ray.tune.comparison import check_scheduler
 from maxent_ray.tune.early_stopping import StratifiedASHA, read_rungs
-from maxent_ray.tune.recording import Recorder, Rung
+from maxent_ray.tune.recording import Recorder
+from maxent_ray.tune.scheduling import Rung
 from maxent_ray.tune.trial_spec import TrialSpec, settings_json
 from tests.tune.fake_tune import FakeTrial
 

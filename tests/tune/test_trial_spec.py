@@ -66,7 +66,7 @@ def test_a_trial_trains_its_objective_with_its_values() -> None:
 
 
 def test_readers_of_a_results_folder_know_the_same_references() -> None:
-    assert tuple(REFERENCE_SETTINGS) == REFERENCES
+    assert {*REFERENCE_SETTINGS} < {*REFERENCES}  # RLlib has one more
 
 
 def test_references_share_budget_and_seed_and_leave_the_controller_out() -> None:

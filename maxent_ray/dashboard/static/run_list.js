@@ -67,7 +67,7 @@ class RunList {
       dom.el("th", { scope: "row" }, name, dom.el("span", { class: "faint kind" }, kind), run.message && dom.el("span", { class: "message" }, run.message)),
       dom.el("td", {}, format.state(run.status), run.reading && dom.el("span", { class: "faint kind" }, "still reading")),
       dom.el("td", {}, run.objectives.join(", ")),
-      dom.el("td", { class: "spark-cell" }, RunList.sparkline(run.sparkline)),
+      dom.el("td", { class: "spark-cell" }, RunList.sparkline(run.sparkline, run.sparkline_of)),
       dom.el("td", { class: "number steps" }, RunList.steps(run)),
       dom.el("td", { class: "number" }, format.moment(run.updated)),
       dom.el("td", { class: "pick" }, box),
@@ -80,14 +80,14 @@ class RunList {
     return [text, bar];
   }
 
-  static sparkline(values) {
+  static sparkline(values, signal) {
     const known = values.filter((value) => value !== null);
     if (known.length < 2) return dom.el("span", { class: "faint" }, format.NONE);
     const [low, high] = [Math.min(...known), Math.max(...known)];
     const [first, last] = [known[0], known.at(-1)].map((value) => format.number(value, 3));
     const points = values.map((value, at) => (value === null ? null : `${2 + (116 * at) / (values.length - 1)},${22 - (20 * (value - low)) / (high - low || 1)}`));
     const line = dom.svg("polyline", { points: points.filter(Boolean).join(" ") });
-    const drawn = dom.svg("svg", { class: "spark", viewBox: "0 0 120 24", role: "img", "aria-label": `Mean reward from ${first} to ${last}` }, line);
+    const drawn = dom.svg("svg", { class: "spark", viewBox: "0 0 120 24", role: "img", "aria-label": `Mean ${signal} from ${first} to ${last}` }, line);
     return [drawn, dom.el("span", { class: "number" }, last)];
   }
 

@@ -35,12 +35,12 @@ class RunView {
     this.answers = new Answers(this.run);
     this.parts = {
       curves: ["Curves", this.curves()],
-      "held-out": ["Held-out metrics", dom.el("div", {})],
+      ...(this.holdsOut ? { "held-out": ["Held-out metrics", dom.el("div", {})] } : {}),
       comparison: ["Comparison", dom.el("div", {})],
       lineage: ["Lineage", dom.el("div", {})],
       alarms: ["Alarms", dom.el("div", {})],
       decisions: ["Decisions", this.decisions.node],
-      answers: ["Answers sampled", this.answers.node],
+      ...(this.holdsOut ? { answers: ["Answers sampled", this.answers.node] } : {}),
       settings: ["Settings", dom.el("div", {}, tables.settings(this.run))],
     };
     const entries = Object.entries(this.parts);
@@ -56,10 +56,15 @@ class RunView {
   fill() {
     this.showHead();
     const fill = (name, nodes) => dom.show(this.parts[name][1], nodes);
-    fill("held-out", heldOut.part(this.run, this.selection));
+    if (this.holdsOut) fill("held-out", heldOut.part(this.run, this.selection));
     fill("comparison", tables.comparison(this.run));
     fill("alarms", tables.alarms(this.run));
     fill("lineage", lineage.part(this.run, this.selection));
+  }
+
+  /** False where nothing is held out and no answers are sampled, as in a run of RLlib. */
+  get holdsOut() {
+    return this.run.metrics.length > 0;
   }
 
   showHead() {

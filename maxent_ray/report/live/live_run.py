@@ -7,9 +7,7 @@ from collections import defaultdict, deque
 from itertools import islice
 from pathlib import Path
 
-from maxent_ray.config import ExperimentConfig
-from maxent_ray.config.loading import load_config
-from maxent_ray.core.answer_metrics import TRAINING_SIGNALS
+from maxent_ray.config import RecordedConfig, load_recorded
 from maxent_ray.errors import ConfigError
 from maxent_ray.report.labels import WARM_START
 from maxent_ray.report.live.series import Series
@@ -21,7 +19,7 @@ from maxent_ray.report.timing import TimeLeft
 from maxent_ray.storage import run_files
 from maxent_ray.storage.growing_file import GrowingFile
 from maxent_ray.storage.json_lines import Record, parse_lines
-from maxent_ray.storage.run_files import CONFIG, DECISIONS, EVALUATIONS, ROWS, RUNGS, TRIALS
+from maxent_ray.storage.run_files import CONFIG, DECISIONS, EVALUATIONS, ROWS, RUNGS, TRIALS, trial_of
 
 CURVES = ("entropy", "target_entropy", "kl", "target_kl", "tau", "beta")
 LATEST = 50
@@ -43,7 +41,7 @@ class LiveRun:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.config = read_config(folder)
-        self._score = TRAINING_SIGNALS[self.config.tune.metric]
+        self._score = self.config.score_signal
         self.started = (folder / CONFIG).stat().st_mtime
         self._clear()
 
@@ -104,6 +102,7 @@ class LiveRun:
             done=self.evaluations.keys() | self.stops.keys(),
             failed=self.failed,
             command=command_of(self.folder, self._command),
+            open_ended=self.config.train.steps is None,
         )
 
     def lines(self, status: Status) -> list[TrialLine]:
@@ -154,7 +153,9 @@ class LiveRun:
             return "done"
         if trial in self.stops:
             return f"stopped at {self.stops[trial].step}"
-        if status.state == "failed" and (trial in self.failed or not self.failed):
+        if status.state == "finished":
+            return "done"
+        if status.state == "failed" and (trial_of(trial) in self.failed or not self.failed):
             return "failed"
         if trial not in self._rows:
             return "waiting"
@@ -173,14 +174,14 @@ class LiveRun:
 
     def _total(self) -> int:
         """Policy steps of the run: planned, or of the trials that have begun; of a stopped trial those it has done."""
-        steps = self.config.train.steps
+        steps = self.config.train.steps or 0
         planned = {trial: each.steps for trial, each in self.planned.items()}
         begun = {trial: 0 if trial == WARM_START else steps for trial in self._rows}
         stopped = {trial: self._rows[trial]["step"] + 1 for trial in self.stops if trial in self._rows}
         return sum({**begun, **planned, **stopped}.values())
 
 
-def read_config(folder: Path) -> ExperimentConfig:
+def read_config(folder: Path) -> RecordedConfig:
     """Read the settings of the run in a folder.
 
     Raises:
@@ -197,7 +198,7 @@ def read_config(folder: Path) -> ExperimentConfig:
             f"{folder} holds no run (it has no {CONFIG}){hint or '; if one is just starting, try again in a moment'}"
         )
     try:
-        return load_config(folder / CONFIG, checked=True)
+        return load_recorded(folder / CONFIG)
     except ConfigError as error:
         raise ConfigError(
             f"{folder / CONFIG} cannot be read: {error}. It is damaged, or of another version of maxent-ray: watch it "

@@ -79,6 +79,8 @@ def _told(run: LiveRun, status: Status) -> str:
 def _bar(run: LiveRun, width: int) -> Iterator[RenderableType]:
     if run.left is None:
         yield Text("no row yet: workers are starting, or the run ended before its first step", "dim")
+    elif run.config.train.steps is None:
+        yield Text(f"{run.left.done} steps, {clock((run.ended or time.time()) - run.started)} so far")
     else:
         yield progress_bar(run.left, run.started, run.ended or time.time(), width)
 
@@ -89,7 +91,7 @@ def _trials(run: LiveRun, status: Status, width: int, room: int | None) -> tuple
     most = len(lines) if room is None else max(1, room // 2)
     shown = lines[:most]
     rest = [Text(f"… and {len(lines) - most} more", style="dim")] if len(lines) > most else []
-    return Group(progress_table(shown, run.config.train.steps, width), *rest), len(shown) + 2 + len(rest)
+    return Group(progress_table(shown, run.config.train.steps or 0, width), *rest), len(shown) + 2 + len(rest)
 
 
 def _rest(run: LiveRun, width: int) -> Iterator[tuple[Sequence[RenderableType], int]]:
@@ -100,8 +102,8 @@ def _rest(run: LiveRun, width: int) -> Iterator[tuple[Sequence[RenderableType], 
     leaders = run.leaders()
     for objective in sorted(leaders, key=objective_order):
         yield _curves(run, objective, leaders[objective], width), _CURVE_LINES + 2
-    if run.evaluations:
-        yield [_held_out(run)], len(run.evaluations) + 2
+    if run.evaluations and run.config.held_out_samples is not None:
+        yield [_held_out(run, run.config.held_out_samples)], len(run.evaluations) + 2
     decisions = _decisions(run)
     if decisions:
         yield decisions, len(decisions)
@@ -152,12 +154,12 @@ def _decisions(run: LiveRun) -> list[Text]:
     ]
 
 
-def _held_out(run: LiveRun) -> Table:
+def _held_out(run: LiveRun, samples: int) -> Table:
     """Held-out metrics of the trials that have been evaluated, the highest coverage first; no intervals."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("held-out", no_wrap=True)
     for metric in METRICS:
-        table.add_column(metric_label(metric, run.config.evaluation.samples), justify="right", no_wrap=True)
+        table.add_column(metric_label(metric, samples), justify="right", no_wrap=True)
     for trial in sorted(run.evaluations, key=natural_key):
         metrics = run.evaluations[trial]["metrics"]
         table.add_row(trial, *(fixed(number(metrics.get(metric)), 3) for metric in METRICS))

@@ -13,12 +13,14 @@ from pathlib import Path
 
 from maxent_ray.telemetry import Telemetry
 
-__all__ = ["PLOTS", "SWEEP_PLOTS", "draw_plots"]
+__all__ = ["PLOTS", "RLLIB_PLOTS", "SWEEP_PLOTS", "draw_plots"]
 
 PLOTS = ("tracking", "coefficients", "held_out", "lineage", "diversity", "signals")
 """Names of the plots: each is a module here with a function ``draw``, and a file without ``.png``."""
 SWEEP_PLOTS = ("targets", "pareto")
 """Names of the plots that a sweep has besides."""
+RLLIB_PLOTS = ("tracking", "coefficients", "lineage", "signals")
+"""Names of the plots of a run of RLlib, which has no groups and holds nothing out."""
 
 
 def draw_plots(folder: Path, names: Iterable[str] = PLOTS, *, telemetry: Telemetry | None = None) -> list[Path]:

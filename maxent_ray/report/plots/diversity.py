@@ -12,7 +12,7 @@ from maxent_ray.report.plots.scene import Scene
 
 def draw(scene: Scene) -> Path:
     """Write ``diversity.png``."""
-    samples = scene.summary.group_size
+    samples = scene.summary.group_size or 0
     result = style.figure(
         "Does the policy keep its different answers while it gets better?",
         f"On training prompts, mean of {SMOOTHING} steps. {READING}",

@@ -10,7 +10,7 @@ from matplotlib.patheffects import withStroke
 
 from maxent_ray.core.answer_metrics import METRICS
 from maxent_ray.evaluation.metric_intervals import Estimate
-from maxent_ray.report.labels import BASELINE, metric_label, objective_colour, objective_label
+from maxent_ray.report.labels import BASELINE, objective_colour, objective_label
 from maxent_ray.report.objective_summary import ObjectiveSummary
 from maxent_ray.report.plots import style
 from maxent_ray.report.plots.scene import Scene
@@ -43,7 +43,7 @@ def draw(scene: Scene) -> Path:
 
 def _panel(axes: Axes, summary: Summary, shown: Sequence[ObjectiveSummary], metric: str) -> None:
     style.style(axes, grid="x")
-    style.heading(axes, metric_label(metric, summary.samples))
+    style.heading(axes, summary.held_out_metrics[metric])
     for place, objective in enumerate(shown):
         colour = objective_colour(objective.objective)
         for trial in objective.finished:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from maxent_ray.report.labels import metric_label, objective_colour, objective_label
+from maxent_ray.report.labels import objective_colour, objective_label
 from maxent_ray.report.plots import style
 from maxent_ray.report.plots.scene import Scene
 from maxent_ray.report.plots.style import FAINT, INK
@@ -138,7 +138,7 @@ def _write_scores(axes: Axes, summary: Summary, lanes: list[str], best: list[str
             fontweight="bold" if lane in best else "normal",
         )
     axes.annotate(
-        f"training {metric_label(summary.metric, summary.group_size)}, last {summary.window} steps",
+        f"training {summary.score_label}, last {summary.window} steps",
         (1.01, 1.0),
         xycoords="axes fraction",
         va="bottom",

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from maxent_ray.evaluation.metric_intervals import HeldOut
-from maxent_ray.report.labels import metric_label, objective_colour, objective_label
+from maxent_ray.report.labels import objective_colour, objective_label
 from maxent_ray.report.plots import style
 from maxent_ray.report.plots.point_labels import PointLabel, label_points
 from maxent_ray.report.plots.scene import Scene
@@ -32,8 +32,8 @@ def draw(scene: Scene) -> Path:
     )
     axes = result.subplots()
     style.style(axes)
-    axes.set_xlabel(f"{metric_label('mean', summary.samples)}: share of answers that are correct", fontsize=11)
-    axes.set_ylabel(f"{metric_label('coverage', summary.samples)}: share of all solutions found", fontsize=11)
+    axes.set_xlabel(f"{summary.held_out_metrics['mean']}: share of answers that are correct", fontsize=11)
+    axes.set_ylabel(f"{summary.held_out_metrics['coverage']}: share of all solutions found", fontsize=11)
     labels = [*_draw_front(axes, sweep), *_draw_references(axes, summary)] if sweep is not None else []
     axes.margins(0.06)
     if sweep is not None and labels:

@@ -14,7 +14,7 @@ COLUMNS = 3
 
 def draw(scene: Scene) -> Path:
     """Write ``signals.png``."""
-    plotted = [signal for signal in signals.SIGNALS if signal.plotted]
+    plotted = [signal for signal in signals.signals_of(scene.records.config.training) if signal.plotted]
     rows = max(1, -(-len(plotted) // COLUMNS))
     result = style.figure(
         "Logged signals", f"Mean of {SMOOTHING} steps. {READING}", width=14, height=1.2 + 3.2 * rows

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from maxent_ray.core.answer_metrics import METRICS
 from maxent_ray.evaluation.metric_intervals import Estimate, HeldOut
-from maxent_ray.report.formatting import DASH, fixed, percent
+from maxent_ray.report.formatting import DASH, fixed, percent, significant
 from maxent_ray.report.labels import BASELINE, objective_label
 from maxent_ray.report.objective_summary import ObjectiveSummary
 from maxent_ray.report.summary import Summary
@@ -28,6 +28,7 @@ class TableLine:
 
     label: str
     held_out: tuple[Cell, ...]
+    """Where nothing is held out, the training score alone."""
     entropy_error: str = ""
     kl_error: str = ""
     seconds: str = ""
@@ -42,7 +43,7 @@ def comparison_lines(summary: Summary, decimals: int = 3) -> list[TableLine]:
     return [
         line
         for objective in summary.objectives
-        for line in _lines(objective, decimals, ends_section=objective is last[objective.reference])
+        for line in _lines(summary, objective, decimals, ends_section=objective is last[objective.reference])
     ]
 
 
@@ -54,6 +55,8 @@ def comparison_table(summary: Summary, width: int = 100) -> Table:
         width: Columns of the terminal; below 94, intervals are cut to two decimals.
     """
     title = f"Held-out comparison: value, [95 % interval] over {held_out_prompts(summary)}"
+    if not summary.held_out_metrics:
+        title = f"Comparison: {summary.score_label}, mean of the last {summary.window} steps"
     table = make_table(title, "", [*metric_headers(summary), "tracking", "s/step"])
     for line in comparison_lines(summary, decimals=3 if width >= WIDE else 2):
         style = "dim" if line.secondary else "bold"
@@ -113,11 +116,11 @@ def estimate_cell(estimate: Estimate, decimals: int = 3, *, signed: bool = False
     return text(estimate.value, 3), f"[{text(estimate.low, decimals)}, {text(estimate.high, decimals)}]"
 
 
-def _lines(objective: ObjectiveSummary, decimals: int, *, ends_section: bool) -> Iterator[TableLine]:
+def _lines(summary: Summary, objective: ObjectiveSummary, decimals: int, *, ends_section: bool) -> Iterator[TableLine]:
     several = len(objective.trials) > 1
     yield TableLine(
         label=best_label(objective),
-        held_out=_cells(objective.held_out, decimals),
+        held_out=_cells(objective.held_out, objective.score, decimals, summary),
         entropy_error=percent(objective.entropy_error),
         kl_error=percent(objective.kl_error),
         seconds=fixed(objective.signals["seconds_per_step"], 2),
@@ -126,13 +129,15 @@ def _lines(objective: ObjectiveSummary, decimals: int, *, ends_section: bool) ->
     if several:
         yield TableLine(
             label=f"{objective_label(objective.objective)}, mean of {len(objective.finished)}",
-            held_out=_cells(objective.held_out_all, decimals),
+            held_out=_cells(objective.held_out_all, objective.score_all, decimals, summary),
             secondary=True,
             ends_section=ends_section,
         )
 
 
-def _cells(held_out: HeldOut | None, decimals: int) -> tuple[Cell, ...]:
+def _cells(held_out: HeldOut | None, score: float | None, decimals: int, summary: Summary) -> tuple[Cell, ...]:
+    if not summary.held_out_metrics:
+        return ((significant(score), ""),)
     if held_out is None:
         return ((DASH, ""),) * len(METRICS)
     return tuple(estimate_cell(held_out[metric], decimals) for metric in METRICS)

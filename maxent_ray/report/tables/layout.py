@@ -8,8 +8,6 @@ from typing import Literal
 from rich import box
 from rich.table import Table
 
-from maxent_ray.core.answer_metrics import METRICS
-from maxent_ray.report.labels import metric_label
 from maxent_ray.report.summary import Summary
 
 Keep = Literal["first", "numbers"]
@@ -39,8 +37,8 @@ def make_table(title: str | None, first: str, headers: Sequence[str], *, keep: K
 
 
 def metric_headers(summary: Summary) -> list[str]:
-    """Headers of the held-out metrics, with their k."""
-    return [metric_label(metric, summary.samples) for metric in METRICS]
+    """Headers of the held-out metrics, with their k; where nothing is held out, that of the training score."""
+    return [*summary.held_out_metrics.values()] or [summary.score_label]
 
 
 def markdown_table(headers: Sequence[str], body: Sequence[Sequence[str]]) -> str:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from maxent_ray.core import signals
-from maxent_ray.core.answer_metrics import METRICS
 from maxent_ray.evaluation.metric_intervals import HeldOut
 from maxent_ray.report.formatting import listed
-from maxent_ray.report.labels import metric_label
 from maxent_ray.report.summary import Summary
 from maxent_ray.report.tables.comparison import best_label, compared_objectives, held_out_prompts
 from maxent_ray.report.timing import clock
@@ -21,25 +19,22 @@ def verdicts(summary: Summary) -> list[str]:
     """
     sentences = []
     for objective, differences in compared_objectives(summary):
-        if parts := _parts(differences, summary.samples):
+        if parts := _parts(summary, differences):
             sentences.append(f"{best_label(objective)} against plain GRPO: {'; '.join(parts)}.")
     return sentences
 
 
 def footnotes(summary: Summary) -> list[str]:
     """Explain how to read the comparison, and say what is missing from it."""
-    score = metric_label(summary.metric, summary.group_size)
     notes = [
-        f"[low, high]: 95 % bootstrap intervals over {held_out_prompts(summary)}, {summary.samples} samples each. "
-        "They say how far other prompts could move a value, not how far other seeds could.",
-        f"The best trial of an objective is the one with the highest {score} on its training prompts over "
-        f"its last {summary.window} steps; the held-out prompts play no part in the choice.",
+        *_on_scores(summary),
         "Tracking of H and KL: |mean of (H − H*)/H*| and |mean of (KL − KL*)/KL*| over the last third of a "
         "trial's steps, averaged over the trials of an objective. "
         "s/step: median while the whole population shared the machine.",
     ]
     if summary.unfinished:
-        notes.append(f"Unfinished, without a held-out evaluation: {listed(summary.unfinished)}.")
+        without = ", without a held-out evaluation" if summary.held_out_metrics else ""
+        notes.append(f"Unfinished{without}: {listed(summary.unfinished)}.")
     if summary.stopped:
         notes.append(f"Stopped early by ASHA, without a held-out evaluation: {listed(summary.stopped)}.")
     if summary.early_stopping is not None:
@@ -56,10 +51,23 @@ def footnotes(summary: Summary) -> list[str]:
     return notes
 
 
-def _parts(differences: HeldOut, samples: int) -> list[str]:
+def _on_scores(summary: Summary) -> list[str]:
+    """Explain values and intervals, and how the best trials were chosen."""
+    if not summary.held_out_metrics:
+        score = f"{summary.score_label} over its last {summary.window} steps"
+        return [f"The best trial of an objective is the one with the highest {score}."]
+    return [
+        f"[low, high]: 95 % bootstrap intervals over {held_out_prompts(summary)}, {summary.samples} samples each. "
+        "They say how far other prompts could move a value, not how far other seeds could.",
+        f"The best trial of an objective is the one with the highest {summary.score_label} on its training prompts "
+        f"over its last {summary.window} steps; the held-out prompts play no part in the choice.",
+    ]
+
+
+def _parts(summary: Summary, differences: HeldOut) -> list[str]:
     clear, unclear = [], []
-    for metric in METRICS:
-        estimate, name = differences[metric], metric_label(metric, samples)
+    for metric, name in summary.held_out_metrics.items():
+        estimate = differences[metric]
         if estimate.value is None or estimate.low is None or estimate.high is None:
             continue
         if not estimate.excludes_zero:

@@ -8,11 +8,12 @@ from rich.table import Table
 
 from maxent_ray.core import signals
 from maxent_ray.core.answer_metrics import METRICS
-from maxent_ray.report.formatting import DASH, fixed, percent, setting
+from maxent_ray.report.formatting import DASH, fixed, percent, setting, significant
 from maxent_ray.report.labels import REFERENCES, objective_label, setting_label
 from maxent_ray.report.objective_summary import ObjectiveSummary
 from maxent_ray.report.summary import Summary
 from maxent_ray.report.tables.layout import make_table, metric_headers
+from maxent_ray.report.trial_summary import TrialSummary
 
 _COLUMNS = ("seconds_per_step",)
 """Figures that the comparison has a column of."""
@@ -72,13 +73,20 @@ def points_lines(summary: Summary) -> list[list[str]]:
         [
             trial.trial,
             *(DASH if trial.objective in REFERENCES else setting(trial.settings.get(key)) for key in keys),
-            *(DASH if trial.held_out is None else fixed(trial.held_out[metric].value, 3) for metric in METRICS),
+            *_values(summary, trial),
             percent(trial.entropy_error),
             percent(trial.kl_error),
             f"at {trial.stopped.step}" if trial.stopped else "•" if trial.trial in front else "",
         ]
         for trial in summary.trials
     ]
+
+
+def _values(summary: Summary, trial: TrialSummary) -> list[str]:
+    """Held-out metrics of a trial, or its score where nothing is held out."""
+    if not summary.held_out_metrics:
+        return [significant(trial.score)]
+    return [DASH if trial.held_out is None else fixed(trial.held_out[metric].value, 3) for metric in METRICS]
 
 
 def _searched(summary: Summary) -> list[str]:

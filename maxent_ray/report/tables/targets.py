@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from maxent_ray.report.labels import metric_label, setting_label
+from maxent_ray.report.labels import setting_label
 from maxent_ray.report.measures import Measure, measures
 from maxent_ray.report.summary import Summary
 from maxent_ray.report.sweep_summary import SweepPoint, SweepSummary, absence_mark, short
@@ -50,7 +50,7 @@ def front_sentence(summary: Summary) -> str:
         A sentence such as ``Pareto front of mean@8 and coverage@8, which no other point beats in both: analytic-2
         (H*/log G .85, KL* .03).``
     """
-    names = f"{metric_label('mean', summary.samples)} and {metric_label('coverage', summary.samples)}"
+    names = f"{summary.held_out_metrics['mean']} and {summary.held_out_metrics['coverage']}"
     sweep = summary.sweep
     if sweep is None or not sweep.front:
         return f"No Pareto front of {names}: no finished point has both."
