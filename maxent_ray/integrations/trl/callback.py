@@ -118,14 +118,14 @@ class MaxEntCallback(TrainerCallback, ExportableState):
         self.on_substep_end(args, state, control)
         if self._weighs_groups:
             groups = self._trainer.take_weight_statistics(self._config.coefficient_bounds)
-            self._measured = merge(self._measured, groups)
+            self._measured = BatchStatistics() if groups is None else merge(self._measured, groups)
         client = self._open_client()
         self._report(client, state.global_step - 1)
         client.wait_for_decision()
         decision = client.decisions()[-1]
         self._reasons[decision["reason"]] += 1
         counts = {f"reason/{reason}": count for reason, count in self._reasons.items()}
-        log_decision(self._trainer, self._config, self._used, decision, {**counts, **client.counters()})
+        log_decision(self._trainer, self._used, decision, {**counts, **client.counters()})
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Disconnect."""

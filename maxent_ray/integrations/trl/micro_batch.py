@@ -11,7 +11,8 @@ def micro_batch_statistics(trainer: GRPOTrainer) -> BatchStatistics:
     """This rank's share of the newest micro-batch: its own tokens, at the means over all ranks.
 
     TRL's metrics are token means over all ranks already, one for each micro-batch. So the sum over ranks and
-    micro-batches of (own tokens × mean) is the sum over all tokens, and each is counted once.
+    micro-batches of (own tokens × mean) is the sum over all tokens, and each is counted once. Its KL is the estimator
+    k3, by default times the importance ratio, which makes it one of the present policy where completions are reused.
 
     Args:
         trainer: Right after a training step: in ``on_substep_end`` or ``on_step_end``, before its metrics are cleared.

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 from transformers import Trainer, TrainingArguments
 from trl import GRPOTrainer
 
@@ -81,13 +82,11 @@ def test_with_an_entropy_target_alone_beta_stays(model: str, tmp_path: Path) -> 
 
 
 def test_a_callback_that_is_added_later_finds_its_trainer(model: str, tmp_path: Path) -> None:
-    first, second = (
-        build(model, arguments(tmp_path / name, max_steps=3), *callbacks)
-        for name, callbacks in (("first", [MaxEntCallback(target_kl=0.02)]), ("second", []))
-    )
+    first = build(model, arguments(tmp_path / "first", max_steps=3), MaxEntCallback(target_kl=0.02))
+    first.train()
+    second = build(model, arguments(tmp_path / "second", max_steps=3))
     second.add_callback(MaxEntCallback(target_kl=0.02))
-    for trainer in (first, second):
-        trainer.train()
+    second.train()
     assert logged(first, "beta") == logged(second, "beta")
 
 
@@ -157,7 +156,11 @@ def test_every_tracker_of_trl_shows_coefficients_errors_and_reasons(model: str, 
         ({}, {"target_entropy": 2.0}, "entropy_coef is 0.0 in GRPOConfig"),
         ({"use_adaptive_entropy": True}, {"target_kl": 0.05}, "use_adaptive_entropy is True"),
         ({}, {}, "no target; give target_kl, target_entropy or both"),
-        ({}, {"target_kl": 0.05, "beta_min": 0.0}, "beta_min is 0.0"),
+        (
+            {},
+            {"target_kl": 0.05, "beta_min": 0.0, "beta_rule": {"type": "pi", "space": "linear"}},
+            "beta_min is 0.0; it must be > 0",
+        ),
         ({}, {"target_kl": 0.05, "beta": 0.3}, "beta is 0.3 for the controller and 0.1 in GRPOConfig"),
         ({"entropy_coef": 0.01}, {"target_entropy": 2.0, "tau": 0.3}, "tau is 0.3 for the controller"),
         ({}, {"target_kl": 0.05, "kl_signal": "weight_kl"}, "kl_signal is weight_kl, of group weights"),
@@ -193,6 +196,6 @@ def test_two_callbacks_are_refused(model: str, tmp_path: Path) -> None:
 def test_another_trainer_is_refused(tmp_path: Path) -> None:
     args = TrainingArguments(output_dir=str(tmp_path), report_to=[], use_cpu=True)
     with pytest.raises(ValueError, match=r"a callback of Trainer; add it to a trl\.GRPOTrainer"):
-        Trainer(model_init=lambda: None, args=args, callbacks=[MaxEntCallback(target_kl=0.05)])
+        Trainer(model=nn.Linear(1, 1), args=args, callbacks=[MaxEntCallback(target_kl=0.05)])
     with pytest.raises(ValueError, match="called by no trainer"):
         MaxEntCallback(target_kl=0.05).on_init_end(args, None, None)
