@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers loads: everything is in local folders
 
 import torch
 from datasets import Dataset
@@ -11,8 +14,6 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
 from maxent_ray.policy.tokenizer import build_character_tokenizer
-
-TARGET_KL = 0.02
 
 
 def tiny_model(folder: Path, *, vocabulary: str = "0123456789abcdef$") -> str:
