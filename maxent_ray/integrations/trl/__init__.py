@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
+if find_spec("trl") is None:
+    raise ModuleNotFoundError("maxent_ray.integrations.trl needs TRL: pip install 'maxent-ray[trl]'", name="trl")
+
 from maxent_ray.integrations.trl.callback import MaxEntCallback
 from maxent_ray.integrations.trl.listwise import MaxEntGRPOTrainer
 
