@@ -24,6 +24,4 @@ def micro_batch_statistics(trainer: GRPOTrainer) -> BatchStatistics:
     tokens = int(mask.sum())
     metrics = trainer._metrics["train"]
     kl = metrics["kl"][-1] if trainer.beta != 0 else 0.0
-    return BatchStatistics(
-        tokens=tokens, policy_entropy_sum=tokens * metrics["entropy"][-1], policy_kl_sum=tokens * kl
-    )
+    return BatchStatistics(tokens=tokens, policy_entropy_sum=tokens * metrics["entropy"][-1], policy_kl_sum=tokens * kl)
