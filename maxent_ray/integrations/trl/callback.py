@@ -78,7 +78,7 @@ class MaxEntCallback(TrainerCallback, ExportableState):
         self._run_id, self._local = run_id, local
         self._reasons: Counter[str] = Counter()
         self.client: ControllerClient | None = None
-        """The controller's client while training runs; it has all decisions."""
+        """The controller's client, from the beginning of training; it has the decisions."""
 
     def on_init_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Check the settings while the trainer is built."""
@@ -128,9 +128,8 @@ class MaxEntCallback(TrainerCallback, ExportableState):
         log_decision(self._trainer, self._used, decision, {**counts, **client.counters()})
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Disconnect."""
+        """Disconnect; decisions stay readable."""
         self._open_client().close()
-        self.client = None
 
     def state(self) -> dict[str, Any]:
         """Settings and the controller's state, which TRL writes into each checkpoint."""
@@ -168,6 +167,8 @@ class MaxEntCallback(TrainerCallback, ExportableState):
 
 def _saved_state(state: TrainerState, name: str, empty: dict[str, Any]) -> Any:
     """The callback's entry in a resumed training's state; None where there is none, and an empty one is made.
+
+    In a training from the start the state may have an entry of the training before, which does not count.
 
     Transformers itself restores callbacks only with ``restore_callback_states_from_checkpoint``, and cannot save one
     that the checkpoint it resumed from did not have.
