@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from maxent_ray.integrations.target_kl import TargetKLController
+    from maxent_ray.integrations.trl import MaxEntCallback, MaxEntGRPOTrainer
 
 _MODULES = {
+    "MaxEntCallback": "maxent_ray.integrations.trl",
+    "MaxEntGRPOTrainer": "maxent_ray.integrations.trl",
     "TargetKLController": "maxent_ray.integrations.target_kl",
 }
-__all__ = ["TargetKLController"]
+__all__ = ["MaxEntCallback", "MaxEntGRPOTrainer", "TargetKLController"]
 
 
 def __getattr__(name: str) -> Any:
