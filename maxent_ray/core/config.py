@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from maxent_ray.core.diagnostics.alarms import Actuator
 from maxent_ray.core.numbers import hold_exact_numbers, numeric_fields
@@ -226,7 +226,8 @@ class ControllerConfig:
 
     def loop(self, name: str) -> Loop:
         """The loop of ``"tau"`` or ``"beta"``, as its rule needs to know it."""
-        return Loop(name, self.signal(name), *self.bounds(name), self.response(name), steps=self.update_interval)
+        expected, chosen = self.expected_response(name), self.response(name)
+        return Loop(name, self.signal(name), *self.bounds(name), chosen, steps=self.update_interval, expected=expected)
 
     def signal(self, name: str) -> EntropySignal | KlSignal:
         """The signal that ``"tau"`` or ``"beta"`` holds on target."""
@@ -235,8 +236,10 @@ class ControllerConfig:
     def response(self, name: str) -> Response:
         """Time in which that signal answers: as set, else as declared."""
         chosen = self.entropy_response if name == "tau" else self.kl_response
-        if chosen is not None:
-            return chosen
+        return self.expected_response(name) if chosen is None else chosen
+
+    def expected_response(self, name: str) -> Literal["fast", "slow"]:
+        """Time in which the signal of ``"tau"`` or ``"beta"`` answers, as declared."""
         of_weights = self.signal(name) in ("weight_entropy", "weight_kl")
         return "fast" if of_weights or (name == "beta" and self.kl_reference == "behaviour_policy") else "slow"
 

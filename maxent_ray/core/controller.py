@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from maxent_ray.core.objectives import (
 )
 from maxent_ray.core.state import Coefficients, ControllerState, Decision, NestedMemory, Reason
 from maxent_ray.core.statistics import BatchStatistics, merge
-from maxent_ray.core.update_rules import Signal, UpdateRule
+from maxent_ray.core.update_rules import Signal, Tuning, UpdateRule
 from maxent_ray.core.update_rules.base import has_keys_of
 from maxent_ray.core.update_rules.settings import build_rule
 from maxent_ray.core.validation import find_violation
@@ -37,7 +38,8 @@ class _Signals(NamedTuple):
 class _Moved(NamedTuple):
     value: float
     rule: NestedMemory
-    events: tuple[str, ...]
+    events: tuple[str, ...] = ()
+    tuning: Tuning | None = None
 
 
 class Controller:
@@ -226,6 +228,7 @@ class Controller:
             measured=measured.entropy,
             target=targets.tau_target_entropy,
             scale=targets.entropy_scale if in_nats else 1.0,
+            error=_entropy_error(measured.entropy, targets),
         )
         beta = self._apply(
             self._beta_rule,
@@ -236,13 +239,15 @@ class Controller:
             measured=measured.kl,
             target=targets.kl_target,
             scale=targets.kl_target if in_nats else 1.0,
+            error=_kl_error(measured.kl, targets),
         )
         falls_back = in_nats and isinstance(self._objective, TruncatedBackpropControllerObjective)
         events = ("fallback",) * falls_back
         events += tuple(f"tau.{e}" for e in tau.events) + tuple(f"beta.{e}" for e in beta.events)
         moved = replace(state, tau=tau.value, beta=beta.value, tau_rule=tau.rule, beta_rule=beta.rule)
         decision = build_decision(moved, state, Reason.UPDATED, targets, measured, signals, events)
-        return moved, replace(decision, reason=reason_of_update(decision, tau.events, beta.events))
+        reason = reason_of_update(decision, tau.events, beta.events)
+        return moved, replace(decision, reason=reason, tau_tuning=tau.tuning, beta_tuning=beta.tuning)
 
     def _apply(
         self,
@@ -255,20 +260,23 @@ class Controller:
         measured: float | None,
         target: float | None,
         scale: float,
+        error: float | None,
     ) -> _Moved:
         """One coefficient through its rule, which sees relative errors; without a signal it stays where it is."""
         if gradient is None:
-            return _Moved(value, rule_state, ())
+            return _Moved(value, rule_state)
         signal = Signal(
             gradient / scale,
             value,
             curvature=None if curvature is None else curvature / scale,
             measured=measured,
             target=target,
+            error=error,
             count=self.config.update_interval,
         )
         signal, new_state = rule.update(signal, rule_state)
-        return _Moved(float(signal.value), new_state, signal.events)  # a user's rule may compute with other floats
+        # a user's rule may compute with other floats
+        return _Moved(float(signal.value), new_state, signal.events, signal.tuning)
 
     def _keep(
         self,
@@ -283,6 +291,20 @@ class Controller:
     def _within_bounds(self, name: str, value: float) -> float:
         low, high = self.config.bounds(name)
         return min(max(value, low), high)
+
+
+def _entropy_error(entropy: float | None, targets: Targets) -> float | None:
+    """(H − H*)/scale, which rises with ln τ; None where there is none."""
+    if entropy is None or targets.tau_target_entropy is None:
+        return None
+    return (entropy - targets.tau_target_entropy) / targets.entropy_scale
+
+
+def _kl_error(kl: float | None, targets: Targets) -> float | None:
+    """ln(KL*/KL), which rises with ln β; None where there is none. KL may be 0 (at the start) or below."""
+    if kl is None or targets.kl_target <= 0:
+        return None
+    return -math.log(max(kl / targets.kl_target, 1e-3))
 
 
 def _check_objective(objective: object, config: ControllerConfig) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from maxent_ray.core.field_types import LastStep, Nested, NonNegative, Within
 from maxent_ray.core.statistics import BatchStatistics, Reach
+from maxent_ray.core.update_rules.base import Tuning
 from maxent_ray.core.validation import read_dataclass, to_plain
 
 
@@ -137,6 +138,9 @@ class Decision:
     """H between the bounds of τ, at the present β; None where it is not known."""
     kl_reach: Reach | None = None
     """KL between the bounds of β, at the present τ."""
+    tau_tuning: Tuning | None = None
+    """Gains in force and the response they follow from, where τ's rule finds them by itself (``response: auto``)."""
+    beta_tuning: Tuning | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -146,4 +150,6 @@ class Decision:
     def from_dict(cls, values: Mapping[str, Any]) -> Decision:
         """Inverse of :meth:`to_dict`, also by way of JSON; nothing is checked."""
         reaches = {name: values[name] and Reach(*values[name]) for name in ("entropy_reach", "kl_reach")}
-        return cls(**{**values, **reaches, "reason": Reason(values["reason"]), "events": tuple(values["events"])})
+        tunings = {name: Tuning(*values[name]) for name in ("tau_tuning", "beta_tuning") if values.get(name)}
+        named = {"reason": Reason(values["reason"]), "events": tuple(values["events"])}
+        return cls(**{**values, **reaches, **tunings, **named})

@@ -9,8 +9,9 @@ Example:
     (0.086071, ('clipped',))
 """
 
+from maxent_ray.core.update_rules.adaptive import adaptive_pi
 from maxent_ray.core.update_rules.anti_windup import anti_windup
-from maxent_ray.core.update_rules.base import RuleState, Signal, UpdateRule, chain
+from maxent_ray.core.update_rules.base import RuleState, Signal, Tuning, UpdateRule, chain
 from maxent_ray.core.update_rules.baselines import adaptive_kl, entropy_step, sac_alpha, threshold_kl
 from maxent_ray.core.update_rules.custom_rule import CustomRule
 from maxent_ray.core.update_rules.error_rules import PI, SGD, Adam, Newton
@@ -41,9 +42,11 @@ __all__ = [
     "Signal",
     "Space",
     "ThresholdKL",
+    "Tuning",
     "UpdateRule",
     "adam",
     "adaptive_kl",
+    "adaptive_pi",
     "anti_windup",
     "chain",
     "clip",

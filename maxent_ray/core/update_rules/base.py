@@ -14,6 +14,28 @@ RuleState: TypeAlias = Mapping[str, Any]
 """State of a rule: finite floats by name; of a chain: the states of its rules by name. JSON carries it unchanged."""
 
 
+class Tuning(NamedTuple):
+    """Gains that a rule found by itself, and the response that it found them for.
+
+    Example:
+        >>> Tuning(0.4, 0.0, elasticity=0.5, elasticity_error=0.1, delay=0.0, share=0.2).integral
+        0.4
+    """
+
+    integral: float
+    """Step of ln of the coefficient per unit of error."""
+    proportional: float
+    """Step per unit of change of the error."""
+    elasticity: float
+    """Change of the error per unit of ln of the coefficient."""
+    elasticity_error: float
+    """Standard deviation of that estimate."""
+    delay: float
+    """Mean updates between a move of the coefficient and its effect, beyond the next batch."""
+    share: float
+    """Share of an unexpected change that stays; the rest is noise."""
+
+
 @dataclass(frozen=True)
 class Signal:
     """The error gradient of one coefficient and the value proposed for it, passed along a chain.
@@ -36,8 +58,13 @@ class Signal:
     """The tracked quantity, nats: read by the rules of other systems."""
     target: float | None = None
     """Set point of `measured`, nats."""
+    error: float | None = None
+    """Error for the identification of the response: ln(KL*/KL), or (H − H*) over its scale. It rises with the
+    coefficient, and is not cut. None: the gradient."""
     count: int = 1
     """Training steps (or samples) since the last update: Ziegler's n."""
+    tuning: Tuning | None = None
+    """Set by rules that find their gains by themselves."""
     events: tuple[str, ...] = ()
     """Notes of the rules: "clipped", "dead_band", "projected_low", "projected_high"."""
 

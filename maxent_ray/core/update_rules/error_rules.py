@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from maxent_ray.core.update_rules.adaptive import adaptive_pi
 from maxent_ray.core.update_rules.base import UpdateRule
 from maxent_ray.core.update_rules.loop import DEFAULT_CLIPS, FAST, SLOW, Gains, Loop, is_positive, require_setting
 from maxent_ray.core.update_rules.steps import Space, adam, newton, proportional_integral, sgd
 from maxent_ray.core.update_rules.transforms import clip, deadband, ema
+from maxent_ray.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class ErrorRule:
     def check(self, loop: Loop) -> None:
         """Raise ConfigError for a value out of range."""
         rate, limit = self.learning_rate, self.clip_of(loop)
-        valid = "> 0, or null for the signal's default"
+        valid = "> 0, or null for the default of its response"
         require_setting(rate is None or is_positive(rate), loop, "learning_rate", rate, valid)
         require_setting(self.space in ("log", "linear"), loop, "space", self.space, "log or linear")
         require_setting(limit is None or is_positive(limit), loop, "clip", limit, "> 0, auto, or null for none")
@@ -40,14 +42,22 @@ class ErrorRule:
         require_setting(0 <= self.dead_band < math.inf, loop, "dead_band", self.dead_band, ">= 0, and finite")
         in_range = self.space == "linear" or loop.low > 0
         require_setting(in_range, loop, "space", self.space, f"linear while {loop.coefficient}_min = {loop.low:g}")
+        self.check_response(loop)
+
+    def check_response(self, loop: Loop) -> None:
+        """Raise ConfigError where gains are to be found out and this rule cannot do it."""
+        if loop.response == "auto" and self.learning_rate is None:
+            only = f"{loop.response_field} is auto, and only the rule pi finds its gains by itself"
+            raise ConfigError(f"{loop.field}.learning_rate is None and {only}; set it, or choose pi, fast or slow")
 
     def clip_of(self, loop: Loop) -> float | None:
         """The clip in force."""
         return DEFAULT_CLIPS[loop.coefficient] if self.clip == "auto" else self.clip
 
     def gains(self, loop: Loop) -> Gains:
-        """Gains as set, else by the signal's response."""
-        usual = FAST[loop.coefficient] if loop.response == "fast" else SLOW
+        """Gains as set, else by the response; where that is to be found out, those of the expected one."""
+        response = loop.expected if loop.response == "auto" else loop.response
+        usual = FAST[loop.coefficient] if response == "fast" else SLOW
         return usual if self.learning_rate is None else usual._replace(integral=self.learning_rate)
 
     def parts(self, loop: Loop) -> dict[str, UpdateRule]:
@@ -76,7 +86,7 @@ class ErrorRule:
 
 @dataclass(frozen=True, kw_only=True)
 class PI(ErrorRule):
-    """Proportional-integral control, ``proportional_integral``.
+    """Proportional-integral control, ``proportional_integral``, or ``adaptive_pi`` while the response is ``auto``.
 
     Example:
         >>> PI(proportional_gain=0.5).gains(Loop("beta", "policy_kl", low=1e-4, high=100.0))
@@ -91,7 +101,7 @@ class PI(ErrorRule):
         """Raise ConfigError for a value out of range."""
         super().check(loop)
         gain = self.proportional_gain
-        valid = ">= 0, or null for the signal's default"
+        valid = ">= 0, or null for the default of its response"
         require_setting(gain is None or 0 <= gain < math.inf, loop, "proportional_gain", gain, valid)
 
     def gains(self, loop: Loop) -> Gains:
@@ -99,8 +109,18 @@ class PI(ErrorRule):
         gains = super().gains(loop)
         return gains if self.proportional_gain is None else gains._replace(proportional=self.proportional_gain)
 
+    def check_response(self, loop: Loop) -> None:
+        """Raise ConfigError for settings that contradict gains which are to be found out."""
+        if loop.response != "auto" or self.learning_rate is not None:
+            return
+        gain, found = self.proportional_gain, f"null while {loop.response_field} is auto, unless learning_rate is set"
+        require_setting(gain is None, loop, "proportional_gain", gain, found)
+        require_setting(self.space == "log", loop, "space", self.space, f"log while {loop.response_field} is auto")
+
     def step(self, loop: Loop) -> UpdateRule:
         """The rule that moves the coefficient."""
+        if loop.response == "auto" and self.learning_rate is None:
+            return adaptive_pi(loop.expected)
         gains = self.gains(loop)
         return proportional_integral(gains.proportional, gains.integral, space=self.space)
 

@@ -10,6 +10,7 @@ from maxent_ray.errors import ConfigError
 Response: TypeAlias = Literal["fast", "slow", "auto"]
 """Time in which a signal answers to its coefficient: ``fast``, in the next batch or the same one; ``slow``, over many
 policy steps; ``auto``, found out while training runs."""
+
 DEFAULT_CLIPS = {"tau": 0.25, "beta": 1.0}
 """Largest relative error that τ and β act on, where ``clip`` is ``auto``."""
 
@@ -25,9 +26,11 @@ class Loop(NamedTuple):
     high: float
     """Its bounds."""
     response: Response = "slow"
-    """Time in which the signal answers."""
+    """Time in which the signal answers; ``auto``: the rule ``pi`` finds it out."""
     steps: int = 1
     """Training steps between two updates."""
+    expected: Literal["fast", "slow"] = "slow"
+    """The response by the signal's declaration, which ``auto`` starts from."""
 
     @property
     def raises(self) -> bool:
@@ -38,6 +41,11 @@ class Loop(NamedTuple):
     def field(self) -> str:
         """Name of the rule's settings, for messages."""
         return f"{self.coefficient}_rule"
+
+    @property
+    def response_field(self) -> str:
+        """Name of the setting of its response, for messages."""
+        return "entropy_response" if self.coefficient == "tau" else "kl_response"
 
 
 class Gains(NamedTuple):
@@ -52,7 +60,8 @@ class Gains(NamedTuple):
 SLOW = Gains(integral=0.2, proportional=2.0)
 """For signals that answer over many policy steps: without a proportional part the loop swings around its target."""
 FAST = {"tau": Gains(2.0, 0.0), "beta": Gains(0.2, 0.0)}
-"""For signals that answer in the very next batch: an integrator alone."""
+"""For signals that answer in the very next batch: an integrator alone, since with elasticity γ the loop rings at
+γ·(k_i + 2·k_p) = 2."""
 
 
 def is_positive(value: object) -> bool:

@@ -63,7 +63,7 @@ def sgd(learning_rate: float, *, space: Space = "linear", momentum: float = 0.0)
 
     def update(signal: Signal, state: RuleState) -> tuple[Signal, RuleState]:
         velocity = momentum * state["velocity"] + signal.gradient
-        return _moved(signal, -learning_rate * velocity, space), {"velocity": velocity}
+        return moved(signal, -learning_rate * velocity, space), {"velocity": velocity}
 
     return UpdateRule(lambda value: {"velocity": 0.0}, update)
 
@@ -111,7 +111,7 @@ def adam(
         mean = first / (1 - first_decay**updates)
         magnitude = math.sqrt(second / (1 - second_decay**updates))
         following = {"first_moment": first, "second_moment": second, "updates": updates}
-        return _moved(signal, -learning_rate * mean / (magnitude + eps), space), following
+        return moved(signal, -learning_rate * mean / (magnitude + eps), space), following
 
     return UpdateRule(lambda value: {"first_moment": 0.0, "second_moment": 0.0, "updates": 0.0}, update)
 
@@ -152,7 +152,7 @@ def newton(
         curvature = require_number("newton: curvature", signal.curvature)
         slope = (curvature if space == "linear" else signal.value * curvature) + damping
         require_signal(slope > 0, "newton: curvature", curvature, f"large enough that {slope!r} (with damping) is > 0")
-        return _moved(signal, -learning_rate * signal.gradient / slope, space, max_step)
+        return moved(signal, -learning_rate * signal.gradient / slope, space, max_step)
 
     return stateless(update)
 
@@ -194,7 +194,7 @@ def proportional_integral(proportional: float, integral: float, *, space: Space 
         gradient = signal.gradient
         change = gradient - state["previous_gradient"] if state["started"] else 0.0
         step = -(integral * gradient + proportional * change)
-        return _moved(signal, step, space), {"previous_gradient": gradient, "started": 1.0}
+        return moved(signal, step, space), {"previous_gradient": gradient, "started": 1.0}
 
     return UpdateRule(lambda value: {"previous_gradient": 0.0, "started": 0.0}, update)
 
@@ -203,7 +203,7 @@ def _require_space(space: str) -> None:
     require(space in get_args(Space), "space", space, f"one of {', '.join(get_args(Space))}")
 
 
-def _moved(signal: Signal, step: float, space: Space, max_step: float = math.inf) -> Signal:
+def moved(signal: Signal, step: float, space: Space, max_step: float = math.inf) -> Signal:
     """The signal with its value moved by `step`, cut to ±max_step (and to ±LOG_STEP_LIMIT in log space)."""
     limit = max_step if space == "linear" else min(max_step, LOG_STEP_LIMIT)
     if abs(step) > limit:

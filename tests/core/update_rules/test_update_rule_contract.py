@@ -20,6 +20,7 @@ from maxent_ray.core.update_rules import (
     UpdateRule,
     adam,
     adaptive_kl,
+    adaptive_pi,
     anti_windup,
     chain,
     clip,
@@ -40,6 +41,7 @@ RULES: dict[str, UpdateRule] = {
     "adam": adam(0.01),
     "adam_log": adam(0.01, space="log"),
     "adaptive_kl": adaptive_kl(100),
+    "adaptive_pi": adaptive_pi(),
     "clip": clip(0.3),
     "deadband": deadband(0.1),
     "ema": ema(0.9),
@@ -215,8 +217,8 @@ def test_every_public_example_runs() -> None:
     modules = [
         importlib.import_module(f"maxent_ray.core.update_rules{part}")
         for part in (
-            *("", ".anti_windup", ".base", ".baselines", ".custom_rule", ".error_rules", ".measured_rules"),
-            *(".settings", ".steps", ".transforms"),
+            *("", ".adaptive", ".anti_windup", ".base", ".baselines", ".custom_rule", ".error_rules", ".measured_rules"),
+            *(".identification", ".settings", ".steps", ".transforms"),
         )
     ]
     for module in modules:
