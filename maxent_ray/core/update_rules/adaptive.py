@@ -51,7 +51,7 @@ def adaptive_pi(expected: Literal["fast", "slow"] = "slow") -> UpdateRule:
         >>> rule = adaptive_pi("fast")
         >>> signal, state = rule.update(Signal(gradient=-0.5, value=0.1), rule.init(0.1))
         >>> round(signal.value, 3), round(signal.tuning.integral, 2)
-        (0.108, 0.15)
+        (0.108, 0.16)
 
     Source: Åström and Wittenmark 1995, "Adaptive control", chapters 3 and 4 (self-tuning regulators, certainty
     equivalence and caution).

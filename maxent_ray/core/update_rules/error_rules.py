@@ -8,7 +8,16 @@ from typing import ClassVar, Literal
 
 from maxent_ray.core.update_rules.adaptive import adaptive_pi
 from maxent_ray.core.update_rules.base import UpdateRule
-from maxent_ray.core.update_rules.loop import DEFAULT_CLIPS, FAST, SLOW, Gains, Loop, is_positive, require_setting
+from maxent_ray.core.update_rules.loop import (
+    DEFAULT_CLIPS,
+    FAST,
+    SLOW,
+    WIDE_CLIPS,
+    Gains,
+    Loop,
+    is_positive,
+    require_setting,
+)
 from maxent_ray.core.update_rules.steps import Space, adam, newton, proportional_integral, sgd
 from maxent_ray.core.update_rules.transforms import clip, deadband, ema
 from maxent_ray.errors import ConfigError
@@ -25,7 +34,7 @@ class ErrorRule:
     space: Space = "log"
     """``log``: steps are relative, τ = .01 and τ = 1 move equally fast."""
     clip: float | Literal["auto"] | None = "auto"
-    """Largest relative error that counts; auto: .25 for τ, 1 for β; null: none."""
+    """Largest relative error that counts; auto: .25 for τ, 1 for β (1 and 2 where gains are found out); null: none."""
     ema_decay: float = 0.0
     """Smoothing of the error signal; 0: none."""
     dead_band: float = 0.0
@@ -46,13 +55,18 @@ class ErrorRule:
 
     def check_response(self, loop: Loop) -> None:
         """Raise ConfigError where gains are to be found out and this rule cannot do it."""
-        if loop.response == "auto" and self.learning_rate is None:
+        if self.finds_gains(loop):
             only = f"{loop.response_field} is auto, and only the rule pi finds its gains by itself"
             raise ConfigError(f"{loop.field}.learning_rate is None and {only}; set it, or choose pi, fast or slow")
 
     def clip_of(self, loop: Loop) -> float | None:
         """The clip in force."""
-        return DEFAULT_CLIPS[loop.coefficient] if self.clip == "auto" else self.clip
+        usual = WIDE_CLIPS if self.finds_gains(loop) else DEFAULT_CLIPS
+        return usual[loop.coefficient] if self.clip == "auto" else self.clip
+
+    def finds_gains(self, loop: Loop) -> bool:
+        """True where the response is to be found out and no learning rate was set."""
+        return loop.response == "auto" and self.learning_rate is None
 
     def gains(self, loop: Loop) -> Gains:
         """Gains as set, else by the response; where that is to be found out, those of the expected one."""
@@ -80,6 +94,8 @@ class ErrorRule:
             return f"{loop.field}.dead_band = {self.dead_band:.4g} is wider than the error; lower it"
         limit = self.clip_of(loop)
         cut = "" if limit is None else f", on errors cut to {limit:.4g},"
+        if self.finds_gains(loop):
+            return f"the gains found with {loop.response_field} = auto are too small; set {loop.field}.learning_rate"
         rate = f"{loop.field}.learning_rate = {self.gains(loop).integral:.4g}"
         return f"{rate}{cut} is too small for these gradients; raise it"
 
@@ -111,7 +127,7 @@ class PI(ErrorRule):
 
     def check_response(self, loop: Loop) -> None:
         """Raise ConfigError for settings that contradict gains which are to be found out."""
-        if loop.response != "auto" or self.learning_rate is not None:
+        if not self.finds_gains(loop):
             return
         gain, found = self.proportional_gain, f"null while {loop.response_field} is auto, unless learning_rate is set"
         require_setting(gain is None, loop, "proportional_gain", gain, found)
@@ -119,7 +135,7 @@ class PI(ErrorRule):
 
     def step(self, loop: Loop) -> UpdateRule:
         """The rule that moves the coefficient."""
-        if loop.response == "auto" and self.learning_rate is None:
+        if self.finds_gains(loop):
             return adaptive_pi(loop.expected)
         gains = self.gains(loop)
         return proportional_integral(gains.proportional, gains.integral, space=self.space)

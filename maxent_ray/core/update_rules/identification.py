@@ -35,8 +35,8 @@ FORGETTING = 0.98
 """Weight of the sums after one more update: a memory of 50 updates."""
 ELASTICITY = 0.5
 """Prior mean of γ: a policy's KL has .2 to .8, SAC's entropy about 1."""
-EXCITATION = 0.5
-"""Weight of that prior, as a sum of squared moves of ln of the coefficient."""
+ELASTICITY_VARIANCE = 0.0625
+"""Prior variance of γ."""
 NOISE = 0.04
 """Prior mean of the squared prediction error."""
 NOISE_UPDATES = 4.0
@@ -139,13 +139,16 @@ def responses(memory: Memory, priors: Mapping[str, float]) -> list[Hypothesis]:
     found, evidence = [], []
     shape = (NOISE_UPDATES + memory["count"]) / 2
     for pair, (lag, share) in PAIRS.items():
-        precision = EXCITATION + memory["moves"][pair]
-        elasticity = (EXCITATION * ELASTICITY + memory["products"][pair]) / precision
-        squares = memory["squares"][share] + EXCITATION * ELASTICITY**2 - precision * elasticity**2
+        squares, products, moves = memory["squares"][share], memory["products"][pair], memory["moves"][pair]
+        unexplained = max(squares - products**2 / moves, 0.0) if moves > 0 else squares
+        excitation = _mean(memory, unexplained) / ELASTICITY_VARIANCE  # squared moves that weigh as much as the prior
+        precision = excitation + moves
+        elasticity = (excitation * ELASTICITY + products) / precision
+        squares += excitation * ELASTICITY**2 - precision * elasticity**2
         scale = (NOISE_UPDATES * NOISE + max(squares, 0.0)) / 2
         noise = scale / shape
         found.append(Hypothesis(LAGS[lag], SHARES[share], elasticity, noise / precision, math.sqrt(noise), 0.0))
-        evidence.append(math.log(priors[lag]) - shape * math.log(scale) - math.log(precision) / 2)
+        evidence.append(math.log(priors[lag]) - shape * math.log(scale) - math.log(precision / excitation) / 2)
     weights = [math.exp(each - max(evidence)) for each in evidence]
     return [each._replace(weight=weight / sum(weights)) for each, weight in zip(found, weights, strict=True)]
 
@@ -159,5 +162,9 @@ def _lagged(memory: Memory, name: str, logarithm: float) -> float:
 
 def _trust(memory: Memory, share: str, surprise: float) -> float:
     """Huber's weight of a prediction error: below 1 for an outlier."""
-    usual = (memory["squares"][share] + NOISE_UPDATES * NOISE) / (memory["count"] + NOISE_UPDATES)
-    return min(1.0, OUTLIER * math.sqrt(usual) / max(abs(surprise), 1e-12))
+    return min(1.0, OUTLIER * math.sqrt(_mean(memory, memory["squares"][share])) / max(abs(surprise), 1e-12))
+
+
+def _mean(memory: Memory, squares: float) -> float:
+    """Mean of squared errors, with the prior's."""
+    return float((squares + NOISE_UPDATES * NOISE) / (memory["count"] + NOISE_UPDATES))

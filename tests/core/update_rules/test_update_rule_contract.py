@@ -217,8 +217,8 @@ def test_every_public_example_runs() -> None:
     modules = [
         importlib.import_module(f"maxent_ray.core.update_rules{part}")
         for part in (
-            *("", ".adaptive", ".anti_windup", ".base", ".baselines", ".custom_rule", ".error_rules", ".measured_rules"),
-            *(".identification", ".settings", ".steps", ".transforms"),
+            *("", ".adaptive", ".anti_windup", ".base", ".baselines", ".custom_rule", ".error_rules"),
+            *(".identification", ".measured_rules", ".settings", ".steps", ".transforms"),
         )
     ]
     for module in modules:
