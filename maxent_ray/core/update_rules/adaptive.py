@@ -25,8 +25,9 @@ ELASTICITY_RANGE = (0.2, 2.0)
 """Estimates are cut to it."""
 SLOW_RATE = 0.1
 """Fastest closed loop, per update, on a signal that lags: a second lag (an optimiser's momentum) is not modelled."""
-JITTER = 0.5
-"""Largest standard deviation that noise may give ln of the coefficient through the proportional part."""
+CAUTION = 0.1
+"""Largest product of a gain and the variance of the noise: noise of 50 % and more has outliers, and large moves that
+answer them disturb training for many updates, which no hypothesis has."""
 PROPORTIONAL_LIMIT = 5.0
 
 
@@ -95,8 +96,9 @@ def synthesize(hypothesis: Hypothesis) -> Gains:
     rate = hypothesis.share if lag.steps == 1 else min(hypothesis.share, SLOW_RATE)
     mean = hypothesis.elasticity if hypothesis.elasticity > 0 else ELASTICITY
     elasticity = min(max(mean + hypothesis.variance / mean, low), high)
-    integral = rate / (elasticity * (1 + rate * lag.late))
-    return Gains(integral, min(integral * (lag.steps - 1), JITTER / hypothesis.noise, PROPORTIONAL_LIMIT))
+    limit = CAUTION / hypothesis.noise**2
+    integral = min(rate / (elasticity * (1 + rate * lag.late)), limit)
+    return Gains(integral, min(integral * (lag.steps - 1), limit, PROPORTIONAL_LIMIT))
 
 
 def blend(hypotheses: Sequence[Hypothesis]) -> Gains:

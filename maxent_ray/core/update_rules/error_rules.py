@@ -34,7 +34,7 @@ class ErrorRule:
     space: Space = "log"
     """``log``: steps are relative, τ = .01 and τ = 1 move equally fast."""
     clip: float | Literal["auto"] | None = "auto"
-    """Largest relative error that counts; auto: .25 for τ, 1 for β (1 and 2 where gains are found out); null: none."""
+    """Largest relative error that counts; auto: .25 for τ, 1 for β (1 where gains are found out); null: none."""
     ema_decay: float = 0.0
     """Smoothing of the error signal; 0: none."""
     dead_band: float = 0.0

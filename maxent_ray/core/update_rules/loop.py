@@ -13,9 +13,8 @@ policy steps; ``auto``, found out while training runs."""
 
 DEFAULT_CLIPS = {"tau": 0.25, "beta": 1.0}
 """Largest relative error that τ and β act on, where ``clip`` is ``auto``."""
-WIDE_CLIPS = {"tau": 1.0, "beta": 2.0}
-"""The same, where gains follow from the measured response: they are small where it is noisy, and a wider clip keeps the
-mean of the signal on target, not a value near its median."""
+WIDE_CLIPS = {"tau": 1.0, "beta": 1.0}
+"""The same, where gains are found out and are no larger than an error of 100 % allows."""
 
 
 class Loop(NamedTuple):
