@@ -57,14 +57,15 @@ autodoc_default_options = {"members": True}
 nitpicky = True
 nitpick_ignore_regex = [
     # Names of other projects and of the standard library: finding them would need a network.
-    (r"py:.*", r"(torch|ray|pydantic|pathlib|collections|typing|types|enum|jaxtyping|threading)\b.*"),
-    (r"py:class", r"Tensor|Float|Bool|Int"),
+    (r"py:.*", r"(torch|ray|pydantic|pathlib|collections|typing|types|enum|jaxtyping|threading|gymnasium|transformers|trl)\b.*"),
+    (r"py:class", r"Tensor|Float|Bool|Int|AnyConfig|RuleSettings"),
     # Aliases of types, and limits inside an annotation: their text says it.
     (r"py:class", r"Coefficient|Mode|RuleState|Memory|Nested\w*|Within|Entries|-?[\d.]+(e[+-]\d+)?"),
     # Internals that a constructor takes or a state holds.
     (r"py:class", r"maxent_ray\.runtime\.(collective\.LocalCollective|deciders\.LocalDecider)"),
     (r"py:class", r"maxent_ray\.core\.(diagnostics\.detector_state|objectives|update_rules)\.\w+(\.\w+)?"),
-    (r"py:class", r"ObjectiveBase"),
+    (r"py:exc", r"RunInterrupted"),
+    (r"py:class", r"ObjectiveBase|maxent_ray\.(rllib|tune|config|storage)\.[\w.]+"),
 ]
 
 

@@ -35,7 +35,7 @@ def adaptive_pi(expected: Literal["fast", "slow"] = "slow") -> UpdateRule:
     """PI control in velocity form and log space, Δ = −(k_i·g + k_p·(g − g_prev)), which finds its gains while it runs.
 
     The response of the signal is identified from `Signal.error` and the coefficient
-    (:mod:`~maxent_ray.core.update_rules.identification`), gains are computed for every hypothesis on it (`synthesize`)
+    (module ``identification``), gains are computed for every hypothesis on it (`synthesize`)
     and averaged by their probabilities (`blend`). `Signal.tuning` says which gains and estimates were in force.
 
     Args:
@@ -54,8 +54,7 @@ def adaptive_pi(expected: Literal["fast", "slow"] = "slow") -> UpdateRule:
         >>> round(signal.value, 3), round(signal.tuning.integral, 2)
         (0.108, 0.16)
 
-    Source: Åström and Wittenmark 1995, "Adaptive control", chapters 3 and 4 (self-tuning regulators, certainty
-    equivalence and caution).
+    Source: Åström and Wittenmark 1995, "Adaptive control" (self-tuning regulators, certainty equivalence, caution).
     """
     require(expected in PRIORS, "expected", expected, f"one of {', '.join(PRIORS)}")
     priors = PRIORS[expected]
@@ -89,8 +88,8 @@ def synthesize(hypothesis: Hypothesis) -> Gains:
         >>> synthesize(Hypothesis(Lag(6.0), share=0.2, elasticity=0.5, variance=0.0, noise=0.1, weight=1.0))
         Gains(integral=0.2, proportional=1.0)
 
-    Source: Seborg, Edgar and Mellichamp 2011, "Process dynamics and control", section 12.2 (direct synthesis); Åström
-    and Wittenmark 1995, sections 4.2 (minimum variance) and 7.5 (cautious control).
+    Source: Seborg, Edgar and Mellichamp 2011, "Process dynamics and control" (direct synthesis); Åström and
+    Wittenmark 1995, "Adaptive control" (minimum variance, cautious control).
     """
     lag, (low, high) = hypothesis.lag, ELASTICITY_RANGE
     rate = hypothesis.share if lag.steps == 1 else min(hypothesis.share, SLOW_RATE)

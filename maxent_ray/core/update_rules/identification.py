@@ -20,8 +20,8 @@ Example:
     >>> found.lag.delay, found.share, round(found.elasticity, 1)
     (0.0, 0.05, 0.8)
 
-Source: Ljung 1999, "System identification", sections 3.2 and 11.2 (prediction errors of ARIMA models, recursive least
-squares with forgetting); Magill 1965, "Optimal adaptive estimation of sampled stochastic processes" (a grid of models);
+Source: Ljung 1999, "System identification" (prediction errors of ARIMA models, recursive least squares with
+forgetting); Magill 1965, "Optimal adaptive estimation of sampled stochastic processes" (a grid of models);
 Huber 1964, "Robust estimation of a location parameter" (outliers).
 """
 
