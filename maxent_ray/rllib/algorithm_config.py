@@ -42,6 +42,7 @@ def control(
     response: Response | None = "auto",
     tau: float | None = None,
     beta: float | None = None,
+    inner_loop: bool = True,
     run_id: str | None = None,
     local: bool | None = None,
     modules: Mapping[str, Mapping[str, Any]] | None = None,
@@ -60,6 +61,7 @@ def control(
         response: Time in which entropy and KL answer to their coefficients: ``fast``, ``slow``, or found (``auto``).
         tau: Start of the entropy coefficient (SAC: of α); None: ``entropy_coeff`` (``initial_alpha``), if it is not 0.
         beta: Start of the KL coefficient; None: ``kl_coeff``, if it is not 0.
+        inner_loop: Let β follow KL within an update too, between minibatch steps (PPO); False: once an update only.
         run_id: Names the run in logs and metrics; None: the algorithm.
         local: Decide in learner 0's process (True) or in a Ray actor (False); None: in a local learner's process.
         modules: Module id → its own ``target_entropy``, ``target_kl`` and other settings.
@@ -100,6 +102,7 @@ def control(
         run_id=run_id or _algorithm(config).lower(),
         local=local,
         controller=fields,
+        inner_loop=inner_loop,
         modules={module_id: dict(values) for module_id, values in (modules or {}).items()},
         results=None if results is None else str(results),
     )

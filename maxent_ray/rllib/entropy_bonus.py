@@ -13,7 +13,7 @@ from torch import Tensor
 from maxent_ray.core.state import Coefficients
 from maxent_ray.errors import ConfigError
 from maxent_ray.rllib.learner import ControlledLearner
-from maxent_ray.rllib.module_control import Minibatch
+from maxent_ray.rllib.minibatch import Minibatch
 
 KL_KEY, KL_COEFF_KEY = "mean_kl_loss", "curr_kl_coeff"
 """Metrics of RLlib's losses."""

@@ -12,11 +12,15 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.rl_module.apis import SelfSupervisedLossAPI
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
+from torch import Tensor
 
+from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.state import Coefficients
 from maxent_ray.rllib.controllable import Controllable
-from maxent_ray.rllib.module_control import Minibatch, ModuleControl
+from maxent_ray.rllib.inner_loop import InnerLoop
+from maxent_ray.rllib.minibatch import Minibatch
+from maxent_ray.rllib.module_control import ModuleControl
 from maxent_ray.rllib.settings import KEY, Settings
 from maxent_ray.runtime.connect import connect
 from maxent_ray.runtime.options import ClientOptions
@@ -48,6 +52,14 @@ class ControlledLearner(Controllable, TorchLearner):
     def measure(self, module_id: str, batch: Mapping[str, Any], fwd_out: Mapping[str, Any]) -> Minibatch:
         """Measure one minibatch of a module, whose loss was computed just now."""
         raise NotImplementedError(f"{type(self).__name__} must define measure()")
+
+    def inner_loop(self, config: ControllerConfig) -> InnerLoop | None:
+        """Inner loop of a module's β; None: the coefficient stays as decided for the whole update."""
+        return None
+
+    def apply_beta_factor(self, module_id: str, factor: Tensor) -> None:
+        """Train the next minibatch of the running update with β times a factor."""
+        raise NotImplementedError(f"{type(self).__name__} must define apply_beta_factor()")
 
     def controller_gradients(self, module_id: str) -> ControllerGradients | None:
         """Gradients or sensitivities of the update that ends, for truncated backprop."""
@@ -91,7 +103,10 @@ class ControlledLearner(Controllable, TorchLearner):
         losses: dict[str, Any] = super().compute_losses(fwd_out=fwd_out, batch=batch)
         for module_id in losses:
             if module_id in self._controls:
-                self._controls[module_id].add(self.measure(module_id, batch[module_id], fwd_out[module_id]))
+                minibatch = self.measure(module_id, batch[module_id], fwd_out[module_id])
+                factor = self._controls[module_id].add(minibatch)
+                if factor is not None:
+                    self.apply_beta_factor(module_id, factor)
         return losses
 
     def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
@@ -145,7 +160,7 @@ class ControlledLearner(Controllable, TorchLearner):
             local=local,
             tags=RunTags(settings.run_id, name, config.label),
         )
-        return ModuleControl(client, config)
+        return ModuleControl(client, config, self.inner_loop(config))
 
     def _claim_states(self) -> None:
         for module_id in self._unclaimed.keys() & self._controls.keys():

@@ -4,35 +4,20 @@ from __future__ import annotations
 
 import logging
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.rllib.inner_loop import InnerLoop
+from maxent_ray.rllib.minibatch import Minibatch
 from maxent_ray.runtime.client import ControllerClient
 
 logger = logging.getLogger(__name__)
-
-
-class Minibatch(NamedTuple):
-    """Means over one minibatch, on the learner's device.
-
-    Example:
-        >>> Minibatch(torch.tensor(128), torch.tensor(0.69), torch.tensor(0.01)).timesteps
-        tensor(128)
-    """
-
-    timesteps: Tensor
-    """Those that the loss is over."""
-    entropy: Float[Tensor, ""]
-    """Of the policy (nats per timestep)."""
-    kl: Float[Tensor, ""] | None = None
-    """Of the policy from the one before the update (nats per timestep); None: the loss has no KL term."""
 
 
 class ModuleControl:
@@ -41,6 +26,7 @@ class ModuleControl:
     Args:
         client: Connected to the module's controller.
         config: Its settings.
+        inner_loop: Moves β within an update; None: nothing does.
 
     Example:
         >>> from maxent_ray import ClientOptions, connect
@@ -54,9 +40,12 @@ class ModuleControl:
         True
     """
 
-    def __init__(self, client: ControllerClient, config: ControllerConfig) -> None:
+    def __init__(
+        self, client: ControllerClient, config: ControllerConfig, inner_loop: InnerLoop | None = None
+    ) -> None:
         self.client = client
         self.config = config
+        self._inner_loop = inner_loop
         self.skipped_reports = 0
         self._step = 0
         self._lock = Lock()  # IMPALA and APPO save from another thread than they train in
@@ -67,9 +56,14 @@ class ModuleControl:
         """Coefficients of the update that is running, or is next."""
         return self.client.coefficients(self._step)
 
-    def add(self, minibatch: Minibatch) -> None:
-        """Add one minibatch to the running update; nothing leaves the device."""
+    def add(self, minibatch: Minibatch) -> Tensor | None:
+        """Add one minibatch to the running update; nothing leaves the device.
+
+        Returns:
+            Factor on the decided β for the next minibatch; None where β stays as it was decided.
+        """
         self._minibatches.append(minibatch)
+        return None if self._inner_loop is None or self._reason_to_skip else self._inner_loop.add(minibatch)
 
     def skip_next_report(self, reason: str) -> None:
         """Leave the next update's measurements out."""
@@ -85,15 +79,19 @@ class ModuleControl:
             Metric → its value over all learners; None where there is none.
         """
         coefficients, statistics = self.coefficients(), self._usable_statistics()
+        inner: dict[str, float | None] = {}
+        if self._inner_loop is not None:
+            inner["maxent_beta_factor"] = self._inner_loop.end_update(is_usable=not statistics.is_empty)
         with self._lock:
             merged = self.client.report(self._step, statistics, None if statistics.is_empty else gradients)
             self._step += 1
-        return self._metrics(coefficients, merged or BatchStatistics())
+        return {**self._metrics(coefficients, merged or BatchStatistics()), **inner}
 
     def to_dict(self) -> dict[str, Any]:
         """The controller's state, ready for JSON."""
         with self._lock:
-            return {"step": self._step, "client": self.client.state_dict()}
+            course = None if self._inner_loop is None else self._inner_loop.to_list()
+            return {"step": self._step, "client": self.client.state_dict(), "course": course}
 
     def load(self, values: dict[str, Any]) -> None:
         """Continue from a saved state.
@@ -104,6 +102,8 @@ class ModuleControl:
         with self._lock:
             self.client.load_state_dict(values["client"])
             self._step = values["step"]
+            if self._inner_loop is not None:
+                self._inner_loop.load(values.get("course"))
         self._minibatches.clear()
 
     def _usable_statistics(self) -> BatchStatistics:

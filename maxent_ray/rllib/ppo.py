@@ -16,6 +16,7 @@ from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.hypergradient.preconditioner import gradient_share, preconditioner
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.rllib.entropy_bonus import KL_COEFF_KEY, EntropyBonusLearner
+from maxent_ray.rllib.inner_loop import InnerLoop
 from maxent_ray.rllib.module_control import ModuleControl
 from maxent_ray.rllib.ppo_unroll import PPOUnroll
 from maxent_ray.rllib.ppo_unroll_check import check_learner, check_settings
@@ -40,6 +41,18 @@ class MaxEntPPOTorchLearner(EntropyBonusLearner, PPOTorchLearner):
         """Raise ConfigError for a setting that truncated backprop cannot follow."""
         if controller.unroll is not None:
             check_settings(config, controller.unroll, where)
+
+    def inner_loop(self, config: ControllerConfig) -> InnerLoop | None:
+        """Follow KL over the minibatch steps of an update, where β has a target."""
+        if not (self._settings.inner_loop and config.moves("beta")):
+            return None
+        return InnerLoop(config.target_kl, distributed=self.distributed)
+
+    def apply_beta_factor(self, module_id: str, factor: Tensor) -> None:
+        """Train the next minibatch with β times a factor, inside β's bounds."""
+        control = self._controls[module_id]
+        beta = control.coefficients().beta * factor
+        self.curr_kl_coeffs_per_module[module_id] = beta.clamp(*control.config.bounds("beta"))
 
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]

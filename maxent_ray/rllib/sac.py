@@ -17,7 +17,7 @@ from maxent_ray.core.update_rules.settings import RuleSettings
 from maxent_ray.errors import ConfigError
 from maxent_ray.rllib.action_spaces import largest_entropy
 from maxent_ray.rllib.learner import ControlledLearner
-from maxent_ray.rllib.module_control import Minibatch
+from maxent_ray.rllib.minibatch import Minibatch
 
 
 class MaxEntSACTorchLearner(ControlledLearner, SACTorchLearner):

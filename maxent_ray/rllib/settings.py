@@ -33,6 +33,8 @@ class Settings:
     """Fields of :class:`~maxent_ray.core.config.ControllerConfig`, of all modules."""
     modules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Module id → the fields in which it differs."""
+    inner_loop: bool = True
+    """Follow KL within an update, too (PPO)."""
     results: str | None = None
     """Folder of the run's records; None: none are written."""
 
