@@ -23,6 +23,8 @@ def test_two_learners_report_as_one_and_train_with_the_same_coefficients(built: 
         update = whole_update([*recorded[0], *recorded[1]])
         assert metrics["maxent_entropy"] == pytest.approx(update.entropy, rel=1e-5)
         assert metrics["maxent_kl"] == pytest.approx(update.kl, rel=1e-3, abs=1e-9)
+        betas = of_learners(algorithm, lambda learner: learner.curr_kl_coeffs_per_module[MODULE].item())
+        assert betas[0] == betas[1]  # of the update's last minibatch
         first, second = next_coefficients(algorithm)
         assert first == second
     tau, beta, version, _ = first[MODULE]
