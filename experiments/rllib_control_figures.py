@@ -68,7 +68,7 @@ def draw_errors(outcomes: Mapping[tuple[str, str, str], Mapping[int, Any]], path
                     found = [getattr(each, name) for each in outcomes.get((task, targets, arm), {}).values()]
                     _draw_runs(panel, place + (shift - 2) * 0.15, [v for v in found if math.isfinite(v)], arm)
             panel.grid(axis="y", alpha=0.3)
-        axes[0, column].set(title=task, yscale="log")
+        axes[0, column].set(title=task, ylim=(0, None))
         axes[1, column].set_xticks(range(len(TARGETS)), TARGETS, rotation=20, ha="right")
     axes[0, 0].set_ylabel("mean |KL − KL*| / KL*")
     axes[1, 0].set_ylabel("return, last quarter")

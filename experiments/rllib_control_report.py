@@ -144,15 +144,15 @@ def _cell(values: Sequence[float], shown: Callable[[float], str]) -> str:
 def overview(outcomes: Outcomes) -> str:
     """All arms relative to RLlib's rule, paired by task, targets and seed."""
     names = ("mean_error", "median_error", "last_minibatch_error", "entropy_error", "seconds")
-    rows = ["| arm | " + " | ".join(names) + " | return no lower |", "|---" * (len(names) + 2) + "|"]
+    rows = ["| arm | " + " | ".join(names) + " | return above |", "|---" * (len(names) + 2) + "|"]
     for arm in ARMS:
         ratios = [ratio(outcomes, arm, name) for name in names]
         values = [f"{r['ratio']:.2f} [{r['low']:.2f}, {r['high']:.2f}]" if r else "–" for r in ratios]
-        rows.append(f"| {arm} | " + " | ".join([*values, _share(no_lower(outcomes, arm))]) + " |")
+        rows.append(f"| {arm} | " + " | ".join([*values, _share(return_above(outcomes, arm))]) + " |")
     return "\n".join(rows)
 
 
-def no_lower(outcomes: Outcomes, arm: str) -> list[float]:
+def return_above(outcomes: Outcomes, arm: str) -> list[float]:
     """Pair of runs → 1 where the arm's return is above that of RLlib's rule, .5 where it is the same, 0 below."""
     pairs = [pair for cell in cells() for pair in paired(outcomes, arm, "episode_return", cell)]
     return [0.5 if ours == theirs else float(ours > theirs) for ours, theirs in pairs]
