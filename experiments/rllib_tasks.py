@@ -38,6 +38,8 @@ class Task:
     """PPO's settings that differ from `COMMON`."""
 
 
+COPIES = 32
+"""Of an environment, stepped together."""
 COMMON: dict[str, Any] = {
     "train_batch_size_per_learner": 2048,
     "minibatch_size": 512,
@@ -62,7 +64,7 @@ def ppo(task: Task, seed: int) -> PPOConfig:
     return (
         PPOConfig()
         .environment(task.env)
-        .env_runners(num_env_runners=0, num_envs_per_env_runner=32)
+        .env_runners(num_env_runners=0, num_envs_per_env_runner=COPIES)
         .env_runners(env_to_module_connector=_filter if task.filter_observations else None)
         .learners(num_learners=0)
         .training(entropy_coeff=task.entropy_coeff, **{**COMMON, **task.training})

@@ -26,6 +26,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Updates of 4 minibatches; workers get the scripts by value, since they are on no path of theirs."""
     for name, value in (("train_batch_size_per_learner", 128), ("minibatch_size", 64), ("num_epochs", 2)):
         monkeypatch.setitem(rllib_tasks.COMMON, name, value)
+    monkeypatch.setattr(rllib_tasks, "COPIES", 2)
     modules = (rllib_control, rllib_tasks)
     for module in modules:
         ray.cloudpickle.register_pickle_by_value(module)
