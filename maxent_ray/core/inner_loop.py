@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-GAIN = 1.0
+GAIN = 2.0
 """Change of ln β per unit of ln of the predicted KL over its target."""
 HALF_TRUST = 0.1
 """Share of the course that must be seen for a prediction to count half."""
