@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from maxent_ray.core.config import ControllerConfig
@@ -20,8 +19,7 @@ from maxent_ray.core.update_rules.loop import Response
 from maxent_ray.core.update_rules.settings import RuleSettings
 from maxent_ray.core.validation import check_whole, read_dataclass, to_plain
 from maxent_ray.errors import ConfigError, InvalidReportError
-
-DECISIONS_KEPT = 1000
+from maxent_ray.runtime.decision_log import DecisionLog
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +98,7 @@ class TargetKLController:
             logger.info(
                 "horizon = %g is not used: steps follow from response = %r", _number("horizon", horizon), response
             )
-        self._decisions: deque[dict[str, Any]] = deque(maxlen=DECISIONS_KEPT)
+        self._decisions = DecisionLog()
         self._build()
         self._memory = _Memory(self._controller.init(), ObserverState())
 
@@ -122,11 +120,11 @@ class TargetKLController:
     @property
     def last_decision(self) -> dict[str, Any] | None:
         """The newest decision, with its reason and alarms; None before the first."""
-        return self._decisions[-1] if self._decisions else None
+        return self._decisions.last
 
     def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
         """Decisions with a version above ``since_version``, oldest first; the last 1000 are kept."""
-        return [decision for decision in self._decisions if decision["version"] > since_version]
+        return self._decisions.since(since_version)
 
     def update(self, current_kl: Any = None, n_steps: Any = 1, *, current: Any = None) -> None:
         """Take in the KL of one batch and move β.
@@ -151,9 +149,7 @@ class TargetKLController:
         measured = BatchStatistics(tokens=count, policy_kl_sum=kl * count)
         state, decision = self._controller.step(self._memory.state, measured)
         observed, alarms = self._observer.observe(self._memory.alarms, decision)
-        for alarm in alarms:
-            logger.warning("update %d: %s [%s]", decision.step, alarm.message, alarm.kind)
-        self._decisions.append({**decision.to_dict(), "alarms": [asdict(alarm) for alarm in alarms]})
+        self._decisions.add(decision, alarms)
         self._memory = _Memory(state, observed)
 
     def state_dict(self) -> dict[str, Any]:
@@ -175,8 +171,7 @@ class TargetKLController:
         """
         saved = read_dataclass(_Memory, values, "KL controller state")
         self._memory = _Memory(self._controller.adopt(saved.state), saved.alarms)
-        kept = [decision for decision in self._decisions if decision["version"] <= saved.state.version]
-        self._decisions = deque(kept, DECISIONS_KEPT)
+        self._decisions.forget_after(saved.state.version)
 
     def __getstate__(self) -> dict[str, Any]:
         """Settings, state and decisions: rules are functions, which pickle does not take."""

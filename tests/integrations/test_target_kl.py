@@ -186,7 +186,7 @@ def test_an_estimate_of_kl_may_be_negative() -> None:
 
 def test_the_coefficient_stays_inside_its_bounds_and_an_alarm_says_so(caplog: pytest.LogCaptureFixture) -> None:
     controller = TargetKLController(0.1, 0.05, bounds=(0.05, 0.3))
-    with caplog.at_level(logging.WARNING, logger="maxent_ray.integrations.target_kl"):
+    with caplog.at_level(logging.WARNING, logger="maxent_ray.runtime.decision_log"):
         for _ in range(60):
             controller.update(0.4, 64)
     assert controller.value == 0.3
