@@ -12,7 +12,8 @@ from zlib import crc32
 
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
-from maxent_ray.core.diagnostics.observer import Observer
+from maxent_ray.core.diagnostics.alarms import Alarm
+from maxent_ray.core.diagnostics.observer import Observer, ObserverState
 from maxent_ray.core.field_types import LONGEST_TEXT
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.state import Coefficients, Decision
@@ -233,10 +234,12 @@ class ControllerClient:
         state, decision_text = reply.answer.split("\n")
         decision = Decision.from_dict(json.loads(decision_text))
         self._counts["decided_locally"] += reply.decided_locally
-        observer, alarms = snapshot.observer, ()
-        if self.rank == 0:
-            observer, alarms = self._observer.observe(observer, decision)
+        observer, alarms = self._observe(snapshot.observer, decision)
         self._decisions.add(decision, alarms)
         self._new_alarms += [(alarm.kind.value, alarm.coefficient) for alarm in alarms]
         coefficients = Coefficients(decision.tau, decision.beta, decision.version, decision.step)
         self._snapshot = snapshot.decided(state, coefficients, observer)
+
+    def _observe(self, observer: ObserverState, decision: Decision) -> tuple[ObserverState, tuple[Alarm, ...]]:
+        """On rank 0, find the coefficients that have no effect."""
+        return self._observer.observe(observer, decision) if self.rank == 0 else (observer, ())
