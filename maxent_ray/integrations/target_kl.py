@@ -14,7 +14,7 @@ from maxent_ray.core.diagnostics.observer import Observer, ObserverState
 from maxent_ray.core.field_types import shown
 from maxent_ray.core.numbers import exact_number
 from maxent_ray.core.state import ControllerState
-from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.statistics import BatchStatistics, KlReference
 from maxent_ray.core.update_rules.loop import Response
 from maxent_ray.core.update_rules.settings import RuleSettings
 from maxent_ray.core.validation import check_whole, read_dataclass, to_plain
@@ -45,8 +45,10 @@ class TargetKLController:
             a batch, this one follows from how KL answers, a batch at a time.
         target_kl: Another name of ``target``.
         bounds: Of β, both > 0.
-        response: Time in which KL answers to β: ``slow`` against a frozen reference, ``fast`` against the policy that
-            sampled the batch, ``auto`` if that is to be found out in training.
+        kl_reference: What KL is measured against: ``frozen_policy``, or ``behaviour_policy``, the one that sampled the
+            batch.
+        response: Time in which KL answers to β; None: ``slow`` against a frozen policy, ``fast`` against the behaviour
+            policy. ``auto`` finds it out in training.
         rule: Rule in place of the one that ``response`` gives, such as
             :class:`~maxent_ray.core.update_rules.AdaptiveKL`.
         update_interval: Calls of ``update`` between two moves of β; the KL values between are averaged, each weighted
@@ -73,14 +75,15 @@ class TargetKLController:
         *,
         target_kl: float | None = None,
         bounds: tuple[float, float] = (1e-4, 100.0),
-        response: Response = "slow",
+        kl_reference: KlReference = "frozen_policy",
+        response: Response | None = None,
         rule: RuleSettings | None = None,
         update_interval: int = 1,
         warmup_steps: int = 0,
     ) -> None:
         if (target is None) == (target_kl is None):
             raise ConfigError(f"target is {target} and target_kl is {target_kl}; give one of the two")
-        if response not in get_args(Response):
+        if response not in (None, *get_args(Response)):
             raise ConfigError(f"response is {response!r}; valid: {', '.join(get_args(Response))}")
         low, high = _checked_bounds(bounds)
         name, given = ("target", target) if target_kl is None else ("target_kl", target_kl)
@@ -89,15 +92,15 @@ class TargetKLController:
             target_kl=_number(name, given),
             beta_min=low,
             beta_max=high,
+            kl_reference=kl_reference,
             kl_response=response,
             beta_rule=rule,
             update_interval=update_interval,
             warmup_steps=warmup_steps,
         )
         if horizon is not None:
-            logger.info(
-                "horizon = %g is not used: steps follow from response = %r", _number("horizon", horizon), response
-            )
+            in_force, given = self._config.response("beta"), _number("horizon", horizon)
+            logger.info("horizon = %g is not used: steps follow from response = %r", given, in_force)
         self._decisions = DecisionLog()
         self._build()
         self._memory = _Memory(self._controller.init(), ObserverState())
