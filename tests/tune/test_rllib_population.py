@@ -100,9 +100,10 @@ def test_a_search_that_makes_no_sense_is_refused(space: dict[str, Any], says: st
         ({"objectives": ["analytc"]}, "objective.type is 'analytc'"),
         ({"perturbation_intervall": 3}, "perturbation_intervall is 3"),
         ({"control": {"target_kl": object()}}, "cannot be written to a file"),
-        ({"steps": 0}, "steps is 0"),
+        ({"steps": 0}, "^steps is 0"),
+        ({"search_space": {"rllib.lr": {**LR, "low": "a"}}}, r"^search_space\.rllib\.lr\.low is 'a': "),
     ],
-    ids=["reference", "objective", "setting", "object", "steps"],
+    ids=["reference", "objective", "setting", "object", "steps", "domain"],
 )
 def test_a_population_that_makes_no_sense_starts_nothing(tmp_path: Path, arguments: dict[str, Any], says: str) -> None:
     usual: dict[str, Any] = {"search_space": SPACE, "steps": 5, "control": {"target_kl": 0.01}}
