@@ -1,7 +1,8 @@
 """maxent_ray: a Ray-native meta-controller that keeps entropy and KL of a policy on target while it trains.
 
 Names load on first use, so that ``import maxent_ray`` and ``maxent_ray.core`` need neither Ray nor transformers. They
-are listed once, in ``__init__.pyi``, which type checkers read as well.
+are listed once, in ``__init__.pyi``, which type checkers read as well. The packages ``maxent_ray.rllib`` and
+``maxent_ray.integrations`` load on first use too.
 
 Example:
     >>> from maxent_ray import Controller, ControllerConfig
@@ -26,14 +27,18 @@ def _exports() -> dict[str, str]:
     return {alias.name: str(node.module) for node in imports for alias in node.names}
 
 
-_MODULES = _exports()
-__all__ = sorted(_MODULES)
+_EXPORTS = _exports()
+_PACKAGES = {name for name, module in _EXPORTS.items() if module == __name__}
+"""Not in ``__all__``: they need what is optional."""
+__all__ = sorted({*_EXPORTS} - _PACKAGES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name in _PACKAGES:
+        return import_module(f"{__name__}.{name}")
+    if name not in _EXPORTS:
         raise AttributeError(f"module 'maxent_ray' has no attribute {name!r}; it exports {', '.join(__all__)}")
-    return getattr(import_module(_MODULES[name]), name)
+    return getattr(import_module(_EXPORTS[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,5 +1,7 @@
 """Public names and their modules, for type checkers and for the lazy loading in ``__init__.py``."""
 
+from maxent_ray import integrations as integrations
+from maxent_ray import rllib as rllib
 from maxent_ray.config import ExperimentConfig as ExperimentConfig
 from maxent_ray.config import GRPOConfig as GRPOConfig
 from maxent_ray.config import WeightingSettings as WeightingSettings

@@ -71,6 +71,12 @@ def test_an_unknown_name_says_what_there_is() -> None:
         maxent_ray.Kontroller  # noqa: B018
 
 
+def test_packages_for_other_trainers_need_no_import_of_their_own() -> None:
+    program = "import maxent_ray as m; print(m.integrations.TargetKLController.__name__, m.rllib.control.__name__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()) == (0, ["TargetKLController", "control"]), done.stderr
+
+
 def test_the_top_level_loads_nothing_before_a_name_is_used() -> None:
     program = "import sys, maxent_ray; print(*{'ray', 'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -14,13 +14,25 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "experiments").rglob("*.md"))]
 
 
-def test_the_training_loop_brings_both_signals_to_their_targets(tmp_path: Path) -> None:
-    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+RLLIB, LOOP = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def output(program: str, folder: Path) -> str:
+    """What a program prints, in a process of its own."""
     paths = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=paths, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, env=paths, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    figures = re.fullmatch(r"H ([\d.]+) \(target 1.97\), KL ([\d.]+) \(target 0.2\): updated\n", done.stdout)
-    assert figures, done.stdout
+    return done.stdout
+
+
+def test_one_line_puts_an_algorithm_of_rllib_under_control(tmp_path: Path) -> None:
+    assert output(f"{RLLIB}\nprint(config.learner_class.__name__)", tmp_path) == "MaxEntPPOTorchLearner\n"
+
+
+def test_the_training_loop_brings_both_signals_to_their_targets(tmp_path: Path) -> None:
+    printed = output(LOOP, tmp_path)
+    figures = re.fullmatch(r"H ([\d.]+) \(target 1.97\), KL ([\d.]+) \(target 0.2\): updated\n", printed)
+    assert figures, printed
     assert float(figures[1]) == pytest.approx(1.97, rel=0.03)
     assert float(figures[2]) == pytest.approx(0.2, rel=0.1)
     assert (tmp_path / "checkpoint.pt").is_file()

@@ -13,7 +13,7 @@ import pydantic
 from pydantic import ValidationError, create_model
 
 from maxent_ray import plugins
-from maxent_ray.config.messages import by_place, place_of, refusal, unknown_key
+from maxent_ray.config.messages import refusals, unknown_key
 from maxent_ray.config.section import Number, Section, Whole
 from maxent_ray.core.field_types import shown
 from maxent_ray.core.unions import members
@@ -60,8 +60,7 @@ def read_section(cls: type[T], place: str, values: object) -> T:
     try:
         checked = _model(cls).model_validate(built)  # type: ignore[arg-type]  # a class is hashable
     except ValidationError as error:
-        wrong = by_place(error.errors(), built).items()
-        raise ConfigError("\n".join(refusal(place_of((place, *path)), details) for path, details in wrong)) from None
+        raise ConfigError(refusals(error, built, (place,))) from None
     try:
         return cls(**{name: getattr(checked, name) for name in checked.model_fields_set})
     except ConfigError as error:

@@ -177,7 +177,7 @@ def _sentence(path: tuple[str | int, ...], details: Sequence[ErrorDetails]) -> s
         below = "; in a file, settings stand below their section, as train: {steps: 60}"
         hint = below if "." in str(detail["loc"][-1]) else ""
         return unknown_key(place, _valid_keys(detail["loc"][:-1])) + hint
-    if not place or detail["type"] == "value_error":
+    if detail["type"] == "value_error":
         return detail["msg"].removeprefix("Value error, ")
     return refusal(place, details)
 

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from maxent_ray.config.yaml_text import read_unquoted
@@ -49,6 +50,18 @@ def by_place(
     return {path: wrong for path, wrong in found.items() if path not in inner}
 
 
+def refusals(error: ValidationError, values: Mapping[str, Any], place: tuple[str, ...] = ()) -> str:
+    """The message for all values that a section refused, a line each.
+
+    Args:
+        error: What pydantic found.
+        values: Those that it was given.
+        place: Keys of the section that refused them.
+    """
+    found = by_place(error.errors(), values)
+    return "\n".join(refusal(place_of((*place, *path)), details) for path, details in found.items())
+
+
 def refusal(place: str, details: Sequence[ErrorDetails]) -> str:
     """The message for a value that its field cannot have, with how to write one.
 
@@ -56,6 +69,8 @@ def refusal(place: str, details: Sequence[ErrorDetails]) -> str:
         place: The key.
         details: What is wrong, for each type that the field may have.
     """
+    if not place:  # of several settings together
+        return details[0]["msg"].removeprefix("Value error, ")
     if details[0]["type"] == "missing":
         return f"{place} is missing; it must be set"
     wrong = [detail["msg"].removeprefix("Value error, ") for detail in details]

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from maxent_ray.config.loading import build_config
+from maxent_ray.config.messages import refusals
 from maxent_ray.config.reading import read_file
 from maxent_ray.config.rllib_settings import RLlibConfig
 from maxent_ray.config.settings import ExperimentConfig
@@ -27,6 +28,4 @@ def load_recorded(path: Path) -> RecordedConfig:
     try:
         return RLlibConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"{place} is {first['input']!r}: {first['msg']}") from None
+        raise ConfigError(refusals(error, values)) from None

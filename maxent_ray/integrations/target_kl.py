@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from maxent_ray.core.config import ControllerConfig
@@ -15,13 +14,12 @@ from maxent_ray.core.diagnostics.observer import Observer, ObserverState
 from maxent_ray.core.field_types import shown
 from maxent_ray.core.numbers import exact_number
 from maxent_ray.core.state import ControllerState
-from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.statistics import BatchStatistics, KlReference
 from maxent_ray.core.update_rules.loop import Response
 from maxent_ray.core.update_rules.settings import RuleSettings
 from maxent_ray.core.validation import check_whole, read_dataclass, to_plain
 from maxent_ray.errors import ConfigError, InvalidReportError
-
-DECISIONS_KEPT = 1000
+from maxent_ray.runtime.decision_log import DecisionLog
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +45,10 @@ class TargetKLController:
             a batch, this one follows from how KL answers, a batch at a time.
         target_kl: Another name of ``target``.
         bounds: Of β, both > 0.
-        response: Time in which KL answers to β: ``slow`` against a frozen reference, ``fast`` against the policy that
-            sampled the batch, ``auto`` if that is to be found out in training.
+        kl_reference: What KL is measured against: ``frozen_policy``, or ``behaviour_policy``, the one that sampled the
+            batch.
+        response: Time in which KL answers to β; None: ``slow`` against a frozen policy, ``fast`` against the behaviour
+            policy. ``auto`` finds it out in training.
         rule: Rule in place of the one that ``response`` gives, such as
             :class:`~maxent_ray.core.update_rules.AdaptiveKL`.
         update_interval: Calls of ``update`` between two moves of β; the KL values between are averaged, each weighted
@@ -75,14 +75,15 @@ class TargetKLController:
         *,
         target_kl: float | None = None,
         bounds: tuple[float, float] = (1e-4, 100.0),
-        response: Response = "slow",
+        kl_reference: KlReference = "frozen_policy",
+        response: Response | None = None,
         rule: RuleSettings | None = None,
         update_interval: int = 1,
         warmup_steps: int = 0,
     ) -> None:
         if (target is None) == (target_kl is None):
             raise ConfigError(f"target is {target} and target_kl is {target_kl}; give one of the two")
-        if response not in get_args(Response):
+        if response not in (None, *get_args(Response)):
             raise ConfigError(f"response is {response!r}; valid: {', '.join(get_args(Response))}")
         low, high = _checked_bounds(bounds)
         name, given = ("target", target) if target_kl is None else ("target_kl", target_kl)
@@ -91,16 +92,16 @@ class TargetKLController:
             target_kl=_number(name, given),
             beta_min=low,
             beta_max=high,
+            kl_reference=kl_reference,
             kl_response=response,
             beta_rule=rule,
             update_interval=update_interval,
             warmup_steps=warmup_steps,
         )
         if horizon is not None:
-            logger.info(
-                "horizon = %g is not used: steps follow from response = %r", _number("horizon", horizon), response
-            )
-        self._decisions: deque[dict[str, Any]] = deque(maxlen=DECISIONS_KEPT)
+            in_force, given = self._config.response("beta"), _number("horizon", horizon)
+            logger.info("horizon = %g is not used: steps follow from response = %r", given, in_force)
+        self._decisions = DecisionLog()
         self._build()
         self._memory = _Memory(self._controller.init(), ObserverState())
 
@@ -122,11 +123,11 @@ class TargetKLController:
     @property
     def last_decision(self) -> dict[str, Any] | None:
         """The newest decision, with its reason and alarms; None before the first."""
-        return self._decisions[-1] if self._decisions else None
+        return self._decisions.last
 
     def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
         """Decisions with a version above ``since_version``, oldest first; the last 1000 are kept."""
-        return [decision for decision in self._decisions if decision["version"] > since_version]
+        return self._decisions.since(since_version)
 
     def update(self, current_kl: Any = None, n_steps: Any = 1, *, current: Any = None) -> None:
         """Take in the KL of one batch and move β.
@@ -151,9 +152,7 @@ class TargetKLController:
         measured = BatchStatistics(tokens=count, policy_kl_sum=kl * count)
         state, decision = self._controller.step(self._memory.state, measured)
         observed, alarms = self._observer.observe(self._memory.alarms, decision)
-        for alarm in alarms:
-            logger.warning("update %d: %s [%s]", decision.step, alarm.message, alarm.kind)
-        self._decisions.append({**decision.to_dict(), "alarms": [asdict(alarm) for alarm in alarms]})
+        self._decisions.add(decision, alarms)
         self._memory = _Memory(state, observed)
 
     def state_dict(self) -> dict[str, Any]:
@@ -175,8 +174,7 @@ class TargetKLController:
         """
         saved = read_dataclass(_Memory, values, "KL controller state")
         self._memory = _Memory(self._controller.adopt(saved.state), saved.alarms)
-        kept = [decision for decision in self._decisions if decision["version"] <= saved.state.version]
-        self._decisions = deque(kept, DECISIONS_KEPT)
+        self._decisions.forget_after(saved.state.version)
 
     def __getstate__(self) -> dict[str, Any]:
         """Settings, state and decisions: rules are functions, which pickle does not take."""

@@ -18,7 +18,7 @@ from maxent_ray.rllib.settings import KEY
 from maxent_ray.rllib.trial_records import TrialRecords
 from maxent_ray.storage.driver_lock import driver_lock
 from maxent_ray.storage.records import Records
-from maxent_ray.storage.run_files import CONFIG, DECISIONS, ROWS, TRIALS, truncate_partial_lines
+from maxent_ray.storage.run_files import CONFIG, DECISIONS, ROWS, TRIALS, plan_record, truncate_partial_lines
 from maxent_ray.storage.write_errors import writing
 
 COMMAND, FOLDER = "rllib", "maxent_ray_results"
@@ -89,7 +89,9 @@ class RecordRun(RLlibCallback):
         self._holds_another = not is_new
         if is_new:
             dump_config(run_config(config), self.folder / CONFIG)
-            self._files.append(TRIALS, [self._planned(module) for module in self._trial.names])
+            names, objectives = self._trial.names, self._trial.objectives
+            plan = [plan_record(names[module], objectives[module], command=COMMAND) for module in names]
+            self._files.append(TRIALS, plan)
         truncate_partial_lines(self.folder)
 
     def on_train_result(self, *, algorithm: Algorithm, result: dict[str, Any], **kwargs: Any) -> None:
@@ -132,13 +134,3 @@ class RecordRun(RLlibCallback):
                 f"{self.folder} holds a run, which a new algorithm does not continue: restore it from a checkpoint of "
                 "that run, or choose another folder"
             )
-
-    def _planned(self, module: str) -> dict[str, Any]:
-        return {
-            "trial": self._trial.names[module],
-            "objective": self._trial.objectives[module],
-            "steps": 0,  # not known beforehand
-            "settings": {},
-            "overrides": {},
-            "command": COMMAND,
-        }

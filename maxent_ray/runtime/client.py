@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from threading import RLock
@@ -13,6 +12,7 @@ from zlib import crc32
 
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
+from maxent_ray.core.diagnostics.alarms import Alarm
 from maxent_ray.core.diagnostics.observer import Observer, ObserverState
 from maxent_ray.core.field_types import LONGEST_TEXT
 from maxent_ray.core.objectives import ControllerGradients
@@ -23,15 +23,12 @@ from maxent_ray.errors import InvalidReportError
 from maxent_ray.runtime.client_state import Snapshot, read_snapshot
 from maxent_ray.runtime.collective import LocalCollective
 from maxent_ray.runtime.deciders import LocalDecider
+from maxent_ray.runtime.decision_log import DecisionLog
 from maxent_ray.runtime.decision_round import Round, config_text, request_text
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.runtime.reduction import Report, check_report, merge_reports
 from maxent_ray.runtime.reply import decode_reply, encode_reply
 from maxent_ray.runtime.run_tags import RunTags
-
-DECISIONS_KEPT = 1000
-
-logger = logging.getLogger(__name__)
 
 
 class ControllerClient:
@@ -82,7 +79,7 @@ class ControllerClient:
         self._collective = collective
         self._decider = decider
         self._lock = RLock()
-        self._decisions: deque[dict[str, Any]] = deque(maxlen=DECISIONS_KEPT)
+        self._decisions = DecisionLog()
         self._counts = Counter(decided_locally=0)
         self._new_alarms: list[tuple[str, str]] = []
         self._snapshot = Snapshot.of(self._controller.init())
@@ -91,8 +88,7 @@ class ControllerClient:
     @property
     def last_decision(self) -> dict[str, Any] | None:
         """The newest decision of this client, None before the first."""
-        decisions = self._decisions  # another thread may load a state
-        return decisions[-1] if decisions else None
+        return self._decisions.last
 
     def coefficients(self, step: int) -> Coefficients:
         """Coefficients that ``step`` trains with: those that round step − 1 − lag decided, the same on all ranks.
@@ -191,14 +187,13 @@ class ControllerClient:
         version = json.loads(loaded.state)["version"]
         with self._lock:
             self._snapshot, self._has_steps = loaded, True
-            kept = [decision for decision in self._decisions if decision["version"] <= version]
-            self._decisions = deque(kept, DECISIONS_KEPT)
+            self._decisions.forget_after(version)
             if loaded.pending is not None:
                 self._submit(loaded.pending)
 
     def decisions(self, since_version: int = 0) -> list[dict[str, Any]]:
         """Decisions with a version above ``since_version``, oldest first; on rank 0 with their alarms."""
-        return [decision for decision in list(self._decisions) if decision["version"] > since_version]
+        return self._decisions.since(since_version)
 
     def counters(self) -> dict[str, int]:
         """``decided_locally``: rounds that rank 0 decided itself, as the actor could not be reached."""
@@ -240,16 +235,11 @@ class ControllerClient:
         decision = Decision.from_dict(json.loads(decision_text))
         self._counts["decided_locally"] += reply.decided_locally
         observer, alarms = self._observe(snapshot.observer, decision)
-        self._decisions.append({**decision.to_dict(), "alarms": alarms})
+        self._decisions.add(decision, alarms)
+        self._new_alarms += [(alarm.kind.value, alarm.coefficient) for alarm in alarms]
         coefficients = Coefficients(decision.tau, decision.beta, decision.version, decision.step)
         self._snapshot = snapshot.decided(state, coefficients, observer)
 
-    def _observe(self, observer: ObserverState, decision: Decision) -> tuple[ObserverState, list[dict[str, Any]]]:
-        """On rank 0, log an alarm for every coefficient that has no effect."""
-        if self.rank != 0:
-            return observer, []
-        observer, alarms = self._observer.observe(observer, decision)
-        for alarm in alarms:
-            logger.warning("step %d: %s [%s]", decision.step, alarm.message, alarm.kind)
-            self._new_alarms.append((alarm.kind.value, alarm.coefficient))
-        return observer, [asdict(alarm) for alarm in alarms]
+    def _observe(self, observer: ObserverState, decision: Decision) -> tuple[ObserverState, tuple[Alarm, ...]]:
+        """On rank 0, find the coefficients that have no effect."""
+        return self._observer.observe(observer, decision) if self.rank == 0 else (observer, ())

@@ -58,6 +58,35 @@ def planned_trials(folder: Path) -> list[dict[str, Any]]:
     return [dict(record) for record in read_lines(folder / TRIALS)[0]]
 
 
+def plan_record(
+    trial: str,
+    objective: str,
+    *,
+    command: str,
+    steps: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A line of ``trials.jsonl``.
+
+    Args:
+        trial: Name of the trial.
+        objective: Name of the objective that it starts with.
+        command: Command that trains it.
+        steps: Steps that it will train; 0 if that is not known beforehand.
+        settings: Dotted keys and values that set it apart from other trials.
+        overrides: All settings in which it differs from the run's, those of its objective included.
+    """
+    return {
+        "trial": trial,
+        "objective": objective,
+        "steps": steps,
+        "settings": dict(settings or {}),
+        "overrides": dict(overrides or {}),
+        "command": command,
+    }
+
+
 def recorded_trial(folder: Path) -> str | None:
     """Name of a run of one trial in its own records; None before its first row. A renamed folder keeps it."""
     rows, _ = read_lines(folder / ROWS)

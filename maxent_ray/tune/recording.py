@@ -28,6 +28,7 @@ from maxent_ray.storage.run_files import (
     SAMPLES,
     TRIALS,
     evaluation_record,
+    plan_record,
     planned_trials,
     sample_records,
     truncate_partial_lines,
@@ -85,14 +86,14 @@ class Recorder(tune.Callback):
         new = [(name, spec) for spec in specs for name in spec.names if name not in self._planned]
         self._planned.update(name for name, _ in new)
         records = (
-            {
-                "trial": name,
-                "objective": spec.objective,
-                "steps": spec.steps,
-                "settings": spec.reported_settings,
-                "overrides": spec.overrides,
-                "command": self._command,
-            }
+            plan_record(
+                name,
+                spec.objective,
+                command=self._command,
+                steps=spec.steps,
+                settings=spec.reported_settings,
+                overrides=spec.overrides,
+            )
             for name, spec in new
         )
         self._write(TRIALS, records)

@@ -18,7 +18,7 @@ from maxent_ray.rllib.algorithm_record import trained_modules
 from maxent_ray.rllib.result_rows import record_names
 from maxent_ray.tune.member import FlatMember, ReadMember
 
-REFERENCES: Mapping[str, Mapping[str, Any]] = {RLLIB: {}, FIXED: {"controller.objective": None}}
+RLLIB_REFERENCE_SETTINGS: Mapping[str, Mapping[str, Any]] = {RLLIB: {}, FIXED: {"controller.objective": None}}
 """Reference → the settings that set it apart: RLlib's own rule and schedules, and both coefficients fixed."""
 CONTROLLER, ALGORITHM = "controller.", "rllib."
 """Beginnings of keys: of ``control``'s arguments, and of RLlib's settings."""
@@ -39,7 +39,7 @@ class RLlibMember(FlatMember):
     @property
     def is_reference(self) -> bool:
         """True for a reference, which objectives are compared with."""
-        return self.objective in REFERENCES
+        return self.objective in RLLIB_REFERENCE_SETTINGS
 
     @property
     def experiment(self) -> RLlibConfig:
@@ -60,12 +60,13 @@ class RLlibMember(FlatMember):
     @property
     def reported_settings(self) -> Mapping[str, Any]:
         """Settings that set this trial apart: its searched values, or those of a reference."""
-        return dict(REFERENCES[self.objective] if self.is_reference else self.values)
+        return dict(RLLIB_REFERENCE_SETTINGS[self.objective] if self.is_reference else self.values)
 
     @property
     def overrides(self) -> Mapping[str, Any]:
         """All settings in which it differs from the run's, those of its objective included."""
-        return {**self.values, **REFERENCES.get(self.objective, {"controller.objective.type": self.objective})}
+        own = {"controller.objective.type": self.objective}
+        return {**self.values, **RLLIB_REFERENCE_SETTINGS.get(self.objective, own)}
 
     def with_values(self, values: Mapping[str, Any]) -> RLlibMember:
         """The same trial with other values."""

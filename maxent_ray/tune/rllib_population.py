@@ -16,21 +16,21 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from maxent_ray.config import RLlibConfig, RLlibTrainSettings, RLlibTuneSettings
+from maxent_ray.config.messages import refusals
 from maxent_ray.errors import ConfigError, ResourceError
-from maxent_ray.report.labels import REFERENCES as RESERVED
+from maxent_ray.report.labels import REFERENCES
 from maxent_ray.rllib.algorithm_record import algorithm_settings
+from maxent_ray.rllib.recording import COMMAND
 from maxent_ray.rllib.settings import KEY
 from maxent_ray.storage.row_listener import RowListener
 from maxent_ray.train.run_folder import acquire_folder
 from maxent_ray.tune.execution import RunResult, open_folder, run_trials
 from maxent_ray.tune.recording import Recorder
-from maxent_ray.tune.rllib_member import REFERENCES, RLlibMember
+from maxent_ray.tune.rllib_member import RLLIB_REFERENCE_SETTINGS, RLlibMember
 from maxent_ray.tune.rllib_space import rllib_search_space, setting_of
 from maxent_ray.tune.rllib_trial import RLlibTrial
 from maxent_ray.tune.schedulers import StratifiedPBT
 from maxent_ray.tune.search_space import SearchSpace
-
-COMMAND = "rllib"
 
 
 def compare_rllib(
@@ -131,7 +131,7 @@ def rllib_trials(member: RLlibMember, space: SearchSpace) -> list[RLlibMember]:
         for objective in settings.tune.objectives
     ]
     usual = {name: setting_of(member, name) for name in space.names}
-    others = [replace(member, trial=name, objective=name, values=usual) for name in REFERENCES]
+    others = [replace(member, trial=name, objective=name, values=usual) for name in RLLIB_REFERENCE_SETTINGS]
     trials = own + (others if settings.tune.references else [])
     for trial in trials:
         trial.check()
@@ -156,12 +156,11 @@ def _checked(
         )
         config.model_dump_json()
     except ValidationError as error:
-        found = error.errors()[0]
-        raise ConfigError(f"{'.'.join(map(str, found['loc']))} is {found['input']!r}: {found['msg']}") from None
+        raise ConfigError(refusals(error, {**population, "steps": steps, "seed": seed})) from None
     except PydanticSerializationError as error:
         raise ConfigError(f"an argument cannot be written to a file: {error}; give plain values") from None
     names = config.tune.objectives
-    if len(set(names)) < len(names) or {*names} & {*RESERVED}:
+    if len(set(names)) < len(names) or {*names} & {*REFERENCES}:
         raise ConfigError(
             f"objectives is {', '.join(names)}; name each objective once, and no reference: references=True adds them"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -47,6 +48,47 @@ def test_nemo_rls_loss_gets_a_new_coefficient_with_every_step(page: dict[str, An
         controlled.train(SimpleNamespace(size=512), loss_fn, timer=None)
     assert policy.kl().item() == pytest.approx(0.2, rel=0.05)
     assert controlled.name == "workers"
+
+
+def test_skyrls_trainer_keeps_the_state_in_its_checkpoints(page: dict[str, Any], tmp_path: Path) -> None:
+    class SkyRL:
+        """Calls in the order of theirs: the controller is built after the checkpoint was loaded."""
+
+        def __init__(self) -> None:
+            self.cfg = SimpleNamespace(trainer=SimpleNamespace(ckpt_path=str(tmp_path)))
+
+        def train(self, measured: list[float]) -> float:
+            self.global_step, _ = self.load_checkpoints()
+            self.reward_kl_controller = TargetKLController(init_kl_coef=0.01, target=0.05, horizon=10000)
+            for kl in measured:
+                self.global_step += 1
+                self.apply_reward_kl_penalty(kl)
+                self.save_checkpoints()
+            return self.reward_kl_controller.value
+
+        def apply_reward_kl_penalty(self, data: float) -> float:
+            self.reward_kl_controller.update(current=data, n_steps=16)
+            return data
+
+        def save_checkpoints(self) -> None:
+            (tmp_path / f"global_step_{self.global_step}").mkdir()
+
+        def load_checkpoints(self) -> tuple[int, str | None]:
+            steps = [int(folder.name.rpartition("_")[2]) for folder in tmp_path.iterdir()]
+            return (max(steps), str(tmp_path / f"global_step_{max(steps)}")) if steps else (0, None)
+
+    class Trainer(page["KLState"], SkyRL):  # type: ignore[misc]
+        pass
+
+    undisturbed = TargetKLController(0.01, 0.05)
+    for kl in (0.2, 0.09, 0.03, 0.08):
+        undisturbed.update(kl, 16)
+    Trainer().train([0.2, 0.09])
+    resumed = Trainer()
+    assert resumed.train([0.03, 0.08]) == undisturbed.value
+    assert resumed.kl_state is None
+    (tmp_path / "global_step_4" / "kl_controller.json").unlink()  # as in one of before the controller was added
+    assert Trainer().train([]) == 0.01
 
 
 def test_slimes_hooks_move_the_argument_that_its_loss_reads(

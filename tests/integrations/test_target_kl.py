@@ -115,6 +115,19 @@ def test_it_decides_as_a_client_of_the_controller(response: Any) -> None:
     assert any(decision["alarms"] for decision in controller.decisions())  # the bound holds β back
 
 
+@pytest.mark.parametrize(("reference", "response"), [("frozen_policy", "slow"), ("behaviour_policy", "fast")])
+def test_kl_answers_as_its_reference_says_unless_told_otherwise(reference: Any, response: Any) -> None:
+    other = "fast" if response == "slow" else "slow"
+    declared = TargetKLController(0.1, 0.05, kl_reference=reference)
+    same, told = (TargetKLController(0.1, 0.05, kl_reference=reference, response=each) for each in (response, other))
+    usual = TargetKLController(0.1, 0.05)
+    for kl in MEASURED:
+        for controller in (declared, same, told, usual):
+            controller.update(kl, 32)
+    assert declared.value == same.value != told.value
+    assert (usual.value == declared.value) == (reference == "frozen_policy")
+
+
 def test_n_steps_weighs_the_values_of_one_move_and_no_more() -> None:
     even, uneven, alone = (TargetKLController(0.1, 0.05, update_interval=n) for n in (2, 2, 1))
     even.update(0.1, 100)
@@ -186,7 +199,7 @@ def test_an_estimate_of_kl_may_be_negative() -> None:
 
 def test_the_coefficient_stays_inside_its_bounds_and_an_alarm_says_so(caplog: pytest.LogCaptureFixture) -> None:
     controller = TargetKLController(0.1, 0.05, bounds=(0.05, 0.3))
-    with caplog.at_level(logging.WARNING, logger="maxent_ray.integrations.target_kl"):
+    with caplog.at_level(logging.WARNING, logger="maxent_ray.runtime.decision_log"):
         for _ in range(60):
             controller.update(0.4, 64)
     assert controller.value == 0.3
@@ -285,6 +298,7 @@ def test_a_malformed_state_is_refused_and_nothing_is_loaded(values: Any, message
         ({"bounds": (1.0, 0.05)}, r"^bounds is \(1, 0.05\); the least β comes first$"),
         ({"bounds": 1.0}, r"^bounds is 1.0; it must be a pair of numbers, the least and the largest β$"),
         ({"response": "medium"}, r"^response is 'medium'; valid: fast, slow, auto$"),
+        ({"kl_reference": "frozen"}, r"^kl_reference is 'frozen'; valid: frozen_policy, behaviour_policy$"),
         ({"update_interval": 0}, r"^update_interval is 0; it must be >= 1$"),
         ({"warmup_steps": -1}, r"^warmup_steps is -1; it must be >= 0$"),
         ({"rule": "pi"}, r"^beta_rule is 'pi'; valid: "),

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from maxent_ray.report.plots import PLOTS, draw_plots
 from maxent_ray.report.plots.lineage import ancestry
 from maxent_ray.report.plots.lines import smooth
-from maxent_ray.report.plots.style import spread
+from maxent_ray.report.plots.style import FAINT, spread
 from maxent_ray.report.run_records import read_run
+from maxent_ray.storage.json_lines import read_lines
 from tests.report.results_folder import row, write_lines, write_results
 
 ANALYTIC, PLAIN_GRPO = (0x00, 0x72, 0xB2), (0xAA, 0x33, 0x77)
@@ -33,7 +35,7 @@ def pixels(path: Path) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def count(picture: np.ndarray, colour: tuple[int, int, int]) -> int:
+def count(picture: np.ndarray, colour: tuple[int, ...]) -> int:
     return int((picture == np.asarray(colour)).all(axis=-1).sum())
 
 
@@ -75,6 +77,15 @@ def test_missing_parts_leave_a_plot_that_can_be_read(tmp_path: Path) -> None:
         assert tuple(path.stem for path in paths) == NAMES
         for path in paths:
             assert pixels(path).shape[1] >= 1200
+
+
+def test_a_signal_without_a_target_is_said_to_have_none(drawn: dict[str, Path], tmp_path: Path) -> None:
+    free = write_results(tmp_path / "free")
+    rows, _ = read_lines(free / "rows.jsonl")
+    write_lines(free / "rows.jsonl", [{**row, "target_entropy": None} for row in rows])
+    (without,) = draw_plots(free, ["tracking"])
+    said = tuple(round(255 * channel) for channel in to_rgb(FAINT))
+    assert count(pixels(without), said) > count(pixels(drawn["tracking"]), said)
 
 
 def test_ancestry_goes_back_through_donors(folder: Path) -> None:

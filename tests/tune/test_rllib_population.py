@@ -22,6 +22,7 @@ from tests.rllib.tiny import of_learners, ppo
 LR = {"type": "loguniform", "low": 1e-4, "high": 1e-2}
 KL = {"type": "loguniform", "low": 0.003, "high": 0.03}
 SPACE = {"rllib.lr": LR, "controller.target_kl": KL}
+OBJECTIVES = ("analytic", "truncated_backprop")
 VALUES = {"rllib.lr": 0.003, "controller.target_kl": 0.02}
 
 
@@ -100,9 +101,10 @@ def test_a_search_that_makes_no_sense_is_refused(space: dict[str, Any], says: st
         ({"objectives": ["analytc"]}, "objective.type is 'analytc'"),
         ({"perturbation_intervall": 3}, "perturbation_intervall is 3"),
         ({"control": {"target_kl": object()}}, "cannot be written to a file"),
-        ({"steps": 0}, "steps is 0"),
+        ({"steps": 0}, "^steps is 0"),
+        ({"search_space": {"rllib.lr": {**LR, "low": "a"}}}, r"^search_space\.rllib\.lr\.low is 'a': "),
     ],
-    ids=["reference", "objective", "setting", "object", "steps"],
+    ids=["reference", "objective", "setting", "object", "steps", "domain"],
 )
 def test_a_population_that_makes_no_sense_starts_nothing(tmp_path: Path, arguments: dict[str, Any], says: str) -> None:
     usual: dict[str, Any] = {"search_space": SPACE, "steps": 5, "control": {"target_kl": 0.01}}
@@ -156,18 +158,25 @@ def test_a_population_trains_to_its_end_and_clones_inside_its_objective(ray_clus
         results=tmp_path,
         search_space=SPACE,
         steps=5,
+        objectives=OBJECTIVES,
         control={"target_kl": 0.01},
         trials_per_objective=2,
         perturbation_interval=2,
         quantile_fraction=0.5,
     )
-    assert set(result.finished) == {"analytic-0", "analytic-1", "rllib", "fixed"}
+    own = {f"{objective}-{index}" for objective in OBJECTIVES for index in range(2)}
+    assert set(result.finished) == own | {"rllib", "fixed"}
     rows = [json.loads(line) for line in (tmp_path / "pop" / "rows.jsonl").read_text().splitlines()]
     assert sorted((row["trial"], row["step"]) for row in rows) == sorted(
         (name, step) for name in result.finished for step in range(5)
     )
     lineage = [json.loads(line) for line in (tmp_path / "pop" / "lineage.jsonl").read_text().splitlines()]
-    assert lineage and {each["recipient_objective"] for each in lineage} == {"analytic"}
+    assert {each["recipient_objective"] for each in lineage} == {*OBJECTIVES}
+    assert all(each["donor_objective"] == each["recipient_objective"] for each in lineage)
+    decisions = [json.loads(line) for line in (tmp_path / "pop" / "decisions.jsonl").read_text().splitlines()]
+    sources = {(each["trial"].rpartition("-")[0], each["source"]) for each in decisions if each["trial"] in own}
+    assert sources == {(objective, objective) for objective in OBJECTIVES}
+    assert {each["reason"] for each in decisions if each["trial"] in own} <= {"updated", "clipped"}
     for clone in lineage:
         first = next(r for r in rows if (r["trial"], r["step"]) == (clone["recipient"], clone["step"]))
         assert first["target_kl"] == pytest.approx(clone["new"]["controller.target_kl"])

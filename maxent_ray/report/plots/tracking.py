@@ -67,6 +67,8 @@ def _draw_panel(panel: _Panel, band: float, reach: float) -> None:
         draw_trial(axes, line, objective_colour(group.objective), emphasised=line.trial == group.best_trial)
     axes.set_ylim(-reach, reach)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _signed_percent(value)))
+    if not any(np.isfinite(line.values).any() for line in panel.lines):
+        style.say(axes, "no target, or nothing measured")
     if error is not None:
         style.note(axes, f"tracking error over the last third: {100 * error:.1f} %")
 
