@@ -16,6 +16,7 @@ from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.rllib.inner_loop import InnerLoop
 from maxent_ray.rllib.minibatch import Minibatch
 from maxent_ray.runtime.client import ControllerClient
+from maxent_ray.runtime.held_report import report_or_hold
 
 logger = logging.getLogger(__name__)
 
@@ -78,13 +79,15 @@ class ModuleControl:
         Returns:
             Metric → its value over all learners; None where there is none.
         """
-        coefficients, statistics = self.coefficients(), self._usable_statistics()
-        inner: dict[str, float | None] = {}
-        if self._inner_loop is not None:
-            inner["maxent_beta_factor"] = self._inner_loop.end_update(is_usable=not statistics.is_empty)
         with self._lock:
-            merged = self.client.report(self._step, statistics, None if statistics.is_empty else gradients)
+            coefficients, statistics = self.coefficients(), self._reported_statistics()
+            merged = report_or_hold(self.client, self._step, statistics, None if statistics.is_empty else gradients)
+            is_usable = merged is not None and not merged.is_empty
             self._step += 1
+            self.skipped_reports += not is_usable
+            inner: dict[str, float | None] = {}
+            if self._inner_loop is not None:
+                inner["maxent_beta_factor"] = self._inner_loop.end_update(is_usable=is_usable)
         return {**self._metrics(coefficients, merged or BatchStatistics()), **inner}
 
     def to_dict(self) -> dict[str, Any]:
@@ -106,17 +109,13 @@ class ModuleControl:
                 self._inner_loop.load(values.get("course"))
         self._minibatches.clear()
 
-    def _usable_statistics(self) -> BatchStatistics:
-        """Statistics of the running update; empty, counted and logged where they must not be acted on."""
+    def _reported_statistics(self) -> BatchStatistics:
+        """Statistics of the running update as they are; empty and logged after a restore that they do not fit."""
         statistics, reason = self.statistics(), self._reason_to_skip
         self._minibatches.clear()
         self._reason_to_skip = ""
-        invalid = statistics.invalid_field()
-        if invalid is not None:
-            reason = f"{invalid[0]} of the update is {invalid[1]}"
         if not reason:
             return statistics
-        self.skipped_reports += 1
         logger.warning("run %r, update %d: report skipped: %s", self.client.run_id, self._step, reason)
         return BatchStatistics()
 
