@@ -66,10 +66,6 @@ class ModuleControl:
         self._minibatches.append(minibatch)
         return None if self._inner_loop is None or self._reason_to_skip else self._inner_loop.add(minibatch)
 
-    def skip_next_report(self, reason: str) -> None:
-        """Leave the next update's measurements out."""
-        self._reason_to_skip = reason
-
     def report(self, gradients: ControllerGradients | None) -> dict[str, float | None]:
         """Report the whole update, and end it; on all learners alike.
 
@@ -96,8 +92,12 @@ class ModuleControl:
             course = None if self._inner_loop is None else self._inner_loop.to_list()
             return {"step": self._step, "client": self.client.state_dict(), "course": course}
 
-    def load(self, values: dict[str, Any]) -> None:
-        """Continue from a saved state.
+    def load(self, values: dict[str, Any], reason_to_skip: str = "") -> None:
+        """Continue from a saved state, between two updates.
+
+        Args:
+            values: Of :meth:`to_dict`.
+            reason_to_skip: Reason to leave the next update's measurements out; empty: none.
 
         Raises:
             InvalidReportError: it is malformed; nothing was loaded.
@@ -107,7 +107,8 @@ class ModuleControl:
             self._step = values["step"]
             if self._inner_loop is not None:
                 self._inner_loop.load(values.get("course"))
-        self._minibatches.clear()
+            self._minibatches.clear()
+            self._reason_to_skip = reason_to_skip
 
     def _reported_statistics(self) -> BatchStatistics:
         """Statistics of the running update as they are; empty and logged after a restore that they do not fit."""
