@@ -94,7 +94,8 @@ class Controllable:
         where = f"module {module_id!r}"
         values = settings.of_module(module_id)
         if values.get("target_entropy") is None:
-            values["target_entropy"] = cls.default_target_entropy(config, space, where)
+            is_asked_for = values.get("objective", {}) is not None
+            values["target_entropy"] = cls.default_target_entropy(config, space, where) if is_asked_for else None
         if values.get("target_kl") is None:
             values["target_kl"] = 0.0
         if values.get("entropy_response") == "auto":

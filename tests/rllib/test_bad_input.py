@@ -102,6 +102,11 @@ CASES = {
         {"target_entropy": 0.4},
         "alpha_lr is 0.001, .* leave alpha_lr at 0.0003",
     ),
+    "sac_alpha_at_0": (
+        lambda: over(DISCRETE, SACConfig().training(initial_alpha=0.0)),
+        {"objective": None},
+        r"tau is 0.0; it must be > 0, as SAC keeps ln α: set initial_alpha",
+    ),
     "foreign_learner": (
         lambda: PPOConfig().learners(learner_class=Other),
         {"target_kl": 0.01},

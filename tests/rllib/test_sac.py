@@ -12,6 +12,7 @@ from ray.rllib.algorithms.sac.sac_learner import ACTION_LOG_PROBS, ACTION_PROBS
 from maxent_ray.core.update_rules.error_rules import Adam
 from maxent_ray.rllib import control
 from maxent_ray.rllib.sac import MaxEntSACTorchLearner
+from maxent_ray.rllib.settings import Settings
 from tests.rllib.tiny import MODULE, metrics_of, sac
 
 
@@ -54,6 +55,13 @@ def test_alpha_moves_slowly_unless_told_otherwise(built: Any) -> None:
     assert learner._controls[MODULE].config.tau_rule is None
     learner = built(control(sac("Pendulum-v1"), tau_rule=Adam(learning_rate=0.01))).learner_group._learner
     assert learner._controls[MODULE].config.tau_rule == Adam(learning_rate=0.01)
+
+
+def test_an_alpha_that_stays_needs_no_target() -> None:
+    for own in ("auto", 0.3):
+        config = control(sac("CartPole-v1", target_entropy=own), objective=None)
+        controller = config.learner_class.controller_config(config, Settings.of_config(config), MODULE, None)
+        assert (controller.tau, controller.target_entropy) == (1.0, None)
 
 
 def test_rllibs_optimiser_of_alpha_stands_still(built: Any) -> None:
