@@ -135,6 +135,10 @@ CASES = {
     ),
     "of_groups": (lambda: PPOConfig(), {"target_entropy_fraction": 0.9}, "'target_entropy_fraction' is no setting"),
     "no_target": (lambda: over(DISCRETE), {}, "no module has a target_entropy or a target_kl"),
+    "kl_of_another_type": (lambda: PPOConfig(), {"target_kl": "x"}, "target_kl is 'x'; it must be"),
+    "entropy_of_another_type": (lambda: over(DISCRETE), {"target_entropy": "x"}, "target_entropy is 'x'; it must be"),
+    "tau_of_another_type": (lambda: PPOConfig(), {"target_kl": 0.01, "tau": "x"}, "tau is 'x'; it must be"),
+    "moved_from_0": (lambda: PPOConfig(), {"target_kl": 0.01, "beta": 0.0}, "beta is 0.0; it must be in"),
     "negative_kl": (lambda: PPOConfig(), {"target_kl": -0.1}, "target_kl is -0.1; it must be >= 0"),
     "unroll_elsewhere": (
         lambda: IMPALAConfig(),
