@@ -30,7 +30,7 @@ class Controllable:
     beta_setting: ClassVar[str | None] = None
     """Setting of the algorithm that β starts at; None: its loss has no KL term."""
     usual_tau_rule: ClassVar[RuleSettings | None] = None
-    """Rule of τ where the response of the entropy is not set, and no rule; None: the controller's own default."""
+    """Rule of τ where neither the response of the entropy nor a rule is set; None: ``pi``, which finds its gains."""
 
     @classmethod
     def default_target_entropy(cls, config: Any, space: gym.Space[Any] | None, where: str) -> float | None:
@@ -99,8 +99,11 @@ class Controllable:
             values["target_entropy"] = cls.default_target_entropy(config, space, where) if is_asked_for else None
         if values.get("target_kl") is None:
             values["target_kl"] = 0.0
-        if values.get("entropy_response") == "auto":
-            values = {"tau_rule": cls.usual_tau_rule, **values}
+        if values.get("entropy_response") is None and values.get("tau_rule") is None:
+            values["tau_rule"] = cls.usual_tau_rule
+        for name in ("entropy_response", "kl_response"):
+            if values.get(name) is None:
+                values[name] = "auto"
         cls._check_kl(config, values["target_kl"], where)
         cls.check_own_settings(config, values["target_entropy"], values["target_kl"], where)
         measures_kl = cls.beta_setting is not None and config.use_kl_loss
