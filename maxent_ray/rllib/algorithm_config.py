@@ -58,8 +58,8 @@ def control(
         target_entropy: H* (nats per timestep); None: the entropy coefficient stays, and SAC's own target holds.
         target_kl: KL* (nats per timestep), of PPO to the policy that sampled, of APPO to the target network.
         objective: ``analytic``, ``truncated_backprop`` (PPO), or an objective's settings; None: both stay.
-        response: Time in which entropy and KL answer to their coefficients: ``fast``, ``slow``, or ``auto``, which finds
-            it; None: ``auto``, and for SAC's α a rule of its own, for many small updates.
+        response: Time in which entropy and KL answer to their coefficients: ``fast``, ``slow``, or found (``auto``);
+            None: ``auto``, and for SAC's α a rule of its own, for many small updates.
         tau: Start of the entropy coefficient (SAC: of α); None: ``entropy_coeff`` (``initial_alpha``), if it is not 0.
         beta: Start of the KL coefficient; None: ``kl_coeff``, if it is not 0.
         inner_loop: Let β follow KL within an update too, between minibatch steps (PPO); False: once an update only.

@@ -17,7 +17,7 @@ from maxent_ray.integrations.trl.caller import calling_trainer
 from maxent_ray.integrations.trl.listwise import MaxEntGRPOTrainer
 from maxent_ray.integrations.trl.metrics import log_decision
 from maxent_ray.integrations.trl.micro_batch import micro_batch_statistics
-from maxent_ray.integrations.trl.settings import check_version, controller_config
+from maxent_ray.integrations.trl.settings import controller_config
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.runtime.connect import connect
 from maxent_ray.runtime.held_report import report_or_hold
@@ -63,7 +63,6 @@ class MaxEntCallback(TrainerCallback, ExportableState):
         options: ClientOptions | Mapping[str, Any] = ClientOptions(lag=0),
         **controller: Any,
     ) -> None:
-        check_version()
         named = {"target_kl": target_kl, "target_entropy": target_entropy, "entropy_response": response}
         fields = {name: value for name, value in {**named, "kl_response": response}.items() if value is not None}
         fields.update(controller)
