@@ -105,7 +105,6 @@ def control(
         controller=fields,
         inner_loop=inner_loop,
         modules={module_id: dict(values) for module_id, values in (modules or {}).items()},
-        results=None if results is None else str(results),
     )
     plain = settings.to_dict()
     learner_class.check_config(config, Settings(**plain), action_spaces(config))
