@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from maxent_ray.core.config import ControllerConfig
+from maxent_ray.core.decision import tracking_values
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
@@ -135,21 +136,13 @@ class ModuleControl:
 
     def _metrics(self, coefficients: Coefficients, statistics: BatchStatistics) -> dict[str, float | None]:
         config, step = self.config, coefficients.step
-        entropy, kl = statistics.mean(config.signal("tau")), statistics.mean(config.signal("beta"))
-        target_entropy, target_kl = config.target_entropy_at(step), config.target_kl or None
-        return {
-            "maxent_tau": coefficients.tau,
-            "maxent_beta": coefficients.beta,
-            "maxent_entropy": entropy,
-            "maxent_kl": kl,
-            "maxent_target_entropy": target_entropy,
-            "maxent_target_kl": target_kl,
-            "maxent_entropy_error": _error(entropy, target_entropy, config.entropy_scale_at(step)),
-            "maxent_kl_error": _error(kl, target_kl, config.target_kl),
-            "maxent_version": coefficients.version,
-            "maxent_skipped_reports": self.skipped_reports,
-        }
-
-
-def _error(measured: float | None, target: float | None, scale: float) -> float | None:
-    return None if measured is None or target is None else (measured - target) / scale
+        values = tracking_values(
+            coefficients,
+            entropy=statistics.mean(config.signal("tau")),
+            target_entropy=config.target_entropy_at(step),
+            entropy_scale=config.entropy_scale_at(step),
+            kl=statistics.mean(config.signal("beta")),
+            target_kl=config.target_kl or None,
+        )
+        counts = {"version": coefficients.version, "skipped_reports": self.skipped_reports}
+        return {f"maxent_{name}": value for name, value in {**values, **counts}.items()}
