@@ -38,8 +38,9 @@ class MaxEntSACTorchLearner(ControlledLearner, SACTorchLearner):
     """
 
     tau_setting: ClassVar[str] = "initial_alpha"
-    # an update is one small step: at the clip α moves by 5e-4 in it, much as under RLlib's own optimiser (3e-4)
-    usual_tau_rule: ClassVar[RuleSettings | None] = PI(learning_rate=2e-3, proportional_gain=0.5, ema_decay=0.9)
+    # an update is one small step: at the clip α moves by 0.25 % in it. Slower it is far behind the growing Q-values,
+    # at twice the rate it swings wider, and gains that are found (auto) drive α to its bound before H has answered
+    usual_tau_rule: ClassVar[RuleSettings | None] = PI(learning_rate=0.01, proportional_gain=0.5, ema_decay=0.9)
     curr_log_alpha: dict[str, Any]
 
     @classmethod
