@@ -57,7 +57,8 @@ autodoc_default_options = {"members": True}
 nitpicky = True
 nitpick_ignore_regex = [
     # Names of other projects and of the standard library: finding them would need a network.
-    (r"py:.*", r"(torch|ray|pydantic|pathlib|collections|typing|types|enum|jaxtyping|threading|gymnasium|transformers|trl)\b.*"),
+    (r"py:.*", r"(torch|ray|pydantic|gymnasium|transformers|trl)\b.*"),
+    (r"py:.*", r"(pathlib|collections|typing|types|enum|jaxtyping|threading)\b.*"),
     (r"py:class", r"Tensor|Float|Bool|Int|AnyConfig|RuleSettings"),
     # Aliases of types, and limits inside an annotation: their text says it.
     (r"py:class", r"Coefficient|Mode|RuleState|Memory|Nested\w*|Within|Entries|-?[\d.]+(e[+-]\d+)?"),

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from maxent_ray.core.objectives.interface import ControllerGradients
-from maxent_ray.core.state import ControllerState, Decision, Reason
+from maxent_ray.core.signals import relative_error
+from maxent_ray.core.state import Coefficients, ControllerState, Decision, Reason
 from maxent_ray.core.statistics import BatchStatistics, Reach
 
 
@@ -93,3 +94,42 @@ def build_decision(
         entropy_reach=measured.entropy_reach,
         kl_reach=measured.kl_reach,
     )
+
+
+def tracking_values(
+    used: Coefficients,
+    *,
+    entropy: float | None,
+    target_entropy: float | None,
+    entropy_scale: float | None,
+    kl: float | None,
+    target_kl: float | None,
+) -> dict[str, float | None]:
+    """Coefficients that a batch trained with, its signals, their targets and relative errors, by name for trackers.
+
+    Args:
+        used: Coefficients that the batch trained with.
+        entropy: H of the batch (nats).
+        target_entropy: H* (nats).
+        entropy_scale: Error of H that counts as 1 (nats).
+        kl: KL of the batch (nats).
+        target_kl: KL* (nats).
+
+    Example:
+        >>> used = Coefficients(tau=0.01, beta=0.2, version=4, step=4)
+        >>> values = tracking_values(
+        ...     used, entropy=0.6, target_entropy=0.5, entropy_scale=0.5, kl=0.03, target_kl=None
+        ... )
+        >>> round(values["entropy_error"], 3), values["kl_error"], values["beta"]
+        (0.2, None, 0.2)
+    """
+    return {
+        "tau": used.tau,
+        "beta": used.beta,
+        "entropy": entropy,
+        "kl": kl,
+        "target_entropy": target_entropy,
+        "target_kl": target_kl,
+        "entropy_error": relative_error(entropy, target_entropy, entropy_scale),
+        "kl_error": relative_error(kl, target_kl),
+    }

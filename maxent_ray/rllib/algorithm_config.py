@@ -39,7 +39,7 @@ def control(
     target_entropy: float | None = None,
     target_kl: float | None = None,
     objective: str | ObjectiveSettings | None = "analytic",
-    response: Response | None = "auto",
+    response: Response | None = None,
     tau: float | None = None,
     beta: float | None = None,
     inner_loop: bool = True,
@@ -58,7 +58,8 @@ def control(
         target_entropy: H* (nats per timestep); None: the entropy coefficient stays, and SAC's own target holds.
         target_kl: KL* (nats per timestep), of PPO to the policy that sampled, of APPO to the target network.
         objective: ``analytic``, ``truncated_backprop`` (PPO), or an objective's settings; None: both stay.
-        response: Time in which entropy and KL answer to their coefficients: ``fast``, ``slow``, or found (``auto``).
+        response: Time in which entropy and KL answer to their coefficients: ``fast``, ``slow``, or found (``auto``);
+            None: ``auto``, and for SAC's α a rule of its own, for many small updates.
         tau: Start of the entropy coefficient (SAC: of α); None: ``entropy_coeff`` (``initial_alpha``), if it is not 0.
         beta: Start of the KL coefficient; None: ``kl_coeff``, if it is not 0.
         inner_loop: Let β follow KL within an update too, between minibatch steps (PPO); False: once an update only.
@@ -104,7 +105,6 @@ def control(
         controller=fields,
         inner_loop=inner_loop,
         modules={module_id: dict(values) for module_id, values in (modules or {}).items()},
-        results=None if results is None else str(results),
     )
     plain = settings.to_dict()
     learner_class.check_config(config, Settings(**plain), action_spaces(config))

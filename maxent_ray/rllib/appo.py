@@ -21,6 +21,7 @@ class MaxEntAPPOTorchLearner(EntropyBonusLearner, APPOTorchLearner):
     """
 
     beta_setting: ClassVar[str | None] = "kl_coeff"
+    updates_in_thread: ClassVar[bool] = True
 
     def _update_module_kl_coeff(self, module_id: str, config: AlgorithmConfig) -> None:
         """Leave β alone, which RLlib's own rule would change here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -29,7 +30,7 @@ class Controllable:
     beta_setting: ClassVar[str | None] = None
     """Setting of the algorithm that β starts at; None: its loss has no KL term."""
     usual_tau_rule: ClassVar[RuleSettings | None] = None
-    """Rule of τ where the response of the entropy is not set, and no rule; None: the controller's own default."""
+    """Rule of τ where neither the response of the entropy nor a rule is set; None: ``pi``, which finds its gains."""
 
     @classmethod
     def default_target_entropy(cls, config: Any, space: gym.Space[Any] | None, where: str) -> float | None:
@@ -94,24 +95,32 @@ class Controllable:
         where = f"module {module_id!r}"
         values = settings.of_module(module_id)
         if values.get("target_entropy") is None:
-            values["target_entropy"] = cls.default_target_entropy(config, space, where)
+            is_asked_for = values.get("objective", {}) is not None
+            values["target_entropy"] = cls.default_target_entropy(config, space, where) if is_asked_for else None
         if values.get("target_kl") is None:
             values["target_kl"] = 0.0
-        if values.get("entropy_response") == "auto":
-            values = {"tau_rule": cls.usual_tau_rule, **values}
+        if values.get("entropy_response") is None and values.get("tau_rule") is None:
+            values["tau_rule"] = cls.usual_tau_rule
+        for name in ("entropy_response", "kl_response"):
+            if values.get(name) is None:
+                values[name] = "auto"
         cls._check_kl(config, values["target_kl"], where)
         cls.check_own_settings(config, values["target_entropy"], values["target_kl"], where)
         measures_kl = cls.beta_setting is not None and config.use_kl_loss
+        start = cls._start(config, values)
         controller = ControllerConfig.from_dict(
             {
                 "entropy_signal": "policy_entropy",
                 # a weight_kl is over groups, of which there are none: KL is then None, not 0
                 "kl_signal": "policy_kl" if measures_kl else "weight_kl",
                 "kl_reference": "behaviour_policy",
-                **cls._start(config, values),
-                **{name: value for name, value in values.items() if name not in ("tau", "beta")},
+                **{name: value for name, value in values.items() if name not in start},
+                **{name: value for name, value in start.items() if value is not None},
             }
         )
+        fixed = [name for name, value in start.items() if value is None and not controller.moves(name)]
+        at_zero: dict[str, Any] = dict.fromkeys(fixed, 0.0)
+        controller = replace(controller, **at_zero)
         if controller.unroll is not None:
             cls.check_unroll(config, controller, where)
         if space is not None:
@@ -121,15 +130,13 @@ class Controllable:
         return controller
 
     @classmethod
-    def _start(cls, config: Any, values: Mapping[str, Any]) -> dict[str, float]:
-        """τ and β at the start: as given, else the algorithm's own; the defaults where those are 0 and must move."""
+    def _start(cls, config: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+        """τ and β at the start: as given, else the algorithm's own; None where that is 0, which none can move from."""
         own = {
             "tau": getattr(config, cls.tau_setting),
             "beta": 0.0 if cls.beta_setting is None else getattr(config, cls.beta_setting),
         }
-        moves = {"tau": values["target_entropy"] is not None, "beta": values["target_kl"] > 0}
-        start = {name: own[name] if values.get(name) is None else values[name] for name in own}
-        return {name: value for name, value in start.items() if not (value == 0 and moves[name])}
+        return {name: (value or None) if values.get(name) is None else values[name] for name, value in own.items()}
 
     @classmethod
     def _check_kl(cls, config: Any, target_kl: float, where: str) -> None:

@@ -23,6 +23,13 @@ class Decided(NamedTuple):
     decision: Mapping[str, Any]
 
 
+class _Newest(NamedTuple):
+    """The newest decision of a module that was read."""
+
+    version: int
+    update: int
+
+
 class NewDecisions:
     """Decisions of an algorithm's controllers since the last look.
 
@@ -32,7 +39,7 @@ class NewDecisions:
 
     def __init__(self, algorithm: Algorithm) -> None:
         self._algorithm = algorithm
-        self._newest: dict[int, dict[str, Mapping[str, Any]]] = {}  # iteration → module id → its newest decision
+        self._newest: dict[int, dict[str, _Newest]] = {}  # iteration → module id
 
     def read(self, step: int) -> dict[str, list[Decided]]:
         """List new decisions by module; none where no learner has a controller.
@@ -43,8 +50,9 @@ class NewDecisions:
             step: Iterations before the one that has ended.
         """
         before = self._newest.get(step - 1, {})
-        found = self._read({module: each["version"] for module, each in before.items()})
-        self._newest[step] = {**before, **{module: own[-1] for module, own in found.items() if own}}
+        found = self._read({module: each.version for module, each in before.items()})
+        newest = {module: _Newest(own[-1]["version"], own[-1]["step"]) for module, own in found.items() if own}
+        self._newest[step] = {**before, **newest}
         return {module: _placed(own, before.get(module), step) for module, own in found.items() if own}
 
     def start_at(self, step: int) -> None:
@@ -60,9 +68,9 @@ class NewDecisions:
         return found
 
 
-def _placed(own: Sequence[Mapping[str, Any]], before: Mapping[str, Any] | None, step: int) -> list[Decided]:
+def _placed(own: Sequence[Mapping[str, Any]], before: _Newest | None, step: int) -> list[Decided]:
     """Decisions with their iterations: the first one follows the last update of the iteration before, if there is."""
-    last_update = before["step"] + 1 if before is not None else own[0]["step"] if step else -1
+    last_update = before.update + 1 if before is not None else own[0]["step"] if step else -1
     return [Decided(step - (each["step"] <= last_update), each) for each in own]
 
 

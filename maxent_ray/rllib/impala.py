@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ray.rllib.algorithms.impala.torch.impala_torch_learner import IMPALATorchLearner
 
 from maxent_ray.rllib.entropy_bonus import EntropyBonusLearner
@@ -16,3 +18,5 @@ class MaxEntIMPALATorchLearner(EntropyBonusLearner, IMPALATorchLearner):
         >>> control(IMPALAConfig(), target_entropy=0.5).learner_class.__name__
         'MaxEntIMPALATorchLearner'
     """
+
+    updates_in_thread: ClassVar[bool] = True

@@ -17,11 +17,13 @@ from torch import Tensor
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.state import Coefficients
+from maxent_ray.errors import ConfigError
 from maxent_ray.rllib.controllable import Controllable
 from maxent_ray.rllib.inner_loop import InnerLoop
 from maxent_ray.rllib.minibatch import Minibatch
 from maxent_ray.rllib.module_control import ModuleControl
 from maxent_ray.rllib.settings import KEY, Settings
+from maxent_ray.rllib.update_turns import UpdateTurns
 from maxent_ray.runtime.connect import connect
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.runtime.run_tags import RunTags
@@ -39,11 +41,16 @@ class ControlledLearner(Controllable, TorchLearner):
 
     lag: ClassVar[int] = 0
     """Updates that a decision may take, beyond the one it follows."""
+    measures_sampler: ClassVar[bool] = False
+    """True where KL is to the policy that sampled the batch."""
+    updates_in_thread: ClassVar[bool] = False
+    """True where updates run in a thread of their own, while the learner is restored in another one."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)  # type: ignore[no-untyped-call]
         self._controls: dict[str, ModuleControl] = {}
         self._unclaimed: dict[str, Any] = {}  # saved state of modules that are not there yet
+        self._turns = UpdateTurns()
 
     def apply_coefficients(self, module_id: str, coefficients: Coefficients) -> None:
         """Train the next update of a module with τ and β."""
@@ -81,9 +88,10 @@ class ControlledLearner(Controllable, TorchLearner):
 
     def remove_module(self, module_id: str, **kwargs: Any) -> Any:
         """Remove a module and its controller."""
-        if module_id in self._controls:
-            self._controls.pop(module_id).client.close()
-        return super().remove_module(module_id, **kwargs)
+        with self._turns.between_updates():
+            if module_id in self._controls:
+                self._controls.pop(module_id).client.close()
+            return super().remove_module(module_id, **kwargs)
 
     def shutdown(self) -> None:
         """Disconnect from the controllers."""
@@ -93,6 +101,7 @@ class ControlledLearner(Controllable, TorchLearner):
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         """Set the coefficients of this update."""
+        self._turns.begin_update()
         self._connect_modules()
         for module_id, control in self._controls.items():
             self.apply_coefficients(module_id, control.coefficients())
@@ -116,6 +125,7 @@ class ControlledLearner(Controllable, TorchLearner):
             for name, value in control.report(self.controller_gradients(module_id)).items():
                 if value is not None:
                     self.metrics.log_value((module_id, name), value, window=1)
+        self._turns.end_update()
 
     def get_state(
         self, components: Any = None, *, not_components: str | Collection[str] | None = None, **kwargs: Any
@@ -126,15 +136,40 @@ class ControlledLearner(Controllable, TorchLearner):
             state[KEY] = {name: control.to_dict() for name, control in list(self._controls.items())}
         return state
 
+    def restore_from_path(self, path: Any, *, component: str | None = None, **kwargs: Any) -> None:
+        """Restore weights, then the rest, from a checkpoint, while no update runs; or one component alone.
+
+        Raises:
+            ConfigError: as for :meth:`set_state`.
+        """
+        with self._turns.between_updates():
+            if component is None:
+                self._check_restorable()
+            super().restore_from_path(path, component=component, **kwargs)
+
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restore the learner and the controllers; of a checkpoint without controllers, the learner alone."""
-        live, saved = self._weights_seq_no, state.get(WEIGHTS_SEQ_NO, 0)
-        super().set_state(state)
-        self._unclaimed.update(state.get(KEY, {}))
-        self._claim_states()
-        if KEY in state and 0 < saved <= live:  # env runners take newer weights only
-            for control in self._controls.values():
-                control.skip_next_report(NEWER_WEIGHTS)
+        """Restore the learner and the controllers, while no update runs; without controllers' states the learner alone.
+
+        Raises:
+            ConfigError: this is one of several learners of IMPALA or APPO, and has trained already.
+        """
+        with self._turns.between_updates():
+            if KEY in state:
+                self._check_restorable()
+            live, saved = self._weights_seq_no, state.get(WEIGHTS_SEQ_NO, 0)
+            super().set_state(state)
+            self._unclaimed.update(state.get(KEY, {}))
+            # env runners take newer weights only
+            self._claim_states(NEWER_WEIGHTS if self.measures_sampler and 0 < saved <= live else "")
+
+    def _check_restorable(self) -> None:
+        """Refuse where learners may be between different updates, and would never agree again."""
+        if self.updates_in_thread and self.distributed and self._weights_seq_no > 0:
+            raise ConfigError(
+                f"num_learners is {self.config.num_learners}, and {type(self).__name__} has trained already: its "
+                "learners update in threads and cannot be restored at the same update; build a new algorithm, as "
+                "Algorithm.from_checkpoint() does"
+            )
 
     def _connect_modules(self) -> None:
         """Connect to the controllers of modules that are trained and have none yet, on all learners alike."""
@@ -162,9 +197,9 @@ class ControlledLearner(Controllable, TorchLearner):
         )
         return ModuleControl(client, config, self.inner_loop(config))
 
-    def _claim_states(self) -> None:
+    def _claim_states(self, reason_to_skip: str = "") -> None:
         for module_id in self._unclaimed.keys() & self._controls.keys():
-            self._controls[module_id].load(self._unclaimed.pop(module_id))
+            self._controls[module_id].load(self._unclaimed.pop(module_id), reason_to_skip)
 
     def _unique_name(self) -> str:
         """Name of this algorithm, the same on its learners: copies of a checkpoint share a ``run_id``."""

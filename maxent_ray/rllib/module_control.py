@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from maxent_ray.core.config import ControllerConfig
+from maxent_ray.core.decision import tracking_values
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.rllib.inner_loop import InnerLoop
 from maxent_ray.rllib.minibatch import Minibatch
 from maxent_ray.runtime.client import ControllerClient
+from maxent_ray.runtime.held_report import report_or_hold
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +67,6 @@ class ModuleControl:
         self._minibatches.append(minibatch)
         return None if self._inner_loop is None or self._reason_to_skip else self._inner_loop.add(minibatch)
 
-    def skip_next_report(self, reason: str) -> None:
-        """Leave the next update's measurements out."""
-        self._reason_to_skip = reason
-
     def report(self, gradients: ControllerGradients | None) -> dict[str, float | None]:
         """Report the whole update, and end it; on all learners alike.
 
@@ -78,13 +76,15 @@ class ModuleControl:
         Returns:
             Metric → its value over all learners; None where there is none.
         """
-        coefficients, statistics = self.coefficients(), self._usable_statistics()
-        inner: dict[str, float | None] = {}
-        if self._inner_loop is not None:
-            inner["maxent_beta_factor"] = self._inner_loop.end_update(is_usable=not statistics.is_empty)
         with self._lock:
-            merged = self.client.report(self._step, statistics, None if statistics.is_empty else gradients)
+            coefficients, statistics = self.coefficients(), self._reported_statistics()
+            merged = report_or_hold(self.client, self._step, statistics, None if statistics.is_empty else gradients)
+            is_usable = merged is not None and not merged.is_empty
             self._step += 1
+            self.skipped_reports += not is_usable
+            inner: dict[str, float | None] = {}
+            if self._inner_loop is not None:
+                inner["maxent_beta_factor"] = self._inner_loop.end_update(is_usable=is_usable)
         return {**self._metrics(coefficients, merged or BatchStatistics()), **inner}
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,8 +93,12 @@ class ModuleControl:
             course = None if self._inner_loop is None else self._inner_loop.to_list()
             return {"step": self._step, "client": self.client.state_dict(), "course": course}
 
-    def load(self, values: dict[str, Any]) -> None:
-        """Continue from a saved state.
+    def load(self, values: dict[str, Any], reason_to_skip: str = "") -> None:
+        """Continue from a saved state, between two updates.
+
+        Args:
+            values: Of :meth:`to_dict`.
+            reason_to_skip: Reason to leave the next update's measurements out; empty: none.
 
         Raises:
             InvalidReportError: it is malformed; nothing was loaded.
@@ -104,19 +108,16 @@ class ModuleControl:
             self._step = values["step"]
             if self._inner_loop is not None:
                 self._inner_loop.load(values.get("course"))
-        self._minibatches.clear()
+            self._minibatches.clear()
+            self._reason_to_skip = reason_to_skip
 
-    def _usable_statistics(self) -> BatchStatistics:
-        """Statistics of the running update; empty, counted and logged where they must not be acted on."""
+    def _reported_statistics(self) -> BatchStatistics:
+        """Statistics of the running update as they are; empty and logged after a restore that they do not fit."""
         statistics, reason = self.statistics(), self._reason_to_skip
         self._minibatches.clear()
         self._reason_to_skip = ""
-        invalid = statistics.invalid_field()
-        if invalid is not None:
-            reason = f"{invalid[0]} of the update is {invalid[1]}"
         if not reason:
             return statistics
-        self.skipped_reports += 1
         logger.warning("run %r, update %d: report skipped: %s", self.client.run_id, self._step, reason)
         return BatchStatistics()
 
@@ -135,21 +136,13 @@ class ModuleControl:
 
     def _metrics(self, coefficients: Coefficients, statistics: BatchStatistics) -> dict[str, float | None]:
         config, step = self.config, coefficients.step
-        entropy, kl = statistics.mean(config.signal("tau")), statistics.mean(config.signal("beta"))
-        target_entropy, target_kl = config.target_entropy_at(step), config.target_kl or None
-        return {
-            "maxent_tau": coefficients.tau,
-            "maxent_beta": coefficients.beta,
-            "maxent_entropy": entropy,
-            "maxent_kl": kl,
-            "maxent_target_entropy": target_entropy,
-            "maxent_target_kl": target_kl,
-            "maxent_entropy_error": _error(entropy, target_entropy, config.entropy_scale_at(step)),
-            "maxent_kl_error": _error(kl, target_kl, config.target_kl),
-            "maxent_version": coefficients.version,
-            "maxent_skipped_reports": self.skipped_reports,
-        }
-
-
-def _error(measured: float | None, target: float | None, scale: float) -> float | None:
-    return None if measured is None or target is None else (measured - target) / scale
+        values = tracking_values(
+            coefficients,
+            entropy=statistics.mean(config.signal("tau")),
+            target_entropy=config.target_entropy_at(step),
+            entropy_scale=config.entropy_scale_at(step),
+            kl=statistics.mean(config.signal("beta")),
+            target_kl=config.target_kl or None,
+        )
+        counts = {"version": coefficients.version, "skipped_reports": self.skipped_reports}
+        return {f"maxent_{name}": value for name, value in {**values, **counts}.items()}

@@ -35,6 +35,7 @@ class MaxEntPPOTorchLearner(EntropyBonusLearner, PPOTorchLearner):
     """
 
     beta_setting: ClassVar[str | None] = "kl_coeff"
+    measures_sampler: ClassVar[bool] = True
 
     @classmethod
     def check_unroll(cls, config: Any, controller: ControllerConfig, where: str) -> None:

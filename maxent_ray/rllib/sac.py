@@ -11,6 +11,7 @@ import torch
 from ray.rllib.algorithms.sac.sac_learner import ACTION_LOG_PROBS, ACTION_PROBS
 from ray.rllib.algorithms.sac.torch.sac_torch_learner import SACTorchLearner
 
+from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.state import Coefficients
 from maxent_ray.core.update_rules.error_rules import PI
 from maxent_ray.core.update_rules.settings import RuleSettings
@@ -18,6 +19,7 @@ from maxent_ray.errors import ConfigError
 from maxent_ray.rllib.action_spaces import largest_entropy
 from maxent_ray.rllib.learner import ControlledLearner
 from maxent_ray.rllib.minibatch import Minibatch
+from maxent_ray.rllib.settings import Settings
 
 
 class MaxEntSACTorchLearner(ControlledLearner, SACTorchLearner):
@@ -36,8 +38,9 @@ class MaxEntSACTorchLearner(ControlledLearner, SACTorchLearner):
     """
 
     tau_setting: ClassVar[str] = "initial_alpha"
-    # an update is one small step: at the clip α moves by 5e-4 in it, much as under RLlib's own optimiser (3e-4)
-    usual_tau_rule: ClassVar[RuleSettings | None] = PI(learning_rate=2e-3, proportional_gain=0.5, ema_decay=0.9)
+    # an update is one small step: at the clip α moves by 0.25 % in it. Slower it is far behind the growing Q-values,
+    # at twice the rate it swings wider, and gains that are found (auto) drive α to its bound before H has answered
+    usual_tau_rule: ClassVar[RuleSettings | None] = PI(learning_rate=0.01, proportional_gain=0.5, ema_decay=0.9)
     curr_log_alpha: dict[str, Any]
 
     @classmethod
@@ -56,10 +59,27 @@ class MaxEntSACTorchLearner(ControlledLearner, SACTorchLearner):
         return -float(math.prod(space.shape or ()))
 
     @classmethod
+    def controller_config(
+        cls, config: Any, settings: Settings, module_id: str, space: gym.Space[Any] | None
+    ) -> ControllerConfig:
+        """Settings of one module's controller; α is above 0, moved or not.
+
+        Raises:
+            ConfigError: something does not fit; says what to change.
+        """
+        controller = super().controller_config(config, settings, module_id, space)
+        if not controller.initial("tau") > 0:
+            raise ConfigError(
+                f"module {module_id!r}: tau is {controller.tau}; it must be > 0, as SAC keeps ln α: set initial_alpha, "
+                "or give control() a tau"
+            )
+        return controller
+
+    @classmethod
     def check_own_settings(cls, config: Any, target_entropy: float | None, target_kl: float, where: str) -> None:
         """Raise ConfigError for a second target, or a learning rate of RLlib's optimiser of α."""
         usual = type(config)()
-        if config.target_entropy not in (usual.target_entropy, None, target_entropy):
+        if target_entropy is not None and config.target_entropy not in (usual.target_entropy, None, target_entropy):
             raise ConfigError(
                 f"{where}: SAC's target_entropy is {config.target_entropy} and control()'s is {target_entropy}; "
                 "give one of the two"

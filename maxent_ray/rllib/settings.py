@@ -35,8 +35,6 @@ class Settings:
     """Module id → the fields in which it differs."""
     inner_loop: bool = True
     """Follow KL within an update, too (PPO)."""
-    results: str | None = None
-    """Folder of the run's records; None: none are written."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, settings of objectives and rules too."""

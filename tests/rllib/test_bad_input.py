@@ -19,7 +19,6 @@ from maxent_ray import TruncatedBackprop
 from maxent_ray.errors import ConfigError
 from maxent_ray.rllib import control
 from maxent_ray.rllib.ppo import MaxEntPPOTorchLearner
-from maxent_ray.rllib.ray_version import check_ray_version
 
 
 class Other(PPOTorchLearner):
@@ -102,6 +101,11 @@ CASES = {
         {"target_entropy": 0.4},
         "alpha_lr is 0.001, .* leave alpha_lr at 0.0003",
     ),
+    "sac_alpha_at_0": (
+        lambda: over(DISCRETE, SACConfig().training(initial_alpha=0.0)),
+        {"objective": None},
+        r"tau is 0.0; it must be > 0, as SAC keeps ln α: set initial_alpha",
+    ),
     "foreign_learner": (
         lambda: PPOConfig().learners(learner_class=Other),
         {"target_kl": 0.01},
@@ -130,6 +134,10 @@ CASES = {
     ),
     "of_groups": (lambda: PPOConfig(), {"target_entropy_fraction": 0.9}, "'target_entropy_fraction' is no setting"),
     "no_target": (lambda: over(DISCRETE), {}, "no module has a target_entropy or a target_kl"),
+    "kl_of_another_type": (lambda: PPOConfig(), {"target_kl": "x"}, "target_kl is 'x'; it must be"),
+    "entropy_of_another_type": (lambda: over(DISCRETE), {"target_entropy": "x"}, "target_entropy is 'x'; it must be"),
+    "tau_of_another_type": (lambda: PPOConfig(), {"target_kl": 0.01, "tau": "x"}, "tau is 'x'; it must be"),
+    "moved_from_0": (lambda: PPOConfig(), {"target_kl": 0.01, "beta": 0.0}, "beta is 0.0; it must be in"),
     "negative_kl": (lambda: PPOConfig(), {"target_kl": -0.1}, "target_kl is -0.1; it must be >= 0"),
     "unroll_elsewhere": (
         lambda: IMPALAConfig(),
@@ -162,13 +170,6 @@ def test_a_learner_class_without_targets_says_where_they_come_from() -> None:
     config = PPOConfig().environment("CartPole-v1").learners(learner_class=MaxEntPPOTorchLearner)
     with pytest.raises(ConfigError, match=r"has no 'maxent_ray', .* through maxent_ray.rllib.control\(\)"):
         config.env_runners(num_env_runners=0).build_algo()
-
-
-def test_an_older_ray_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"ray is 2.59.1; maxent_ray.rllib needs ray\[rllib\]>=2.60"):
-        check_ray_version("2.59.1")
-    check_ray_version("2.60.0")
-    check_ray_version("3.0.0.dev0")
 
 
 @pytest.mark.parametrize("target", [-3.0, 0.0, 5.0])

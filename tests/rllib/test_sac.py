@@ -10,8 +10,10 @@ import torch
 from ray.rllib.algorithms.sac.sac_learner import ACTION_LOG_PROBS, ACTION_PROBS
 
 from maxent_ray.core.update_rules.error_rules import Adam
+from maxent_ray.core.update_rules.settings import RuleSettings
 from maxent_ray.rllib import control
 from maxent_ray.rllib.sac import MaxEntSACTorchLearner
+from maxent_ray.rllib.settings import Settings
 from tests.rllib.tiny import MODULE, metrics_of, sac
 
 
@@ -47,13 +49,29 @@ def test_alpha_is_the_controllers(built: Any, env: str, target: float | None, ex
     assert len(set(seen)) > 3
 
 
-def test_alpha_moves_slowly_unless_told_otherwise(built: Any) -> None:
-    learner = built(control(sac("Pendulum-v1"))).learner_group._learner
-    assert learner._controls[MODULE].config.tau_rule == MaxEntSACTorchLearner.usual_tau_rule
-    learner = built(control(sac("Pendulum-v1"), response="slow")).learner_group._learner
-    assert learner._controls[MODULE].config.tau_rule is None
-    learner = built(control(sac("Pendulum-v1"), tau_rule=Adam(learning_rate=0.01))).learner_group._learner
-    assert learner._controls[MODULE].config.tau_rule == Adam(learning_rate=0.01)
+@pytest.mark.parametrize(
+    ("arguments", "rule", "response"),
+    [
+        ({}, MaxEntSACTorchLearner.usual_tau_rule, "auto"),
+        ({"response": "auto"}, None, "auto"),
+        ({"response": "slow"}, None, "slow"),
+        ({"tau_rule": Adam(learning_rate=0.01)}, Adam(learning_rate=0.01), "auto"),
+    ],
+    ids=["usual", "auto", "slow", "rule"],
+)
+def test_alpha_has_a_rule_of_its_own_unless_told_otherwise(
+    arguments: dict[str, Any], rule: RuleSettings | None, response: str
+) -> None:
+    config = control(sac("Pendulum-v1"), **arguments)
+    controller = config.learner_class.controller_config(config, Settings.of_config(config), MODULE, None)
+    assert (controller.tau_rule, controller.entropy_response) == (rule, response)
+
+
+def test_an_alpha_that_stays_needs_no_target() -> None:
+    for own in ("auto", 0.3):
+        config = control(sac("CartPole-v1", target_entropy=own), objective=None)
+        controller = config.learner_class.controller_config(config, Settings.of_config(config), MODULE, None)
+        assert (controller.tau, controller.target_entropy) == (1.0, None)
 
 
 def test_rllibs_optimiser_of_alpha_stands_still(built: Any) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from maxent_ray.extras import require_version
 
-if find_spec("trl") is None:
-    raise ModuleNotFoundError("maxent_ray.integrations.trl needs TRL: pip install 'maxent-ray[trl]'", name="trl")
+require_version("trl", "1.16", "trl")  # before its modules load: attributes that are read here may be missing
 
-from maxent_ray.integrations.trl.callback import MaxEntCallback
-from maxent_ray.integrations.trl.listwise import MaxEntGRPOTrainer
+from maxent_ray.integrations.trl.callback import MaxEntCallback  # noqa: E402
+from maxent_ray.integrations.trl.listwise import MaxEntGRPOTrainer  # noqa: E402
 
 __all__ = ["MaxEntCallback", "MaxEntGRPOTrainer"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,17 +12,16 @@ from transformers.trainer_callback import ExportableState
 
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.statistics import BatchStatistics, merge
-from maxent_ray.errors import ConfigError, InvalidReportError
+from maxent_ray.errors import ConfigError
 from maxent_ray.integrations.trl.caller import calling_trainer
 from maxent_ray.integrations.trl.listwise import MaxEntGRPOTrainer
 from maxent_ray.integrations.trl.metrics import log_decision
 from maxent_ray.integrations.trl.micro_batch import micro_batch_statistics
-from maxent_ray.integrations.trl.settings import check_version, controller_config
+from maxent_ray.integrations.trl.settings import controller_config
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.runtime.connect import connect
+from maxent_ray.runtime.held_report import report_or_hold
 from maxent_ray.runtime.options import ClientOptions
-
-logger = logging.getLogger(__name__)
 
 
 class MaxEntCallback(TrainerCallback, ExportableState):
@@ -65,7 +63,6 @@ class MaxEntCallback(TrainerCallback, ExportableState):
         options: ClientOptions | Mapping[str, Any] = ClientOptions(lag=0),
         **controller: Any,
     ) -> None:
-        check_version()
         named = {"target_kl": target_kl, "target_entropy": target_entropy, "entropy_response": response}
         fields = {name: value for name, value in {**named, "kl_response": response}.items() if value is not None}
         fields.update(controller)
@@ -120,7 +117,7 @@ class MaxEntCallback(TrainerCallback, ExportableState):
             groups = self._trainer.take_weight_statistics(self._config.coefficient_bounds)
             self._measured = BatchStatistics() if groups is None else merge(self._measured, groups)
         client = self._open_client()
-        self._report(client, state.global_step - 1)
+        report_or_hold(client, state.global_step - 1, self._measured)
         client.wait_for_decision()
         decision = client.decisions()[-1]
         self._reasons[decision["reason"]] += 1
@@ -154,15 +151,6 @@ class MaxEntCallback(TrainerCallback, ExportableState):
         if self.client is None:
             raise ConfigError("MaxEntCallback has not seen training begin; add it before trainer.train()")
         return self.client
-
-    def _report(self, client: ControllerClient, step: int) -> None:
-        """Report; where KL or entropy is not finite, the coefficients stay (reason ``non_finite``) and TRL goes on."""
-        try:
-            client.report(step, self._measured)
-        except InvalidReportError as error:
-            if self._measured.invalid_field() is None:
-                raise
-            logger.warning("τ and β stay as they are: %s", error)
 
 
 def _saved_state(state: TrainerState, name: str, empty: dict[str, Any]) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from trl import GRPOTrainer
 
-from maxent_ray.core.signals import relative_error
+from maxent_ray.core.decision import tracking_values
 from maxent_ray.core.state import Coefficients
 
 PREFIX = "maxent/"
@@ -25,17 +25,14 @@ def log_decision(
         counts: Of rounds by reason, and of the like, since the run began.
     """
     metrics = trainer._metrics["train"]
-    entropy, kl = decision["entropy"], decision["kl"] if used.beta != 0 else None  # with β = 0 TRL measures none
-    values = {
-        "tau": used.tau,
-        "beta": used.beta,
-        "entropy": entropy,
-        "kl": kl,
-        "target_entropy": decision["target_entropy"],
-        "target_kl": decision["target_kl"],
-        "entropy_error": relative_error(entropy, decision["target_entropy"], decision["entropy_scale"]),
-        "kl_error": relative_error(kl, decision["target_kl"]),
-    }
+    values = tracking_values(
+        used,
+        entropy=decision["entropy"],
+        target_entropy=decision["target_entropy"],
+        entropy_scale=decision["entropy_scale"],
+        kl=decision["kl"] if used.beta != 0 else None,  # with β = 0 TRL measures none
+        target_kl=decision["target_kl"],
+    )
     for name, value in values.items():
         if value is not None:
             metrics[PREFIX + name].append(value)

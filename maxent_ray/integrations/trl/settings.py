@@ -6,27 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import trl
-from packaging.version import Version
 from trl import GRPOConfig
 
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.unions import build_settings
 from maxent_ray.errors import ConfigError
-
-OLDEST_TRL = "1.16"
-
-
-def check_version(version: str = trl.__version__) -> None:
-    """Raise for a TRL that was not tested: attributes that are read here may not exist there.
-
-    Example:
-        >>> check_version("1.2.0")
-        Traceback (most recent call last):
-        maxent_ray.errors.ConfigError: trl is 1.2.0; it must be >= 1.16: pip install 'maxent-ray[trl]'
-    """
-    if Version(version) < Version(OLDEST_TRL):
-        raise ConfigError(f"trl is {version}; it must be >= {OLDEST_TRL}: pip install 'maxent-ray[trl]'")
 
 
 def controller_config(

@@ -1,0 +1,40 @@
+"""Packages of an extra, which need not be installed."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+
+from packaging.version import Version
+
+from maxent_ray.errors import ConfigError
+
+
+def require_version(package: str, oldest: str, extra: str, *, installed: str | None = None) -> None:
+    """Refuse a package that is missing, or older than those tested: it has other modules and attributes.
+
+    Args:
+        package: Its name in the registry.
+        oldest: The oldest version that was tested.
+        extra: The extra that brings it.
+        installed: Its version; None: look it up.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+        ConfigError: it is too old.
+
+    Example:
+        >>> require_version("trl", "1.16", "trl", installed="1.2.0")
+        Traceback (most recent call last):
+        maxent_ray.errors.ConfigError: trl is 1.2.0; it must be >= 1.16: pip install 'maxent-ray[trl]'
+        >>> require_version("no-package", "1.0", "rllib")
+        Traceback (most recent call last):
+        ModuleNotFoundError: no-package is not installed: pip install 'maxent-ray[rllib]'
+    """
+    command = f"pip install 'maxent-ray[{extra}]'"
+    try:
+        found = version_of(package) if installed is None else installed
+    except PackageNotFoundError:
+        raise ModuleNotFoundError(f"{package} is not installed: {command}", name=package) from None
+    if Version(found).release < Version(oldest).release:  # a development version counts as the release it leads to
+        raise ConfigError(f"{package} is {found}; it must be >= {oldest}: {command}")
