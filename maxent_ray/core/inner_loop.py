@@ -50,7 +50,8 @@ def beta_factor(course: Float[Tensor, "n"], seen: Float[Tensor, "k"], target_kl:
     trust = share / (share + HALF_TRUST)
     ratio = (predicted / target_kl).clamp(1e-6, 1e6)  # the first minibatch has no KL yet, and no trust
     limit = math.log(LARGEST_FACTOR)
-    return (GAIN * trust * ratio.log()).clamp(-limit, limit).exp()
+    power = (GAIN * trust * ratio.log()).clamp(-limit, limit)
+    return power.nan_to_num(0.0).exp()  # a KL that is no number moves nothing
 
 
 def next_course(course: Float[Tensor, "m"] | None, seen: Float[Tensor, "n"]) -> Float[Tensor, "_"] | None:

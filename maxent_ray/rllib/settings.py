@@ -60,7 +60,7 @@ class Settings:
         return cls(**values)
 
 
-def check_fields(values: Mapping[str, Any], where: str) -> None:
+def check_fields(values: object, where: str) -> None:
     """Raise ConfigError for a name that is no field of a controller's settings, or one that no policy has.
 
     Example:
@@ -68,6 +68,8 @@ def check_fields(values: Mapping[str, Any], where: str) -> None:
         Traceback (most recent call last):
         maxent_ray.errors.ConfigError: control(): 'target_kll' is no setting of ControllerConfig; valid: ...
     """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{where} is {shown(values)}; it must be a mapping of settings")
     names = [name for name in ControllerConfig.__dataclass_fields__ if name not in _OF_GROUPS]
     for name in values:
         if name not in names:

@@ -33,6 +33,10 @@ def test_the_factor_is_limited(kl: float, expected: float) -> None:
     assert beta_factor(COURSE, torch.full((4,), kl, dtype=torch.float64), 0.02).item() == pytest.approx(expected)
 
 
+def test_a_kl_that_is_no_number_moves_nothing() -> None:
+    assert beta_factor(COURSE, torch.tensor([0.0, math.nan], dtype=torch.float64), 0.02).item() == 1.0
+
+
 def test_the_course_is_a_running_mean_of_relative_kl() -> None:
     first = next_course(None, 0.01 * COURSE)
     assert first is not None and torch.allclose(first, COURSE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from statistics import mean
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -47,8 +47,8 @@ def test_the_loss_is_computed_with_the_controllers_coefficients(built: Any) -> N
 class FollowedLearner(MaxEntPPOTorchLearner):
     """Records the factors that the inner loop asks for, and the β that the next minibatch trains with."""
 
-    factors: list[float] = []
-    betas: list[float] = []
+    factors: ClassVar[list[float]] = []
+    betas: ClassVar[list[float]] = []
 
     def apply_beta_factor(self, module_id: str, factor: Any) -> None:
         super().apply_beta_factor(module_id, factor)
