@@ -294,21 +294,21 @@ class ControllerConfig:
     def missing_signal(self, statistics: BatchStatistics) -> str:
         """Explain which signal with a target a batch was not measured for; empty for none, and for an empty batch.
 
+        A sum of 0 over a count of 0 is no lack: a batch may have no group that was rewarded.
+
         Example:
             >>> config = ControllerConfig(target_entropy=1.9)
             >>> config.missing_signal(BatchStatistics(tokens=4, policy_entropy_sum=2.0)).split(";")[0]
-            'statistics.groups is 0, but tau is to hold weight_entropy (nats per group) on target'
+            'statistics.weight_entropy_sum is None, but tau is to hold weight_entropy (nats per group) on target'
         """
         for name in ("tau", "beta"):
             signal = self.signal(name)
-            if self.moves(name) and not statistics.is_empty and statistics.count(signal) == 0:
-                counted, field = COUNTED_IN[signal], "entropy_signal" if name == "tau" else "kl_signal"
+            if self.moves(name) and not statistics.is_empty and getattr(statistics, f"{signal}_sum") is None:
+                field = "entropy_signal" if name == "tau" else "kl_signal"
                 others = " or ".join(other for other in UNITS if other.endswith(signal[-3:]) and other != signal)
                 needed = f"{name} is to hold {signal} ({UNITS[signal]}) on target"
-                return (
-                    f"statistics.{counted} is 0, but {needed}; report {signal}_sum over {counted}, or set {field} to "
-                    f"{others}"
-                )
+                remedy = f"report it on every rank, with {COUNTED_IN[signal]}, or set {field} to {others}"
+                return f"statistics.{signal}_sum is None, but {needed}; {remedy}"
         return ""
 
     def _check_types(self) -> None:

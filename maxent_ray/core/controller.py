@@ -169,9 +169,10 @@ class Controller:
         if self._objective is not None:
             state = replace(state, objective={self._objective.name: signals.memory})
         controlled = self._controlled(signals.gradients)
+        events = self._unmeasured(measured, controlled)
         if controlled is None:
-            return self._keep(state, Reason.NO_GRADIENT, targets, measured)
-        return self._move(state, targets, measured, controlled)
+            return self._keep(state, Reason.NO_GRADIENT, targets, measured, events)
+        return self._move(state, targets, measured, controlled, events)
 
     def _measure(self, statistics: BatchStatistics) -> Measured:
         entropy, kl = self.config.entropy_signal, self.config.kl_signal
@@ -213,8 +214,23 @@ class Controller:
         )
         return kept if kept.has_updates() else None
 
+    def _unmeasured(self, measured: Measured, signals: ControllerGradients | None) -> tuple[str, ...]:
+        """Events of coefficients that stay where they are because the batch had nothing to measure their signal on."""
+        if measured.statistics.is_empty:
+            return ()
+        found = {
+            "tau": measured.entropy is None and (signals is None or signals.tau_grad is None),
+            "beta": measured.kl is None and (signals is None or signals.beta_grad is None),
+        }
+        return tuple(f"{name}.not_measured" for name, lacks in found.items() if lacks and self.config.moves(name))
+
     def _move(
-        self, state: ControllerState, targets: Targets, measured: Measured, signals: ControllerGradients
+        self,
+        state: ControllerState,
+        targets: Targets,
+        measured: Measured,
+        signals: ControllerGradients,
+        events: tuple[str, ...],
     ) -> tuple[ControllerState, Decision]:
         """Move τ down its gradient and β up its own, each through its rule."""
         in_nats = signals.source == "analytic"
@@ -242,7 +258,7 @@ class Controller:
             error=_kl_error(measured.kl, targets),
         )
         falls_back = in_nats and isinstance(self._objective, TruncatedBackpropControllerObjective)
-        events = ("fallback",) * falls_back
+        events += ("fallback",) * falls_back
         events += tuple(f"tau.{e}" for e in tau.events) + tuple(f"beta.{e}" for e in beta.events)
         moved = replace(state, tau=tau.value, beta=beta.value, tau_rule=tau.rule, beta_rule=beta.rule)
         decision = build_decision(moved, state, Reason.UPDATED, targets, measured, signals, events)

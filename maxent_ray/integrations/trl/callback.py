@@ -118,7 +118,7 @@ class MaxEntCallback(TrainerCallback, ExportableState):
         self.on_substep_end(args, state, control)
         if self._weighs_groups:
             groups = self._trainer.take_weight_statistics(self._config.coefficient_bounds)
-            self._measured = BatchStatistics() if groups is None else merge(self._measured, groups)
+            self._measured = merge(self._measured, groups)
         client = self._open_client()
         self._report(client, state.global_step - 1)
         client.wait_for_decision()

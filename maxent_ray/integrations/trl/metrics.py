@@ -25,7 +25,7 @@ def log_decision(
         counts: Of rounds by reason, and of the like, since the run began.
     """
     metrics = trainer._metrics["train"]
-    entropy, kl = decision["entropy"], decision["kl"] if used.beta != 0 else None  # with β = 0 TRL measures none
+    entropy, kl = decision["entropy"], decision["kl"]
     values = {
         "tau": used.tau,
         "beta": used.beta,
