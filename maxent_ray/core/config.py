@@ -338,6 +338,11 @@ class ControllerConfig:
             if fraction is not None and self.entropy_signal != "weight_entropy":
                 why = f"it is of log G, the largest weight entropy, and entropy_signal is {self.entropy_signal!r}"
                 raise ConfigError(f"{name}_fraction is {fraction}; {why}: set {name}, in nats")
+        is_relative = self.objective is None or self.objective.signals_are_relative
+        if isinstance(rule, PI) and rule.finds_gains(loop) and not is_relative:
+            why = "gains are found for relative errors, and the gradients of joint are per unit of coefficient"
+            remedy = f"set {loop.field}.learning_rate, or {loop.response_field} to fast or slow, or choose form paired"
+            raise ConfigError(f"{loop.response_field} is auto and objective.form.type is joint: {why}; {remedy}")
             if nats is not None:
                 self._check_nats(name, nats)
         if self.entropy_targets[1] is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from maxent_ray.core.objectives.interface import ControllerGradients, ControllerMetaContext, Memory
 from maxent_ray.core.objectives.sensitivity import Sensitivity, relative_error
@@ -58,6 +58,9 @@ class Joint(FormBase):
         >>> TruncatedBackprop(form=Joint()).form.type
         'joint'
     """
+
+    signals_are_relative: ClassVar[bool] = False
+    """Its gradients are per unit of coefficient."""
 
     type: Literal["joint"] = "joint"
 
