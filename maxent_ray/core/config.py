@@ -74,8 +74,8 @@ class ControllerConfig:
 
     entropy_signal: EntropySignal = "weight_entropy"
     """H: ``weight_entropy`` (nats per group), or ``policy_entropy`` (nats per token or timestep)."""
-    kl_signal: KlSignal = "policy_kl"
-    """KL: ``policy_kl`` (nats per token or timestep), or ``weight_kl`` (nats per group)."""
+    kl_signal: KlSignal | None = "policy_kl"
+    """KL: ``policy_kl`` (nats per token or timestep), or ``weight_kl`` (nats per group). None: no KL is measured."""
     kl_reference: KlReference = "frozen_policy"
     """Policy that ``policy_kl`` is measured against; ``behaviour_policy``: the one that sampled the batch (PPO)."""
     entropy_response: Response | None = None
@@ -229,9 +229,19 @@ class ControllerConfig:
         expected, chosen = self.expected_response(name), self.response(name)
         return Loop(name, self.signal(name), *self.bounds(name), chosen, steps=self.update_interval, expected=expected)
 
-    def signal(self, name: str) -> EntropySignal | KlSignal:
-        """The signal that ``"tau"`` or ``"beta"`` holds on target."""
+    def signal(self, name: str) -> EntropySignal | KlSignal | None:
+        """The signal that ``"tau"`` or ``"beta"`` holds on target; None: there is none."""
         return self.entropy_signal if name == "tau" else self.kl_signal
+
+    def measure(self, name: str, statistics: BatchStatistics) -> float | None:
+        """Mean of the signal of ``"tau"`` or ``"beta"`` over a batch (nats); None where there is none.
+
+        Example:
+            >>> ControllerConfig().measure("beta", BatchStatistics(tokens=4, policy_kl_sum=0.2))
+            0.05
+        """
+        signal = self.signal(name)
+        return None if signal is None else statistics.mean(signal)
 
     def response(self, name: str) -> Response:
         """Time in which that signal answers: as set, else as declared."""
@@ -303,7 +313,7 @@ class ControllerConfig:
         """
         for name in ("tau", "beta"):
             signal = self.signal(name)
-            if self.moves(name) and not statistics.is_empty and getattr(statistics, f"{signal}_sum") is None:
+            if signal and self.moves(name) and not statistics.is_empty and getattr(statistics, f"{signal}_sum") is None:
                 field = "entropy_signal" if name == "tau" else "kl_signal"
                 others = " or ".join(other for other in UNITS if other.endswith(signal[-3:]) and other != signal)
                 needed = f"{name} is to hold {signal} ({UNITS[signal]}) on target"
@@ -328,6 +338,11 @@ class ControllerConfig:
         if rule.reads_measurement and not isinstance(self.objective, Analytic):
             why = f"it reads {loop.signal} and its target, and would ignore the signals of {self.label}"
             raise ConfigError(f"{loop.field}.type is {rule.type}; {why}: use it with the analytic objective")
+        is_relative = self.objective is None or self.objective.signals_are_relative
+        if isinstance(rule, PI) and rule.finds_gains(loop) and not is_relative:
+            why = "gains are found for relative errors, and the gradients of joint are per unit of coefficient"
+            remedy = f"set {loop.field}.learning_rate, or {loop.response_field} to fast or slow, or choose form paired"
+            raise ConfigError(f"{loop.response_field} is auto and objective.form.type is joint: {why}; {remedy}")
 
     def _check_targets(self) -> None:
         for name in ("target_entropy", "target_entropy_final"):
@@ -338,17 +353,15 @@ class ControllerConfig:
             if fraction is not None and self.entropy_signal != "weight_entropy":
                 why = f"it is of log G, the largest weight entropy, and entropy_signal is {self.entropy_signal!r}"
                 raise ConfigError(f"{name}_fraction is {fraction}; {why}: set {name}, in nats")
-        is_relative = self.objective is None or self.objective.signals_are_relative
-        if isinstance(rule, PI) and rule.finds_gains(loop) and not is_relative:
-            why = "gains are found for relative errors, and the gradients of joint are per unit of coefficient"
-            remedy = f"set {loop.field}.learning_rate, or {loop.response_field} to fast or slow, or choose form paired"
-            raise ConfigError(f"{loop.response_field} is auto and objective.form.type is joint: {why}; {remedy}")
             if nats is not None:
                 self._check_nats(name, nats)
         if self.entropy_targets[1] is not None:
             _require(self.entropy_targets[0] is not None, "target_entropy", None, "set when target_entropy_final is")
             _require(self.target_entropy_horizon >= 1, "target_entropy_horizon", self.target_entropy_horizon, ">= 1")
         _require(self.target_kl >= 0, "target_kl", self.target_kl, ">= 0 nats (0: β is not controlled)")
+        if self.target_kl > 0 and self.kl_signal is None:
+            remedy = f"set kl_signal to {' or '.join(get_args(KlSignal))}, or leave target_kl at 0"
+            raise ConfigError(f"target_kl is {self.target_kl} and kl_signal is None: no KL is measured; {remedy}")
 
     def _check_nats(self, name: str, value: float) -> None:
         if self.entropy_signal == "policy_entropy":  # of densities it may be negative
@@ -390,7 +403,7 @@ class ControllerConfig:
 
 _CHOICES: Mapping[str, tuple[str | None, ...]] = {
     "entropy_signal": get_args(EntropySignal),
-    "kl_signal": get_args(KlSignal),
+    "kl_signal": (*get_args(KlSignal), None),
     "kl_reference": get_args(KlReference),
     "entropy_response": (*get_args(Response), None),
     "kl_response": (*get_args(Response), None),

@@ -175,9 +175,10 @@ class Controller:
         return self._move(state, targets, measured, controlled, events)
 
     def _measure(self, statistics: BatchStatistics) -> Measured:
-        entropy, kl = self.config.entropy_signal, self.config.kl_signal
-        reaches = (statistics.reach(entropy), statistics.reach(kl))
-        return Measured(statistics.mean(entropy), statistics.mean(kl), *reaches, statistics)
+        config = self.config
+        entropy, kl = (config.measure(name, statistics) for name in ("tau", "beta"))
+        reaches = (statistics.reach(config.signal(name)) for name in ("tau", "beta"))
+        return Measured(entropy, kl, *reaches, statistics)
 
     def _compute(
         self,

@@ -98,12 +98,12 @@ class BatchStatistics:
         count: int = getattr(self, COUNTED_IN[signal])
         return count
 
-    def reach(self, signal: str) -> Reach | None:
+    def reach(self, signal: str | None) -> Reach | None:
         """Range of ``weight_entropy`` over τ, or of ``weight_kl`` over β; None of policy signals, or if not measured.
 
         Exact: the dual is convex, so H(w) rises with τ at any β, and KL(w‖p) falls with β at any τ.
         """
-        if signal not in _REACH:
+        if signal is None or signal not in _REACH:
             return None
         low, high = (self.mean(end) for end in _REACH[signal])
         return None if low is None or high is None else Reach(low, high)

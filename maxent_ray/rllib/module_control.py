@@ -135,7 +135,7 @@ class ModuleControl:
 
     def _metrics(self, coefficients: Coefficients, statistics: BatchStatistics) -> dict[str, float | None]:
         config, step = self.config, coefficients.step
-        entropy, kl = statistics.mean(config.signal("tau")), statistics.mean(config.signal("beta"))
+        entropy, kl = (config.measure(name, statistics) for name in ("tau", "beta"))
         target_entropy, target_kl = config.target_entropy_at(step), config.target_kl or None
         return {
             "maxent_tau": coefficients.tau,

@@ -126,7 +126,8 @@ def _weights(report: Report, config: ControllerConfig) -> RankWeights:
     statistics, gradients = report.statistics, report.gradients
     if gradients is not None and gradients.sensitivity is not None:
         statistics = replace(statistics, tokens=gradients.sensitivity.tokens)
-    return RankWeights(statistics.count(config.entropy_signal), statistics.count(config.kl_signal))
+    entropy = statistics.count(config.entropy_signal)
+    return RankWeights(entropy, entropy if config.kl_signal is None else statistics.count(config.kl_signal))
 
 
 def _check_alike(reports: Sequence[Report]) -> None:

@@ -14,7 +14,7 @@ class Loops(NamedTuple):
     """The two loops of a controller, as objectives need to know them."""
 
     entropy_signal: EntropySignal
-    kl_signal: KlSignal
+    kl_signal: KlSignal | None
     tau_rule: Any
     """Settings of τ's update rule; None: not set."""
     beta_rule: Any
