@@ -19,6 +19,7 @@ from maxent_ray.core.objectives import (
     ControllerObjective,
     TruncatedBackpropControllerObjective,
 )
+from maxent_ray.core.relative_errors import relative_error
 from maxent_ray.core.state import Coefficients, ControllerState, Decision, NestedMemory, Reason
 from maxent_ray.core.statistics import BatchStatistics, merge
 from maxent_ray.core.update_rules import Signal, Tuning, UpdateRule
@@ -177,8 +178,8 @@ class Controller:
     def _measure(self, statistics: BatchStatistics) -> Measured:
         config = self.config
         entropy, kl = (config.measure(name, statistics) for name in ("tau", "beta"))
-        reaches = (statistics.reach(config.signal(name)) for name in ("tau", "beta"))
-        return Measured(entropy, kl, *reaches, statistics)
+        entropy_reach, kl_reach = (statistics.reach(config.signal(name)) for name in ("tau", "beta"))
+        return Measured(entropy, kl, entropy_reach, kl_reach, statistics)
 
     def _compute(
         self,
@@ -245,7 +246,7 @@ class Controller:
             measured=measured.entropy,
             target=targets.tau_target_entropy,
             scale=targets.entropy_scale if in_nats else 1.0,
-            error=_entropy_error(measured.entropy, targets),
+            error=relative_error(measured.entropy, targets.tau_target_entropy, targets.entropy_scale),
         )
         beta = self._apply(
             self._beta_rule,
@@ -308,13 +309,6 @@ class Controller:
     def _within_bounds(self, name: str, value: float) -> float:
         low, high = self.config.bounds(name)
         return min(max(value, low), high)
-
-
-def _entropy_error(entropy: float | None, targets: Targets) -> float | None:
-    """(H − H*)/scale, which rises with ln τ; None where there is none."""
-    if entropy is None or targets.tau_target_entropy is None:
-        return None
-    return (entropy - targets.tau_target_entropy) / targets.entropy_scale
 
 
 def _kl_error(kl: float | None, targets: Targets) -> float | None:

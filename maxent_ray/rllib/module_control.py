@@ -12,6 +12,7 @@ from torch import Tensor
 
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.objectives import ControllerGradients
+from maxent_ray.core.relative_errors import relative_error
 from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.runtime.client import ControllerClient
@@ -137,6 +138,7 @@ class ModuleControl:
         config, step = self.config, coefficients.step
         entropy, kl = (config.measure(name, statistics) for name in ("tau", "beta"))
         target_entropy, target_kl = config.target_entropy_at(step), config.target_kl or None
+        scale = None if target_entropy is None else config.entropy_scale_at(step)
         return {
             "maxent_tau": coefficients.tau,
             "maxent_beta": coefficients.beta,
@@ -144,12 +146,9 @@ class ModuleControl:
             "maxent_kl": kl,
             "maxent_target_entropy": target_entropy,
             "maxent_target_kl": target_kl,
-            "maxent_entropy_error": _error(entropy, target_entropy, config.entropy_scale_at(step)),
-            "maxent_kl_error": _error(kl, target_kl, config.target_kl),
+            "maxent_entropy_scale": scale,
+            "maxent_entropy_error": relative_error(entropy, target_entropy, scale),
+            "maxent_kl_error": relative_error(kl, target_kl, target_kl),
             "maxent_version": coefficients.version,
             "maxent_skipped_reports": self.skipped_reports,
         }
-
-
-def _error(measured: float | None, target: float | None, scale: float) -> float | None:
-    return None if measured is None or target is None else (measured - target) / scale

@@ -7,7 +7,7 @@ from typing import Any
 
 from trl import GRPOTrainer
 
-from maxent_ray.core.signals import relative_error
+from maxent_ray.core.relative_errors import relative_error
 from maxent_ray.core.state import Coefficients
 
 PREFIX = "maxent/"
@@ -34,7 +34,7 @@ def log_decision(
         "target_entropy": decision["target_entropy"],
         "target_kl": decision["target_kl"],
         "entropy_error": relative_error(entropy, decision["target_entropy"], decision["entropy_scale"]),
-        "kl_error": relative_error(kl, decision["target_kl"]),
+        "kl_error": relative_error(kl, decision["target_kl"], decision["target_kl"]),
     }
     for name, value in values.items():
         if value is not None:
