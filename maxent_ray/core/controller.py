@@ -20,6 +20,7 @@ from maxent_ray.core.objectives import (
     TruncatedBackpropControllerObjective,
 )
 from maxent_ray.core.relative_errors import relative_error
+from maxent_ray.core.report_checks import missing_signal
 from maxent_ray.core.state import Coefficients, ControllerState, Decision, NestedMemory, Reason
 from maxent_ray.core.statistics import BatchStatistics, merge
 from maxent_ray.core.update_rules import Signal, Tuning, UpdateRule
@@ -134,7 +135,7 @@ class Controller:
         )
         if statistics is None or statistics.invalid_field() is not None:
             return self._keep(state, Reason.NON_FINITE, targets, self._measure(BatchStatistics()))
-        missing = config.missing_signal(statistics)
+        missing = missing_signal(config, statistics)
         if missing:
             raise InvalidReportError(f"step {state.step}: {missing}")
         window = merge(state.window, statistics)
