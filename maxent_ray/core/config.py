@@ -6,17 +6,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
+from maxent_ray.core.config_checks import check_config
 from maxent_ray.core.diagnostics.alarms import Actuator
-from maxent_ray.core.numbers import hold_exact_numbers, numeric_fields
+from maxent_ray.core.numbers import hold_exact_numbers
 from maxent_ray.core.objectives.analytic import Analytic
-from maxent_ray.core.objectives.sensitivity import Sensitivity
 from maxent_ray.core.objectives.settings import ObjectiveSettings
 from maxent_ray.core.objectives.settings_base import Loops, Unroll
 from maxent_ray.core.statistics import (
-    COUNTED_IN,
-    UNITS,
     BatchStatistics,
     CoefficientBounds,
     EntropySignal,
@@ -27,7 +25,6 @@ from maxent_ray.core.unions import build_settings
 from maxent_ray.core.update_rules.error_rules import PI, SGD
 from maxent_ray.core.update_rules.loop import Loop, Response
 from maxent_ray.core.update_rules.settings import RuleSettings
-from maxent_ray.errors import ConfigError, UnknownObjectiveError
 
 _STEPS_AS_GIVEN = SGD(learning_rate=1.0, clip=None)
 """Rule of an objective whose signals are steps of ln τ and ln β already."""
@@ -74,8 +71,8 @@ class ControllerConfig:
 
     entropy_signal: EntropySignal = "weight_entropy"
     """H: ``weight_entropy`` (nats per group), or ``policy_entropy`` (nats per token or timestep)."""
-    kl_signal: KlSignal = "policy_kl"
-    """KL: ``policy_kl`` (nats per token or timestep), or ``weight_kl`` (nats per group)."""
+    kl_signal: KlSignal | None = "policy_kl"
+    """KL: ``policy_kl`` (nats per token or timestep), or ``weight_kl`` (nats per group). None: no KL is measured."""
     kl_reference: KlReference = "frozen_policy"
     """Policy that ``policy_kl`` is measured against; ``behaviour_policy``: the one that sampled the batch (PPO)."""
     entropy_response: Response | None = None
@@ -118,16 +115,7 @@ class ControllerConfig:
     def __post_init__(self) -> None:
         """Check every field."""
         hold_exact_numbers(self)
-        self._check_types()
-        self._check_ranges()
-        self._check_targets()
-        for name in ("tau", "beta"):
-            self._check_bounds(name)
-        if self.objective is not None:
-            self.objective.check(self.loops)
-        for name in ("tau", "beta"):
-            if self.moves(name):
-                self._check_rule(name)
+        check_config(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ControllerConfig:
@@ -229,9 +217,19 @@ class ControllerConfig:
         expected, chosen = self.expected_response(name), self.response(name)
         return Loop(name, self.signal(name), *self.bounds(name), chosen, steps=self.update_interval, expected=expected)
 
-    def signal(self, name: str) -> EntropySignal | KlSignal:
-        """The signal that ``"tau"`` or ``"beta"`` holds on target."""
+    def signal(self, name: str) -> EntropySignal | KlSignal | None:
+        """The signal that ``"tau"`` or ``"beta"`` holds on target; None: there is none."""
         return self.entropy_signal if name == "tau" else self.kl_signal
+
+    def measure(self, name: str, statistics: BatchStatistics) -> float | None:
+        """Mean of the signal of ``"tau"`` or ``"beta"`` over a batch (nats); None where there is none.
+
+        Example:
+            >>> ControllerConfig().measure("beta", BatchStatistics(tokens=4, policy_kl_sum=0.2))
+            0.05
+        """
+        signal = self.signal(name)
+        return None if signal is None else statistics.mean(signal)
 
     def response(self, name: str) -> Response:
         """Time in which that signal answers: as set, else as declared."""
@@ -274,125 +272,3 @@ class ControllerConfig:
         """
         of_objective = "" if self.objective is None else self.objective.why_at_rest(name, share, tied_share)
         return of_objective or self.rule(name).why_at_rest(self.loop(name), in_dead_band)
-
-    def misfit(self, sensitivity: Sensitivity | None) -> str:
-        """Field, value and valid range of an unroll that this controller cannot have asked for; empty when it fits."""
-        if sensitivity is None:
-            return ""
-        steps = 0 if self.unroll is None else self.unroll.steps
-        fits = {
-            "steps": (sensitivity.steps == steps, f"objective.unroll.steps = {steps}"),
-            "tokens": (sensitivity.tokens >= 1, ">= 1"),
-            **{name: self._fitting(name, getattr(sensitivity, name)) for name in ("tau", "beta")},
-        }
-        wrong = ((name, valid) for name, (holds, valid) in fits.items() if not holds)
-        return next((f"{name} is {getattr(sensitivity, name)}; it must be {valid}" for name, valid in wrong), "")
-
-    def _fitting(self, name: str, value: float) -> tuple[bool, str]:
-        return (value > 0, "> 0") if self.moves(name) else (value >= 0, ">= 0")
-
-    def missing_signal(self, statistics: BatchStatistics) -> str:
-        """Explain which signal with a target a batch was not measured for; empty for none, and for an empty batch.
-
-        Example:
-            >>> config = ControllerConfig(target_entropy=1.9)
-            >>> config.missing_signal(BatchStatistics(tokens=4, policy_entropy_sum=2.0)).split(";")[0]
-            'statistics.groups is 0, but tau is to hold weight_entropy (nats per group) on target'
-        """
-        for name in ("tau", "beta"):
-            signal = self.signal(name)
-            if self.moves(name) and not statistics.is_empty and statistics.count(signal) == 0:
-                counted, field = COUNTED_IN[signal], "entropy_signal" if name == "tau" else "kl_signal"
-                others = " or ".join(other for other in UNITS if other.endswith(signal[-3:]) and other != signal)
-                needed = f"{name} is to hold {signal} ({UNITS[signal]}) on target"
-                return (
-                    f"statistics.{counted} is 0, but {needed}; report {signal}_sum over {counted}, or set {field} to "
-                    f"{others}"
-                )
-        return ""
-
-    def _check_types(self) -> None:
-        """Settings may come from Python, not only from a file that was read."""
-        objective, choices = self.objective, get_args(ObjectiveSettings)
-        if objective is not None and not isinstance(objective, choices):
-            names = ", ".join(f"{choice.__name__}()" for choice in choices)
-            raise UnknownObjectiveError(f"objective is {objective!r}; valid: {names}, or None")
-        for name, rule in (("tau_rule", self.tau_rule), ("beta_rule", self.beta_rule)):
-            if rule is not None and not isinstance(rule, get_args(RuleSettings)):
-                names = ", ".join(f"{choice.__name__}()" for choice in get_args(RuleSettings))
-                raise ConfigError(f"{name} is {rule!r}; valid: {names}, or None")
-
-    def _check_rule(self, name: str) -> None:
-        rule, loop = self.rule(name), self.loop(name)
-        rule.check(loop)
-        if rule.reads_measurement and not isinstance(self.objective, Analytic):
-            why = f"it reads {loop.signal} and its target, and would ignore the signals of {self.label}"
-            raise ConfigError(f"{loop.field}.type is {rule.type}; {why}: use it with the analytic objective")
-
-    def _check_targets(self) -> None:
-        for name in ("target_entropy", "target_entropy_final"):
-            nats, fraction = getattr(self, name), getattr(self, f"{name}_fraction")
-            if nats is not None and fraction is not None:
-                raise ConfigError(f"{name} is {nats} and {name}_fraction is {fraction}; give one of the two")
-            _require(fraction is None or 0 < fraction < 1, f"{name}_fraction", fraction, "in (0, 1)")
-            if fraction is not None and self.entropy_signal != "weight_entropy":
-                why = f"it is of log G, the largest weight entropy, and entropy_signal is {self.entropy_signal!r}"
-                raise ConfigError(f"{name}_fraction is {fraction}; {why}: set {name}, in nats")
-            if nats is not None:
-                self._check_nats(name, nats)
-        if self.entropy_targets[1] is not None:
-            _require(self.entropy_targets[0] is not None, "target_entropy", None, "set when target_entropy_final is")
-            _require(self.target_entropy_horizon >= 1, "target_entropy_horizon", self.target_entropy_horizon, ">= 1")
-        _require(self.target_kl >= 0, "target_kl", self.target_kl, ">= 0 nats (0: β is not controlled)")
-
-    def _check_nats(self, name: str, value: float) -> None:
-        if self.entropy_signal == "policy_entropy":  # of densities it may be negative
-            return
-        _require(value > 0, name, value, "> 0 nats per group; only a policy_entropy may be negative")
-        if self.group_size is not None:
-            bound = f"< log G = {self.max_entropy:.4f} nats, the entropy of uniform weights (G = {self.group_size})"
-            # log G written with four decimals is log G, and no finite τ reaches it
-            _require(value < self.max_entropy * (1 - 1e-4), name, value, bound)
-
-    def _check_ranges(self) -> None:
-        for name, valid in _CHOICES.items():
-            if getattr(self, name) not in valid:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; valid: {', '.join(filter(None, valid))}")
-        _require(self.group_size is None or self.group_size >= 2, "group_size", self.group_size, ">= 2")
-        for name, usual in numeric_fields(type(self)):  # type: ignore[arg-type]  # classes are hashable
-            value = getattr(self, name)
-            if not isinstance(value, int | float | None) or isinstance(value, bool):
-                raise ConfigError(f"{name} is {value!r}; it must be a number")
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ConfigError(f"{name} is {value}; it must be finite")
-            if isinstance(value, float) and usual is int:
-                raise ConfigError(f"{name} is {value}; it must be a whole number")
-        for name in ("update_interval", "saturation_patience"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), ">= 1")
-        _require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, ">= 0")
-        _require(self.entropy_scale is None or self.entropy_scale > 0, "entropy_scale", self.entropy_scale, "> 0 nats")
-
-    def _check_bounds(self, name: str) -> None:
-        value, (low, high) = self.initial(name), self.bounds(name)
-        _require(low >= 0 if name == "beta" else low > 0, f"{name}_min", low, "> 0 (≥ 0 for β)")
-        if low > high:
-            raise ConfigError(f"{name}_min is {low} and {name}_max is {high}: the bounds cross")
-        if self.moves(name):
-            _require(low <= value <= high, name, value, f"in [{low}, {high}]")
-        else:
-            _require(value >= 0, name, value, ">= 0")
-
-
-_CHOICES: Mapping[str, tuple[str | None, ...]] = {
-    "entropy_signal": get_args(EntropySignal),
-    "kl_signal": get_args(KlSignal),
-    "kl_reference": get_args(KlReference),
-    "entropy_response": (*get_args(Response), None),
-    "kl_response": (*get_args(Response), None),
-}
-"""Field that takes one of several words → these."""
-
-
-def _require(holds: bool, name: str, value: object, valid: str) -> None:
-    if not holds:
-        raise ConfigError(f"{name} is {value}; it must be {valid}")

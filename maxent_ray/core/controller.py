@@ -19,6 +19,8 @@ from maxent_ray.core.objectives import (
     ControllerObjective,
     TruncatedBackpropControllerObjective,
 )
+from maxent_ray.core.relative_errors import relative_error
+from maxent_ray.core.report_checks import missing_signal
 from maxent_ray.core.state import Coefficients, ControllerState, Decision, NestedMemory, Reason
 from maxent_ray.core.statistics import BatchStatistics, merge
 from maxent_ray.core.update_rules import Signal, Tuning, UpdateRule
@@ -133,7 +135,7 @@ class Controller:
         )
         if statistics is None or statistics.invalid_field() is not None:
             return self._keep(state, Reason.NON_FINITE, targets, self._measure(BatchStatistics()))
-        missing = config.missing_signal(statistics)
+        missing = missing_signal(config, statistics)
         if missing:
             raise InvalidReportError(f"step {state.step}: {missing}")
         window = merge(state.window, statistics)
@@ -169,14 +171,16 @@ class Controller:
         if self._objective is not None:
             state = replace(state, objective={self._objective.name: signals.memory})
         controlled = self._controlled(signals.gradients)
+        events = self._unmeasured(measured, controlled)
         if controlled is None:
-            return self._keep(state, Reason.NO_GRADIENT, targets, measured)
-        return self._move(state, targets, measured, controlled)
+            return self._keep(state, Reason.NO_GRADIENT, targets, measured, events)
+        return self._move(state, targets, measured, controlled, events)
 
     def _measure(self, statistics: BatchStatistics) -> Measured:
-        entropy, kl = self.config.entropy_signal, self.config.kl_signal
-        reaches = (statistics.reach(entropy), statistics.reach(kl))
-        return Measured(statistics.mean(entropy), statistics.mean(kl), *reaches, statistics)
+        config = self.config
+        entropy, kl = (config.measure(name, statistics) for name in ("tau", "beta"))
+        entropy_reach, kl_reach = (statistics.reach(config.signal(name)) for name in ("tau", "beta"))
+        return Measured(entropy, kl, entropy_reach, kl_reach, statistics)
 
     def _compute(
         self,
@@ -213,8 +217,23 @@ class Controller:
         )
         return kept if kept.has_updates() else None
 
+    def _unmeasured(self, measured: Measured, signals: ControllerGradients | None) -> tuple[str, ...]:
+        """Events of coefficients that stay where they are because the batch had nothing to measure their signal on."""
+        if measured.statistics.is_empty:
+            return ()
+        found = {
+            "tau": measured.entropy is None and (signals is None or signals.tau_grad is None),
+            "beta": measured.kl is None and (signals is None or signals.beta_grad is None),
+        }
+        return tuple(f"{name}.not_measured" for name, lacks in found.items() if lacks and self.config.moves(name))
+
     def _move(
-        self, state: ControllerState, targets: Targets, measured: Measured, signals: ControllerGradients
+        self,
+        state: ControllerState,
+        targets: Targets,
+        measured: Measured,
+        signals: ControllerGradients,
+        events: tuple[str, ...],
     ) -> tuple[ControllerState, Decision]:
         """Move τ down its gradient and β up its own, each through its rule."""
         in_nats = signals.source == "analytic"
@@ -228,7 +247,7 @@ class Controller:
             measured=measured.entropy,
             target=targets.tau_target_entropy,
             scale=targets.entropy_scale if in_nats else 1.0,
-            error=_entropy_error(measured.entropy, targets),
+            error=relative_error(measured.entropy, targets.tau_target_entropy, targets.entropy_scale),
         )
         beta = self._apply(
             self._beta_rule,
@@ -242,7 +261,7 @@ class Controller:
             error=_kl_error(measured.kl, targets),
         )
         falls_back = in_nats and isinstance(self._objective, TruncatedBackpropControllerObjective)
-        events = ("fallback",) * falls_back
+        events += ("fallback",) * falls_back
         events += tuple(f"tau.{e}" for e in tau.events) + tuple(f"beta.{e}" for e in beta.events)
         moved = replace(state, tau=tau.value, beta=beta.value, tau_rule=tau.rule, beta_rule=beta.rule)
         decision = build_decision(moved, state, Reason.UPDATED, targets, measured, signals, events)
@@ -291,13 +310,6 @@ class Controller:
     def _within_bounds(self, name: str, value: float) -> float:
         low, high = self.config.bounds(name)
         return min(max(value, low), high)
-
-
-def _entropy_error(entropy: float | None, targets: Targets) -> float | None:
-    """(H − H*)/scale, which rises with ln τ; None where there is none."""
-    if entropy is None or targets.tau_target_entropy is None:
-        return None
-    return (entropy - targets.tau_target_entropy) / targets.entropy_scale
 
 
 def _kl_error(kl: float | None, targets: Targets) -> float | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from maxent_ray.core.objectives.interface import ControllerGradients
-from maxent_ray.core.signals import relative_error
+from maxent_ray.core.relative_errors import relative_error
 from maxent_ray.core.state import Coefficients, ControllerState, Decision, Reason
 from maxent_ray.core.statistics import BatchStatistics, Reach
 
@@ -130,6 +130,7 @@ def tracking_values(
         "kl": kl,
         "target_entropy": target_entropy,
         "target_kl": target_kl,
+        "entropy_scale": None if target_entropy is None else entropy_scale,
         "entropy_error": relative_error(entropy, target_entropy, entropy_scale),
-        "kl_error": relative_error(kl, target_kl),
+        "kl_error": relative_error(kl, target_kl, target_kl),
     }

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from maxent_ray.core.answer_metrics import DESCRIPTIONS, EXPORTED, METRICS, TRAINING_SIGNALS
+from maxent_ray.core.relative_errors import relative_error, usual_scale
 
 Number = float | int | None
 Value = float | int | str | None
@@ -74,21 +75,31 @@ def target_of(signal: str) -> str:
     return f"target_{signal}"
 
 
-def relative_error(value: float | None, target: float | None, scale: float | None = None) -> float | None:
-    """Relative distance of a signal from its target, as (H − H*)/H*; None where either is not known.
+SCALES: Mapping[str, str] = {"entropy": "entropy_scale"}
+"""Signal with a target → the signal that has the scale of its error; of others, the target is the scale."""
 
-    Args:
-        value: The signal.
-        target: Its target.
-        scale: Distance that counts as 1; None: the target if it is above 0, else 1 (of differential entropies, nats).
+
+class Values(Protocol):
+    """Values of signals at one step: a point or a row."""
+
+    def __getitem__(self, signal: str, /) -> float | None:
+        """Value of a signal; None where it is not known."""
+
+
+def deviation(values: Values, signal: str) -> float | None:
+    """Relative error of a signal, (H − H*)/scale or (KL − KL*)/KL*; None where it or its target is not known.
+
+    Rows of older runs lack the scale: then it is the target, or 1 nat where that is not above 0.
 
     Example:
-        >>> relative_error(1.5, 2.0), relative_error(-0.5, -1.0), relative_error(1.5, None)
-        (-0.25, 0.5, None)
+        >>> deviation({"entropy": 0.75, "target_entropy": 0.25, "entropy_scale": 1.0}, "entropy")
+        0.5
     """
-    if value is None or target is None:
-        return None
-    return (value - target) / (scale or (target if target > 0 else 1.0))
+    target = values[target_of(signal)]
+    scale = values[SCALES[signal]] if signal in SCALES else None
+    if scale is None and target is not None:
+        scale = usual_scale(target)
+    return relative_error(values[signal], target, scale)
 
 
 _TIED = "Share of the groups whose rewards all tie"
@@ -133,6 +144,7 @@ SIGNALS: tuple[LoggedSignal, ...] = (
     LoggedSignal(
         "target_entropy", "nats", "Target entropy H*", exporter="decision", metric="target_entropy_nats", symbol="H*"
     ),
+    LoggedSignal("entropy_scale", "nats", "Error of H that counts as 100 %"),
     LoggedSignal(
         "kl", "nats", "Measured KL, of the declared signal", exporter="decision", metric="kl_nats", symbol="KL"
     ),

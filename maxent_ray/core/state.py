@@ -130,8 +130,9 @@ class Decision:
     source: str = ""
     """Objective that formed the gradients."""
     events: tuple[str, ...] = ()
-    """Notes of the update rules, such as ``tau.clipped`` or ``beta.projected_low``; ``overflow.`` and the place of a
-    number that is not finite; notes of the runtime."""
+    """Notes of the update rules, such as ``tau.clipped`` or ``beta.projected_low``; ``tau.not_measured``, where the
+    batch had no group or token to measure a signal on; ``overflow.`` and the place of a number that is not finite;
+    notes of the runtime."""
     tied_share: float = 0.0
     """Share of the groups whose weights τ cannot move."""
     entropy_reach: Reach | None = None

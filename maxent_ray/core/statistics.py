@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import reduce
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from maxent_ray.core.field_types import NonNegative, Within
 from maxent_ray.core.numbers import hold_exact_numbers
@@ -30,7 +30,8 @@ class BatchStatistics:
     """Sums over the groups and completion tokens of one batch, and their counts.
 
     Ratios are formed only after merging, so a mean over ranks is weighted by each rank's counts. Counts and sums may be
-    numbers of other libraries, such as ``np.int64``, ``np.float32`` or 0-dim tensors.
+    numbers of other libraries, such as ``np.int64``, ``np.float32`` or 0-dim tensors. The sum of a signal is None where
+    it was not measured; 0 over a count of 0 says that it is measured, and that this batch has nothing to measure it on.
 
     Example:
         >>> one = BatchStatistics(groups=2, weight_entropy_sum=2.0)
@@ -45,13 +46,13 @@ class BatchStatistics:
     tied_groups: int = 0
     """Groups whose rewards are all equal: with β = 0 their weights are uniform whatever τ is."""
     reward_sum: float = 0.0
-    weight_entropy_sum: float = 0.0
-    """Σ over groups of H(w), nats."""
-    weight_kl_sum: float = 0.0
+    weight_entropy_sum: float | None = None
+    """Σ over groups of H(w), nats; None: not measured."""
+    weight_kl_sum: float | None = None
     """Σ over groups of KL(w‖p), nats."""
-    policy_entropy_sum: float = 0.0
+    policy_entropy_sum: float | None = None
     """Σ over tokens or timesteps of the policy's entropy, nats; may be negative where actions are continuous."""
-    policy_kl_sum: float = 0.0
+    policy_kl_sum: float | None = None
     """Σ over tokens or timesteps of the KL between the policy and its reference, nats."""
     entropy_tau_sum: NonNegative = 0.0
     """Σ over groups of dH(w)/dτ (not negative)."""
@@ -74,7 +75,7 @@ class BatchStatistics:
         hold_exact_numbers(self)
 
     def mean(self, signal: str) -> float | None:
-        """Mean of a declared signal over its groups, tokens or completions; None when there are none.
+        """Mean of a declared signal over its groups, tokens or completions; None if there are none, or not measured.
 
         Args:
             signal: ``weight_entropy``, ``weight_kl`` (nats per group), ``policy_entropy``, ``policy_kl`` (nats per
@@ -84,8 +85,8 @@ class BatchStatistics:
         Raises:
             KeyError: ``signal`` is none of these.
         """
-        count = self.count(signal)
-        return float(getattr(self, f"{signal}_sum")) / count if count else None
+        count, total = self.count(signal), getattr(self, f"{signal}_sum")
+        return float(total) / count if count and total is not None else None
 
     def count(self, signal: str) -> int:
         """Number of groups, tokens or completions that a signal's mean is over.
@@ -97,12 +98,12 @@ class BatchStatistics:
         count: int = getattr(self, COUNTED_IN[signal])
         return count
 
-    def reach(self, signal: str) -> Reach | None:
+    def reach(self, signal: str | None) -> Reach | None:
         """Range of ``weight_entropy`` over τ, or of ``weight_kl`` over β; None of policy signals, or if not measured.
 
         Exact: the dual is convex, so H(w) rises with τ at any β, and KL(w‖p) falls with β at any τ.
         """
-        if signal not in _REACH:
+        if signal is None or signal not in _REACH:
             return None
         low, high = (self.mean(end) for end in _REACH[signal])
         return None if low is None or high is None else Reach(low, high)
@@ -125,7 +126,7 @@ class BatchStatistics:
         violation = find_violation(self)
         return None if violation is None else (violation.path, violation.value)
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, float | None]:
         """Plain numbers, ready for JSON."""
         return asdict(self)
 
@@ -163,11 +164,25 @@ COUNTED_IN: Mapping[str, str] = {
 def merge(a: BatchStatistics, b: BatchStatistics) -> BatchStatistics:
     """Statistics of the union of two batches; associative and commutative, ``BatchStatistics()`` is the unit.
 
+    A signal that one of them has groups or tokens for and did not measure has no mean over both: its sum is None.
+
     Example:
-        >>> merge(BatchStatistics(groups=1), BatchStatistics(groups=2)).groups
-        3
+        >>> one, two = BatchStatistics(tokens=1, policy_kl_sum=0.1), BatchStatistics(tokens=2)
+        >>> merge(one, two).tokens, merge(one, two).policy_kl_sum
+        (3, None)
     """
-    return BatchStatistics(**{f.name: getattr(a, f.name) + getattr(b, f.name) for f in fields(BatchStatistics)})
+    sums: dict[str, Any] = {f.name: _added(getattr(a, f.name), getattr(b, f.name)) for f in fields(BatchStatistics)}
+    unknown = {f"{signal}_sum": None for signal in UNITS if _is_unknown(a, signal) or _is_unknown(b, signal)}
+    return BatchStatistics(**{**sums, **unknown})
+
+
+def _added(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else one + other
+
+
+def _is_unknown(statistics: BatchStatistics, signal: str) -> bool:
+    """True where there is something that the signal was not measured on."""
+    return getattr(statistics, f"{signal}_sum") is None and statistics.count(signal) > 0
 
 
 def merge_all(shards: Iterable[BatchStatistics]) -> BatchStatistics:

@@ -20,6 +20,7 @@ def describe_signals(training: str) -> list[dict[str, Any]]:
             "unit": signal.unit,
             "description": signal.description,
             "scale": "log" if signal.name in _LOG_SCALED else "linear",
+            "error_scale": signals.SCALES.get(signal.name),
             "target": target if (target := signals.target_of(signal.name)) in NAMES else None,
             "group": _group(signal),
         }

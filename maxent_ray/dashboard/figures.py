@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from maxent_ray.core import signals
+from maxent_ray.core.relative_errors import relative_error
 from maxent_ray.core.signals import LoggedSignal
 from maxent_ray.dashboard.columns import Floats
 from maxent_ray.dashboard.trial_rows import TrialRows
@@ -96,8 +97,12 @@ def _medians(trials: list[TrialRows]) -> dict[str, float | None]:
 
 def _tracking_error(rows: TrialRows, signal: str) -> float | None:
     values, targets = rows.series(signal), rows.series(signals.target_of(signal))
-    values, targets = (each[len(each) - math.ceil(len(each) / 3) :] for each in (values, targets))
-    average = _mean((values - targets) / np.where(targets > 0, targets, 1.0))  # as signals.relative_error
+    scales = np.where(targets > 0, targets, 1.0)  # as relative_errors.usual_scale
+    if signal in signals.SCALES:
+        own = rows.series(signals.SCALES[signal])
+        scales = np.where(np.isfinite(own), own, scales)
+    errors = relative_error(values, targets, scales)
+    average = _mean(errors[len(errors) - math.ceil(len(errors) / 3) :])
     return None if average is None else abs(average)
 
 

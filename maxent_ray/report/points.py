@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from maxent_ray.core import signals
-from maxent_ray.core.signals import relative_error, target_of
 from maxent_ray.report.numbers import number
 from maxent_ray.storage.json_lines import Record
 
@@ -34,8 +33,8 @@ class Point:
         return self.signals[signal]
 
     def deviation(self, signal: str) -> float | None:
-        """Relative distance of a signal from its target, such as (H − H*)/H*."""
-        return relative_error(self[signal], self[target_of(signal)])
+        """Relative distance of a signal from its target, such as (KL − KL*)/KL*."""
+        return signals.deviation(self, signal)
 
 
 def read_points(rows: Iterable[Record]) -> dict[str, tuple[Point, ...]]:

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from maxent_ray.core.signals import REWARDS, relative_error, target_of
+from maxent_ray.core.signals import REWARDS, deviation, target_of
 from maxent_ray.report.formatting import DASH, fixed, significant
 from maxent_ray.report.labels import REFERENCES
 from maxent_ray.report.numbers import natural_key, number
@@ -97,7 +97,7 @@ def _against_target(line: TrialLine, signal: str, decimals: int, pair: str, *, g
     """Write a signal and its target, coloured by their relative distance."""
     value, target = line[signal], line[target_of(signal)]
     text = f"{fixed(value, decimals)}{pair}{fixed(target, decimals)}"
-    error = relative_error(value, target)
+    error = deviation(line, signal)
     if error is None:
         return Text(text)
     distance = abs(error)

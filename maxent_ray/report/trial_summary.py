@@ -93,7 +93,7 @@ def tracking_error(deviations: Sequence[float | None]) -> float | None:
     """Compute |mean| of the relative deviations over the last third of the steps.
 
     Args:
-        deviations: (H − H*)/H* or (KL − KL*)/KL* of every step, None where there is no target.
+        deviations: (H − H*)/scale or (KL − KL*)/KL* of every step, None where there is no target.
 
     Returns:
         A fraction of the target; None when no step of the last third has one.

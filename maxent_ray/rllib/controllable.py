@@ -111,8 +111,7 @@ class Controllable:
         controller = ControllerConfig.from_dict(
             {
                 "entropy_signal": "policy_entropy",
-                # a weight_kl is over groups, of which there are none: KL is then None, not 0
-                "kl_signal": "policy_kl" if measures_kl else "weight_kl",
+                "kl_signal": "policy_kl" if measures_kl else None,
                 "kl_reference": "behaviour_policy",
                 **{name: value for name, value in values.items() if name not in start},
                 **{name: value for name, value in start.items() if value is not None},

@@ -132,16 +132,16 @@ class ModuleControl:
             means.append(torch.stack(kls))
         sums = torch.stack([timesteps.sum(), *((timesteps * mean).sum() for mean in means)])
         count, entropy, *kl = sums.tolist()  # the update's one transfer from the device
-        return BatchStatistics(tokens=int(count), policy_entropy_sum=entropy, policy_kl_sum=sum(kl))
+        return BatchStatistics(tokens=int(count), policy_entropy_sum=entropy, policy_kl_sum=kl[0] if kl else None)
 
     def _metrics(self, coefficients: Coefficients, statistics: BatchStatistics) -> dict[str, float | None]:
         config, step = self.config, coefficients.step
         values = tracking_values(
             coefficients,
-            entropy=statistics.mean(config.signal("tau")),
+            entropy=config.measure("tau", statistics),
             target_entropy=config.target_entropy_at(step),
             entropy_scale=config.entropy_scale_at(step),
-            kl=statistics.mean(config.signal("beta")),
+            kl=config.measure("beta", statistics),
             target_kl=config.target_kl or None,
         )
         counts = {"version": coefficients.version, "skipped_reports": self.skipped_reports}

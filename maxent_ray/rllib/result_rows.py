@@ -15,6 +15,7 @@ OURS: Mapping[str, str] = {
     "version": "maxent_version",
     "entropy": "maxent_entropy",
     "target_entropy": "maxent_target_entropy",
+    "entropy_scale": "maxent_entropy_scale",
     "kl": "maxent_kl",
     "target_kl": "maxent_target_kl",
     "policy_entropy": "maxent_entropy",

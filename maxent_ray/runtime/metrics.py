@@ -9,7 +9,7 @@ from ray.util.metrics import Counter, Histogram
 
 from maxent_ray.core import signals
 from maxent_ray.core.answer_metrics import EXPORTED, METRICS
-from maxent_ray.core.signals import relative_error
+from maxent_ray.core.relative_errors import relative_error
 from maxent_ray.runtime.kept_gauges import KeptGauges
 from maxent_ray.runtime.metric_table import SECONDS, Metric, event_tag, exported_metrics, metric
 from maxent_ray.runtime.run_tags import RunTags, encode_tags
@@ -93,7 +93,9 @@ class ControllerMetrics:
             "maxent_entropy_error_ratio": relative_error(
                 decision["entropy"], decision["target_entropy"], decision["entropy_scale"]
             ),
-            "maxent_kl_error_ratio": relative_error(decision["kl"], decision["target_kl"]),
+            "maxent_kl_error_ratio": relative_error(
+                decision["kl"], decision["target_kl"], decision["target_kl"]
+            ),
             "maxent_tau_gradient": decision["tau_grad"],
             "maxent_beta_gradient": decision["beta_grad"],
         }

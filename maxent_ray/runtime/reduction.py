@@ -14,6 +14,7 @@ from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.field_types import LONGEST_TEXT
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.objectives.merging import RankWeights, merge_gradients
+from maxent_ray.core.report_checks import misfit, missing_signal
 from maxent_ray.core.statistics import BatchStatistics, merge_all
 from maxent_ray.core.validation import build_dataclass, find_violation, to_plain
 from maxent_ray.errors import InvalidReportError
@@ -86,8 +87,8 @@ def check_report(
         found = find_violation(value, f"{where}{name}")
         if found is not None:
             return Rejection(str(found.error()), name == "statistics" or type(found.value) is not float)
-    misfit = config.misfit(gradients.sensitivity) if gradients is not None else ""
-    return Rejection(f"{where}gradients.sensitivity.{misfit}", True) if misfit else None
+    found_misfit = misfit(config, gradients.sensitivity) if gradients is not None else ""
+    return Rejection(f"{where}gradients.sensitivity.{found_misfit}", True) if found_misfit else None
 
 
 def merge_reports(reports: Sequence[Report], config: ControllerConfig) -> Round:
@@ -113,7 +114,7 @@ def merge_reports(reports: Sequence[Report], config: ControllerConfig) -> Round:
         more = (f"{UNUSABLE}{len(reasons) - REASONS_SHOWN} more ranks",) if len(reasons) > REASONS_SHOWN else ()
         return Round(None, events=(*reasons[:REASONS_SHOWN], *more))
     statistics = merge_all(report.statistics for report in reports)
-    missing = config.missing_signal(statistics)
+    missing = missing_signal(config, statistics)
     if missing:
         raise InvalidReportError(f"step {reports[0].step}: {missing}")
     weights = [_weights(report, config) for report in reports]
@@ -126,7 +127,8 @@ def _weights(report: Report, config: ControllerConfig) -> RankWeights:
     statistics, gradients = report.statistics, report.gradients
     if gradients is not None and gradients.sensitivity is not None:
         statistics = replace(statistics, tokens=gradients.sensitivity.tokens)
-    return RankWeights(statistics.count(config.entropy_signal), statistics.count(config.kl_signal))
+    entropy = statistics.count(config.entropy_signal)
+    return RankWeights(entropy, entropy if config.kl_signal is None else statistics.count(config.kl_signal))
 
 
 def _check_alike(reports: Sequence[Report]) -> None:

@@ -226,14 +226,16 @@ class TrainingWorker:
         """
         controller, decision = self._controller, self.client.last_decision
         controls = controller.objective is not None
+        target_entropy = controller.target_entropy_at(step) if controls else None
         return {
             "tau": coefficients.tau,
             "beta": coefficients.beta,
             "version": coefficients.version,
             **{signal: batch.graded[metric] for metric, signal in TRAINING_SIGNALS.items()},
-            "entropy": _number(statistics.mean(controller.entropy_signal)),
-            "target_entropy": controller.target_entropy_at(step) if controls else None,
-            "kl": _number(statistics.mean(controller.kl_signal)),
+            "entropy": _number(controller.measure("tau", statistics)),
+            "target_entropy": target_entropy,
+            "entropy_scale": None if target_entropy is None else controller.entropy_scale_at(step),
+            "kl": _number(controller.measure("beta", statistics)),
             "target_kl": controller.target_kl or None if controls else None,
             "policy_entropy": _number(statistics.mean("policy_entropy")),
             "tied_share": statistics.tied_share,

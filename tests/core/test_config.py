@@ -10,7 +10,9 @@ from typing import Any, TypeAlias
 import pytest
 
 from maxent_ray.core.config import ControllerConfig
+from maxent_ray.core.controller import Controller
 from maxent_ray.core.objectives import Analytic, Joint, Paired, TruncatedBackprop, Unroll
+from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.core.update_rules import PI, SGD
 from maxent_ray.core.update_rules.loop import Gains
 from maxent_ray.errors import ConfigError, UnknownObjectiveError
@@ -86,6 +88,15 @@ def gains(settings: ControllerConfig, name: str) -> Gains:
         (unrolled(fallback="uniform"), "objective.fallback is 'uniform'; valid: analytic, or null"),
         ({"entropy_signal": "entropy"}, "entropy_signal is 'entropy'; valid: weight_entropy, policy_entropy"),
         ({"kl_signal": "kl"}, "kl_signal is 'kl'; valid: policy_kl, weight_kl"),
+        ({"kl_signal": None}, "target_kl is 0.05 and kl_signal is None: no KL is measured; set kl_signal to policy_kl"),
+        (
+            unrolled(form=Joint()) | {"kl_response": "auto"},
+            "kl_response is auto and objective.form.type is joint: .* set beta_rule.learning_rate, or kl_response",
+        ),
+        (
+            unrolled(form=Joint()) | {"entropy_response": "auto"},
+            "entropy_response is auto and objective.form.type is joint: .* set tau_rule.learning_rate",
+        ),
         ({"kl_reference": "ref"}, "kl_reference is 'ref'; valid: frozen_policy, behaviour_policy"),
         ({"kl_response": "quick"}, "kl_response is 'quick'; valid: fast, slow, auto"),
         ({"entropy_scale": 0.0}, "entropy_scale is 0.0; it must be > 0 nats"),
@@ -200,6 +211,24 @@ def test_gains_follow_the_declared_response() -> None:
     assert gains(behaviour, "beta") == gains(config(kl_response="fast"), "beta") != gains(config(), "beta")
     assert gains(config(kl_reference="behaviour_policy", kl_response="slow"), "beta") == gains(config(), "beta")
     assert gains(config(entropy_response="slow"), "tau").proportional > 0
+
+
+def test_gains_that_are_set_go_with_any_form() -> None:
+    joint = unrolled(form=Joint()) | {"entropy_response": "auto", "kl_response": "auto"}
+    found = config(**joint, tau_rule=PI(learning_rate=0.02), beta_rule=PI(learning_rate=0.1, proportional_gain=0.0))
+    assert (gains(found, "tau").integral, gains(found, "beta").integral) == (0.02, 0.1)
+    config(**unrolled(form=Paired()), entropy_response="auto", kl_response="auto")
+    config(**unrolled(form=Joint()), target_kl=0.0, kl_response="auto")  # which moves no β
+
+
+def test_a_controller_may_have_no_kl_signal() -> None:
+    """The loss of IMPALA has no KL."""
+    found = config(kl_signal=None, target_kl=0.0)
+    measured = BatchStatistics(groups=1, weight_entropy_sum=1.5, tokens=4, policy_kl_sum=0.2)
+    assert (found.signal("beta"), found.measure("beta", measured), found.moves("beta")) == (None, None, False)
+    assert ControllerConfig.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    _, decision = Controller(found).step(Controller(found).init(), measured)
+    assert (decision.reason, decision.kl, decision.beta) == ("updated", None, 0.1)
 
 
 def test_the_scale_of_errors_is_the_target_unless_that_may_be_negative() -> None:

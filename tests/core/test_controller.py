@@ -337,19 +337,50 @@ def test_a_scale_that_is_set_divides_the_error() -> None:
     assert state.tau == pytest.approx(0.01 * math.exp(0.5 * 0.2))
 
 
-def test_a_signal_that_a_report_lacks_is_an_error_at_once() -> None:
-    loop = controller()
-    with pytest.raises(InvalidReportError, match=r"step 0: statistics.groups is 0, but tau .* to policy_entropy"):
-        loop.step(loop.init(), timesteps(0.5))
-    with pytest.raises(InvalidReportError, match=r"statistics.tokens is 0, but beta .* set kl_signal to weight_kl"):
-        loop.step(loop.init(), measured(tokens=0))
+BOTH: Settings = {**POLICY, "target_kl": TARGET_KL}
+
+
+@pytest.mark.parametrize(
+    ("settings", "lacking", "message"),
+    [
+        ({}, timesteps(0.5), "weight_entropy_sum is None, but tau .* with groups, or set entropy_signal to"),
+        ({}, replace(measured(), policy_kl_sum=None), "policy_kl_sum is None, but beta .* set kl_signal to weight_kl"),
+        (BOTH, replace(timesteps(0.5), policy_kl_sum=None), "policy_kl_sum is None, but beta is to"),
+        (BOTH, replace(timesteps(0.5), policy_entropy_sum=None), "policy_entropy_sum is None, but tau is"),
+    ],
+    ids=["weight entropy", "policy KL", "KL beside the entropy", "entropy beside KL"],
+)
+def test_a_signal_that_a_report_lacks_is_an_error_at_once(
+    settings: Settings, lacking: BatchStatistics, message: str
+) -> None:
+    """Also where another signal is counted in the same tokens."""
+    loop = controller(**settings)
+    with pytest.raises(InvalidReportError, match=f"step 0: statistics.{message}"):
+        loop.step(loop.init(), lacking)
     state, decision = loop.step(loop.init(), BatchStatistics())  # nothing was measured: nothing moves
-    assert (state.tau, state.beta, decision.reason) == (0.3, 0.1, Reason.NO_GRADIENT)
+    assert (state.tau, state.beta, decision.reason) == (loop.init().tau, 0.1, Reason.NO_GRADIENT)
+    assert decision.events == ()
 
 
 def test_a_signal_without_a_target_may_be_missing() -> None:
-    _, decision = controller(target_kl=0.0).step(controller(target_kl=0.0).init(), measured(tokens=0))
-    assert decision.reason is Reason.UPDATED
+    loop = controller(target_kl=0.0)
+    _, decision = loop.step(loop.init(), replace(measured(1.8), policy_kl_sum=None))
+    assert (decision.reason, decision.kl, decision.events) == (Reason.UPDATED, None, ())
+
+
+def test_a_batch_without_a_group_moves_beta_alone_and_says_so() -> None:
+    """Its groups may all lack a reward; the next batch goes on with τ."""
+    loop = controller()
+    no_group = BatchStatistics(tokens=100, policy_kl_sum=100 * 0.07, weight_entropy_sum=0.0)
+    state, decision = loop.step(loop.init(), no_group)
+    expected, _ = loop.step(loop.init(), measured(kl=0.07))
+    assert (state.tau, state.beta) == (0.3, expected.beta) and state.tau_rule == loop.init().tau_rule
+    assert (decision.reason, decision.events) == (Reason.UPDATED, ("tau.not_measured",))
+    assert decision.entropy is None
+    state, decision = loop.step(state, measured(1.8))
+    assert state.tau < 0.3 and decision.events == ()
+    state, decision = loop.step(state, BatchStatistics(completions=8, policy_kl_sum=0.0, weight_entropy_sum=0.0))
+    assert (decision.reason, decision.events) == (Reason.NO_GRADIENT, ("tau.not_measured", "beta.not_measured"))
 
 
 # --- bounds ---

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from maxent_ray.core.measurement import batch_statistics, measure_groups
-from maxent_ray.core.statistics import BatchStatistics, CoefficientBounds, merge, merge_all
+from maxent_ray.core.statistics import COUNTED_IN, UNITS, BatchStatistics, CoefficientBounds, merge, merge_all
 from maxent_ray.core.weighting import group_weights, listwise_q, weight_entropy, weight_kl
 
 TAU, BETA = 0.3, 0.1
@@ -232,15 +232,19 @@ def test_a_mean_over_unequal_shards_is_not_the_mean_of_their_means() -> None:
 
 
 def random_statistics(rng: random.Random) -> BatchStatistics:
-    """Whole numbers below 2⁴⁰, so that sums are exact and the laws below hold to the last bit."""
-    counts = {name: rng.randrange(1000) for name in COUNTS}
+    """Whole numbers below 2⁴⁰, so that sums are exact and the laws below hold to the last bit.
+
+    Some counts are 0, and some signals not measured.
+    """
+    counts = {name: rng.choice([0, rng.randrange(1000)]) for name in COUNTS}
     sums = {name: float(rng.randrange(-(2**40), 2**40)) for name in NAMES if name not in COUNTS}
-    return BatchStatistics(**counts, **sums)  # type: ignore[arg-type]
+    unknown = {f"{signal}_sum": None for signal in UNITS if rng.random() < 0.3}
+    return BatchStatistics(**{**counts, **sums, **unknown})  # type: ignore[arg-type]
 
 
 def test_merging_is_associative_and_commutative_with_a_unit() -> None:
     rng = random.Random(0)
-    for _ in range(50):
+    for _ in range(500):
         a, b, c = (random_statistics(rng) for _ in range(3))
         assert merge(a, merge(b, c)) == merge(merge(a, b), c)
         assert merge(a, b) == merge(b, a)
@@ -253,6 +257,26 @@ def test_merging_adds_every_field() -> None:
     """A field that merge forgot would keep its own value."""
     ones = BatchStatistics(**dict.fromkeys(NAMES, 1))
     assert merge(ones, ones).to_dict() == dict.fromkeys(NAMES, 2)
+
+
+@pytest.mark.parametrize("signal", UNITS)
+def test_a_signal_that_one_side_did_not_measure_has_no_mean_over_both(signal: str) -> None:
+    """As a mean of the tokens that were measured over all of them would be too small."""
+    count = COUNTED_IN[signal]
+    known = BatchStatistics(**{count: 4, f"{signal}_sum": 2.0})  # type: ignore[arg-type]
+    unknown, nothing = BatchStatistics(**{count: 4}), BatchStatistics(**{f"{signal}_sum": 0.0})  # type: ignore[arg-type]
+    assert (known.mean(signal), unknown.mean(signal), nothing.mean(signal)) == (0.5, None, None)
+    assert merge(known, unknown).mean(signal) is None
+    assert merge_all([unknown, nothing, known]).mean(signal) is None
+    assert merge_all([nothing, known, BatchStatistics()]) == known
+
+
+def test_statistics_of_older_versions_are_read() -> None:
+    """They had sums of 0 where now there are none."""
+    older = {**BatchStatistics().to_dict(), **{f"{signal}_sum": 0.0 for signal in UNITS}}
+    known = BatchStatistics(tokens=4, policy_kl_sum=2.0, groups=1, weight_entropy_sum=1.0)
+    merged = merge(BatchStatistics.from_dict(json.loads(json.dumps(older))), known)
+    assert (merged.mean("policy_kl"), merged.mean("weight_entropy"), merged.mean("policy_entropy")) == (0.5, 1.0, None)
 
 
 # --- checks and JSON ---
@@ -280,5 +304,6 @@ def test_a_negative_count_is_named(name: str) -> None:
 
 def test_statistics_survive_json() -> None:
     statistics = measure().statistics()
-    text = json.dumps(statistics.to_dict(), allow_nan=False)
-    assert BatchStatistics.from_dict(json.loads(text)) == statistics
+    for each in (statistics, BatchStatistics(tokens=3, policy_kl_sum=0.5)):
+        text = json.dumps(each.to_dict(), allow_nan=False)
+        assert BatchStatistics.from_dict(json.loads(text)) == each

@@ -117,6 +117,7 @@ def test_modules_that_are_trained_together_are_recorded_each_by_itself(tmp_path:
         assert row["tau"] == metrics_of(result, module)["maxent_tau"]
         assert row["episode_return"] == float(result["env_runners"]["module_episode_returns_mean"][module])
     assert [row["target_kl"] for row in rows] == [None, 0.02] * 2
+    assert {row["entropy_scale"] for row in rows} == {0.5}
     assert {each["trial"] for each in lines(folder, "decisions.jsonl")} == {"two/p0", "two/p1"}
     assert {each["trial"] for each in lines(folder, "trials.jsonl")} == {"two/p0", "two/p1"}
 

@@ -40,6 +40,8 @@ def measured(rank: int, step: int) -> BatchStatistics:
         reward_sum=draw.random() * groups,
         weight_entropy_sum=groups * draw.uniform(0.5, 1.0) * math.log(8),
         policy_kl_sum=tokens * draw.uniform(0.0, 0.2),
+        weight_kl_sum=groups * draw.uniform(0.0, 0.2),
+        policy_entropy_sum=tokens * draw.uniform(0.5, 1.5),
     )
 
 

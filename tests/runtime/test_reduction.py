@@ -49,6 +49,8 @@ def violation(statistics: Any, gradients: Any = None, config: Any = TRUNCATED) -
 @pytest.mark.parametrize("weird", WEIRD)
 def test_every_weird_number_of_the_statistics_is_named_in_few_words(weird: str) -> None:
     for field in fields(BatchStatistics):
+        if WEIRD[weird] is field.default is None:  # a signal that was not measured
+            continue
         message, is_callers = violation(replace(measured(0, 0), **{field.name: WEIRD[weird]}))
         assert message.startswith(f"rank 1, step 7: statistics.{field.name} is ")
         assert (is_callers, len(message) < 300) == (True, True)

@@ -53,7 +53,7 @@ class ToyGroup:
             "step": self._step,
             "rank": 0,
             "objective": method,
-            "tau": controller.tau,
+            "tau": controller.initial("tau"),
             "beta": self._sum,
             "reward": 0.5,
             "pass_rate": 0.5,

@@ -41,8 +41,8 @@ class Actuator(NamedTuple):
 
     name: str
     """``tau`` or ``beta``."""
-    signal: str
-    """The declared signal that it holds on target."""
+    signal: str | None
+    """The declared signal that it holds on target; None: there is none, and the coefficient is fixed."""
     low: float
     high: float
     """Its bounds."""

@@ -10,6 +10,7 @@ from maxent_ray.core.diagnostics.alarms import Actuator, AlarmKind
 from maxent_ray.core.diagnostics.saturation import BoundContact, log, update_contact
 from maxent_ray.core.diagnostics.trend import Trend
 from maxent_ray.core.field_types import Keys, LogOfFloat
+from maxent_ray.core.relative_errors import relative_error
 from maxent_ray.core.statistics import Reach
 
 
@@ -61,7 +62,7 @@ def add_update(state: DetectorState, actuator: Actuator, observation: Observatio
     contact = update_contact(state.contact, clipped_at, patience)
     if contact.side != state.contact.side:
         state = reset(state)
-    error = (observation.measured - observation.target) / observation.scale
+    error = relative_error(observation.measured, observation.target, observation.scale)
     return replace(
         state,
         contact=contact,

@@ -109,7 +109,7 @@ class ControllerMetaContext:
         return None
 
     def entropy_scale(self) -> float | None:
-        """Error of H that counts as 100 % (nats): ``weighting.entropy_scale``; None where it has none: H* itself."""
+        """Error of H that counts as 100 % (nats): ``weighting.entropy_scale``; None where it has none."""
         value = optional_attribute(self.weighting, "entropy_scale")
         return None if value is None else float(value)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from maxent_ray.core.objectives.interface import ControllerGradients, ControllerMetaContext, Memory
-from maxent_ray.core.objectives.sensitivity import Sensitivity, relative_error
+from maxent_ray.core.objectives.sensitivity import Sensitivity
 from maxent_ray.core.objectives.settings_base import FormBase, Loops
 from maxent_ray.core.objectives.truncated_backprop import SensitivityObjective
+from maxent_ray.core.relative_errors import relative_error, usual_scale
 
 
 def joint(
@@ -20,16 +21,16 @@ def joint(
         sensitivity: Merged over ranks.
         target_entropy: H* (nats); None: no entropy term.
         target_kl: KL* (nats); 0: no KL term.
-        entropy_scale: What H − H* is divided by (nats); None: H* itself.
+        entropy_scale: What H − H* is divided by (nats); None: H* itself, or 1 nat if it is not above 0.
     """
     d_tau = d_beta = 0.0
     if target_entropy is not None:
-        scale = target_entropy if entropy_scale is None else entropy_scale
+        scale = usual_scale(target_entropy) if entropy_scale is None else entropy_scale
         error = relative_error(sensitivity.entropy, target_entropy, scale) / scale
         d_tau += error * sensitivity.entropy_tau
         d_beta += error * sensitivity.entropy_beta
     if target_kl > 0:
-        error = relative_error(sensitivity.kl, target_kl) / target_kl
+        error = relative_error(sensitivity.kl, target_kl, target_kl) / target_kl
         d_tau += error * sensitivity.kl_tau
         d_beta += error * sensitivity.kl_beta
     return ControllerGradients(d_tau, -d_beta)
@@ -58,6 +59,9 @@ class Joint(FormBase):
         >>> TruncatedBackprop(form=Joint()).form.type
         'joint'
     """
+
+    signals_are_relative: ClassVar[bool] = False
+    """Its gradients are per unit of coefficient."""
 
     type: Literal["joint"] = "joint"
 

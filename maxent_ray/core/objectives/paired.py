@@ -8,9 +8,10 @@ from typing import Literal
 
 from maxent_ray.core.field_types import LogOfFloat
 from maxent_ray.core.objectives.interface import ControllerGradients, ControllerMetaContext, Memory
-from maxent_ray.core.objectives.sensitivity import Sensitivity, relative_error
+from maxent_ray.core.objectives.sensitivity import Sensitivity
 from maxent_ray.core.objectives.settings_base import FormBase, Loops
 from maxent_ray.core.objectives.truncated_backprop import SensitivityObjective
+from maxent_ray.core.relative_errors import relative_error, usual_scale
 from maxent_ray.core.validation import build_dataclass, to_plain
 from maxent_ray.errors import ConfigError
 
@@ -72,14 +73,15 @@ def paired(
         track: Running sensitivities, this round's included.
         target_entropy: H* (nats); None: no τ signal.
         target_kl: KL* (nats); 0: no β signal.
-        entropy_scale: What H − H* is divided by (nats); None: H* itself.
+        entropy_scale: What H − H* is divided by (nats); None: H* itself, or 1 nat if it is not above 0.
     """
     tau_grad = beta_grad = None
     if target_entropy is not None:
-        error = relative_error(sensitivity.entropy, target_entropy, entropy_scale)
+        scale = usual_scale(target_entropy) if entropy_scale is None else entropy_scale
+        error = relative_error(sensitivity.entropy, target_entropy, scale)
         tau_grad = error * track.entropy_tau.direction
     if target_kl > 0:
-        beta_grad = -relative_error(sensitivity.kl, target_kl) * track.kl_beta.direction
+        beta_grad = -relative_error(sensitivity.kl, target_kl, target_kl) * track.kl_beta.direction
     return ControllerGradients(tau_grad, beta_grad)
 
 

@@ -55,13 +55,3 @@ class Sensitivity:
     def is_finite(self) -> bool:
         """True when every number is finite, and none so large that its square would not be."""
         return all(abs(value) < LARGEST for value in astuple(self))
-
-
-def relative_error(measured: float, target: float, scale: float | None = None) -> float:
-    """(measured − target)/scale; of the target itself when ``scale`` is None.
-
-    Example:
-        >>> relative_error(1.5, 2.0), relative_error(-1.25, -1.0, scale=1.0)
-        (-0.25, -0.25)
-    """
-    return (measured - target) / (target if scale is None else scale)

@@ -40,6 +40,11 @@ class TruncatedBackprop(ObjectiveBase):
         """True for a form whose signals are steps."""
         return self.form.steps_itself
 
+    @property
+    def signals_are_relative(self) -> bool:
+        """True for a form whose signals are relative errors."""
+        return self.form.signals_are_relative
+
     def check(self, loops: Loops) -> None:
         """Raise ConfigError for a value out of range, or one that does not fit the loops."""
         for name, value, kinds in (("unroll", self.unroll, (Unroll,)), ("form", self.form, (Paired, Joint, Decoupled))):

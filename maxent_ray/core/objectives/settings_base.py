@@ -14,7 +14,7 @@ class Loops(NamedTuple):
     """The two loops of a controller, as objectives need to know them."""
 
     entropy_signal: EntropySignal
-    kl_signal: KlSignal
+    kl_signal: KlSignal | None
     tau_rule: Any
     """Settings of τ's update rule; None: not set."""
     beta_rule: Any
@@ -79,6 +79,11 @@ class ObjectiveBase:
         """True when its signals are steps of ln τ and ln β already, which no update rule changes."""
         return False
 
+    @property
+    def signals_are_relative(self) -> bool:
+        """True when its signals are relative errors, which gains that are found out go by."""
+        return True
+
     def check(self, loops: Loops) -> None:
         """Raise ConfigError for a value out of range, or one that does not fit the loops."""
         if self.unroll is not None:
@@ -104,6 +109,8 @@ class FormBase:
     """Base of the settings of a form of truncated backprop."""
 
     steps_itself: ClassVar[bool] = False
+    """As of :class:`ObjectiveBase`."""
+    signals_are_relative: ClassVar[bool] = True
     """As of :class:`ObjectiveBase`."""
 
     def check(self, loops: Loops, fallback: str | None) -> None:

@@ -22,8 +22,8 @@ class Loop(NamedTuple):
 
     coefficient: str
     """``tau`` or ``beta``."""
-    signal: str
-    """The declared signal that it holds on target."""
+    signal: str | None
+    """The declared signal that it holds on target; None: there is none, and the coefficient is fixed."""
     low: float
     high: float
     """Its bounds."""

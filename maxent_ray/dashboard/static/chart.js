@@ -59,6 +59,11 @@ class Chart {
     return [this.signal.name, this.signal.target].filter((name) => name !== null);
   }
 
+  /** Names of all that is fetched: those drawn, and the scale of the signal's error, if it has one. */
+  get fetched() {
+    return [...this.signals, this.signal.error_scale].filter((name) => name !== null);
+  }
+
   /** Trials in the order of the plot's lines. */
   get trials() {
     return this.group.selection.trials;
@@ -82,9 +87,10 @@ class Chart {
   }
 
   draw() {
-    const keys = this.signals.flatMap((signal) => this.trials.map((trial) => chartData.key(trial.trial, signal)));
+    const keys = this.fetched.flatMap((signal) => this.trials.map((trial) => chartData.key(trial.trial, signal)));
     this.data = chartData.columns(this.kept, keys, this.log);
-    if (this.relative) chartData.relate(this.data, this.trials.length);
+    const scales = this.data.splice(1 + this.signals.length * this.trials.length);
+    if (this.relative) chartData.relate(this.data, this.trials.length, scales);
     for (const objective of this.averaged) {
       const members = objective.trials.filter((trial) => this.group.selection.shows(trial.trial));
       this.data.push(chartData.mean(members.map((trial) => this.data[1 + this.trials.findIndex((each) => each.trial === trial.trial)])));

@@ -68,11 +68,12 @@ const chartData = (() => {
     return values.map((value, index) => (index > last ? undefined : (known = value === undefined ? known : value)));
   }
 
-  /** Replace values by their distance from their targets, relative to these where they are above 0, and targets by 0. */
-  function relate(data, trials) {
+  /** Replace values by their distance from their targets, relative to the scales of their errors, and targets by 0. */
+  function relate(data, trials, scales) {
     for (let at = 1; at <= trials; at += 1) {
       const targets = carried(data[at + trials]);
-      data[at] = data[at].map((value, index) => (value === undefined ? undefined : value === null || !Number.isFinite(targets[index]) ? null : format.deviation(value, targets[index])));
+      const scale = carried(scales[at - 1] ?? []);
+      data[at] = data[at].map((value, index) => (value === undefined ? undefined : value === null || !Number.isFinite(targets[index]) ? null : format.deviation(value, targets[index], scale[index])));
       data[at + trials] = data[at + trials].map((value) => (Number.isFinite(value) ? 0 : value));
     }
   }

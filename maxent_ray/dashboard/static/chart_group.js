@@ -85,7 +85,7 @@ class ChartGroup {
   parameters(chart) {
     const shown = this.selection.visible();
     return {
-      signal: chart.signals,
+      signal: chart.fetched,
       trial: shown.length === 1 ? shown[0].trial : null,
       from: this.zoom.active ? this.zoom.from : null,
       to: this.zoom.active ? this.zoom.to : null,

@@ -30,8 +30,9 @@ const chartText = (() => {
   function end(chart, trial) {
     const last = chartData.lastOf(chart.kept?.get(chartData.key(trial, chart.signal.name)));
     if (last === null) return null;
-    const target = chart.signal.target === null ? null : chartData.valueAt(chart.kept.get(chartData.key(trial, chart.signal.target)), last.step);
-    return { value: last.value, off: Number.isFinite(target) ? format.deviation(last.value, target) : null };
+    const at = (name) => (name === null ? null : chartData.valueAt(chart.kept.get(chartData.key(trial, name)), last.step));
+    const target = at(chart.signal.target);
+    return { value: last.value, off: Number.isFinite(target) ? format.deviation(last.value, target, at(chart.signal.error_scale)) : null };
   }
 
   function distance(off) {

@@ -22,9 +22,9 @@ const format = (() => {
     return share > 0 ? `+${text}` : text.replace("-", "−");
   }
 
-  /** Distance of a value from its target, relative to a target above 0; of another one, such as a differential entropy, as it is. */
-  function deviation(value, target) {
-    return (value - target) / (target > 0 ? target : 1);
+  /** Distance of a value from its target, relative to the scale of errors; where none is known to the target, or 1 if that is not above 0. */
+  function deviation(value, target, scale) {
+    return (value - target) / (scale > 0 ? scale : target > 0 ? target : 1);
   }
 
   /** Write a setting as YAML would. */

@@ -144,10 +144,10 @@ class RunView {
   }
 }
 
-/** Signals that have a chart of their own: those with a target first, targets in the charts of theirs. */
+/** Signals that have a chart of their own: those with a target first; targets and scales belong to the charts of theirs. */
 function chartedSignals(run) {
-  const targets = new Set(run.signals.map((signal) => signal.target));
-  return run.signals.filter((signal) => !targets.has(signal.name)).sort((a, b) => (a.target === null) - (b.target === null));
+  const parts = new Set(run.signals.flatMap((signal) => [signal.target, signal.error_scale]));
+  return run.signals.filter((signal) => !parts.has(signal.name)).sort((a, b) => (a.target === null) - (b.target === null));
 }
 
 /** Make the line over charts that says what range is shown, and changes it without a mouse. */

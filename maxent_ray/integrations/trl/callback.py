@@ -115,7 +115,7 @@ class MaxEntCallback(TrainerCallback, ExportableState):
         self.on_substep_end(args, state, control)
         if self._weighs_groups:
             groups = self._trainer.take_weight_statistics(self._config.coefficient_bounds)
-            self._measured = BatchStatistics() if groups is None else merge(self._measured, groups)
+            self._measured = merge(self._measured, groups)
         client = self._open_client()
         report_or_hold(client, state.global_step - 1, self._measured)
         client.wait_for_decision()

@@ -81,14 +81,12 @@ class MaxEntGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         _check_arguments(self.args)
 
-    def take_weight_statistics(self, bounds: CoefficientBounds) -> BatchStatistics | None:
+    def take_weight_statistics(self, bounds: CoefficientBounds) -> BatchStatistics:
         """This rank's share of the weights' statistics, over the generations used since the last call.
 
-        None where no group was rewarded, on any rank.
+        Sums are 0, over no groups, where this rank has none that was rewarded.
         """
         touched, self._touched = self._touched, []
-        if not any(groups.is_rewarded.any() for groups in touched):
-            return None
         share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         return merge_all(groups.statistics(self.tau, self.beta, bounds, share) for groups in touched)
 

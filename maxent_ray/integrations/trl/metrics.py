@@ -30,7 +30,7 @@ def log_decision(
         entropy=decision["entropy"],
         target_entropy=decision["target_entropy"],
         entropy_scale=decision["entropy_scale"],
-        kl=decision["kl"] if used.beta != 0 else None,  # with β = 0 TRL measures none
+        kl=decision["kl"],
         target_kl=decision["target_kl"],
     )
     for name, value in values.items():

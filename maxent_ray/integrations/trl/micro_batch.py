@@ -23,5 +23,5 @@ def micro_batch_statistics(trainer: GRPOTrainer) -> BatchStatistics:
         mask = mask * inputs["tool_mask"]
     tokens = int(mask.sum())
     metrics = trainer._metrics["train"]
-    kl = metrics["kl"][-1] if trainer.beta != 0 else 0.0
-    return BatchStatistics(tokens=tokens, policy_entropy_sum=tokens * metrics["entropy"][-1], policy_kl_sum=tokens * kl)
+    kl = tokens * metrics["kl"][-1] if trainer.beta != 0 else None  # with β = 0 TRL measures none
+    return BatchStatistics(tokens=tokens, policy_entropy_sum=tokens * metrics["entropy"][-1], policy_kl_sum=kl)

@@ -76,8 +76,7 @@ class PolicyUnroll:
         rho = self.batch.ref_logprobs.double()  # in float32, dH/dτ loses its sign where weights are nearly flat or 0
         weights = group_weights(self.batch.log_q.double(), rho, *coefficients)
         entropy, kl = weight_entropy(weights).mean(), weight_kl(weights, rho).mean()
-        signals = (self.controller.entropy_signal, self.controller.kl_signal)
-        if signals != ("weight_entropy", "weight_kl"):
+        if {"policy_entropy", "policy_kl"} & {self.controller.entropy_signal, self.controller.kl_signal}:
             terms = self._evaluate(self.outer_batch, params, coefficients, self.outer_tokens)
             if self.controller.entropy_signal == "policy_entropy":
                 entropy = terms.token_entropy.sum().double() / self.outer_tokens

@@ -149,7 +149,8 @@ def _level_change(unroll: PolicyUnroll, before: Tensor, statistics: BatchStatist
     """
     if unroll.controller.kl_signal != "policy_kl":
         return 0.0
-    level = before.new_tensor([statistics.policy_kl_sum, statistics.tokens])
+    measured = statistics.policy_kl_sum
+    level = before.new_tensor([0.0, 0.0] if measured is None else [measured, statistics.tokens])
     if unroll.ranks is not None:
         before, level = unroll.ranks.mean([before, level])
     return float(level[0] / level[1] - before) if level[1] > 0 else 0.0

@@ -153,12 +153,21 @@ def test_a_group_that_lacks_a_reward_is_left_out(model: str, tmp_path: Path) -> 
         assert batch.inputs["advantages"][~in_first].abs().max() > 0
 
 
-def test_a_step_without_any_rewarded_group_moves_nothing(model: str, tmp_path: Path) -> None:
+def test_a_step_without_any_rewarded_group_moves_beta_alone(model: str, tmp_path: Path) -> None:
     trainer = listwise(model, arguments(tmp_path, loss_type="grpo", max_steps=3))
     trainer.reward_funcs = [lambda completions, **kwargs: [None] * len(completions)]
+    reports = keep_reports(trainer)
     trainer.train()
     assert logged(trainer, "tau") == [0.3] * 3
-    assert logged(trainer, "reason/no_gradient") == [1, 2, 3]
+    assert len(set(logged(trainer, "beta"))) == 3
+    assert logged(trainer, "entropy") == []
+    controller = Controller(ControllerConfig(group_size=G, beta=0.1, **TARGETS))
+    state = controller.init()
+    for report, beta in zip(reports, logged(trainer, "beta"), strict=True):
+        assert (report.groups, report.mean("policy_kl") is None) == (0, False)
+        assert state.beta == pytest.approx(beta)
+        state, decision = controller.step(state, report)
+        assert decision.events[0] == "tau.not_measured"
 
 
 def test_evaluation_is_left_to_trl(model: str, tmp_path: Path) -> None:
