@@ -1,6 +1,6 @@
 """Accuracy of control in RLlib's PPO: five environments, three KL targets and an entropy target, arms side by side.
 
-    python experiments/rllib_control.py --seeds 0-1 --arms fast
+    python experiments/rllib_control.py --seeds 0-1 --arms "fast once"
     python experiments/rllib_control.py --seeds 2-6
     python experiments/rllib_control_report.py --output experiments/results/rllib_control
 
@@ -34,8 +34,10 @@ from maxent_ray.rllib import control
 MODULE = "default_policy"
 TARGETS = {"kl .003": 0.003, "kl .01": 0.01, "kl .03": 0.03, "kl .01, entropy": 0.01}
 """Name of a pair of targets → KL* (nats per timestep); the last has the task's H* too."""
-ARMS = ("fixed", "rllib", "fast", "auto", "truncated_backprop")
-CHOOSING_SEEDS, CHOOSING_ARM = (0, 1), "fast"
+ARMS = ("fixed", "rllib", "fast once", "auto once", "fast", "auto", "truncated_backprop")
+"""Constants; RLlib's own rule; the controller, with gains for a fast signal or found ones, or by truncated backprop.
+``once``: β stays as decided for a whole update; otherwise it also follows KL within it."""
+CHOOSING_SEEDS, CHOOSING_ARM = (0, 1), "fast once"
 ENTROPY_COEFF = 0.01
 """τ₀ of controlled runs with an entropy target."""
 BURN_IN = 10
@@ -122,7 +124,7 @@ def config_of(run: Run, constant: Constants | None) -> PPOConfig:
     target_entropy = task.target_entropy if has_entropy else None
     if constant is None and (run.arm == "fixed" or (run.arm == "rllib" and has_entropy)):
         seeds = "-".join(map(str, CHOOSING_SEEDS))
-        raise ConfigError(f"{run} needs constants; run with --seeds {seeds} --arms {CHOOSING_ARM} first")
+        raise ConfigError(f"{run} needs constants; run with --seeds {seeds} --arms '{CHOOSING_ARM}' first")
     if has_entropy:
         moves = run.arm not in ("fixed", "rllib")
         config.training(entropy_coeff=ENTROPY_COEFF if moves or constant is None else constant.tau)
@@ -130,8 +132,9 @@ def config_of(run: Run, constant: Constants | None) -> PPOConfig:
         return config.training(learner_class=Recording, kl_target=target_kl)
     if run.arm == "fixed":
         return control(config, objective=None, target_kl=target_kl, beta=None if constant is None else constant.beta)
-    settings: dict[str, Any] = {"objective": run.arm} if run.arm == "truncated_backprop" else {"response": run.arm}
-    return control(config, target_kl=target_kl, target_entropy=target_entropy, **settings)
+    name, _, once = run.arm.partition(" ")
+    settings: dict[str, Any] = {"objective": name} if name == "truncated_backprop" else {"response": name}
+    return control(config, target_kl=target_kl, target_entropy=target_entropy, inner_loop=not once, **settings)
 
 
 def train(run: Run, constant: Constants | None = None, iterations: int | None = None) -> dict[str, Any]:

@@ -15,12 +15,14 @@ from rllib_tasks import TASKS
 
 from maxent_ray.report.plots.canvas import agg_figure
 
-COLOURS = dict(zip(ARMS, ("0.55", "#D55E00", "#0072B2", "#009E73", "#CC79A7"), strict=True))
+COLOURS = dict(
+    zip(ARMS, ("0.55", "#D55E00", "#56B4E9", "#E69F00", "#0072B2", "#009E73", "#CC79A7"), strict=True)
+)
 LABELS = {"fixed": "constant", "rllib": "RLlib's rule", "truncated_backprop": "truncated backprop"}
 
 
 def draw_curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """KL/KL* (and H in the last column): medians over seeds; shaded for RLlib's rule and `fast`: their quartiles."""
+    """KL/KL* (and H in the last column): medians over seeds; shaded for RLlib's rule and `auto`: their quartiles."""
     figure = agg_figure(figsize=(16, 13), layout="constrained")
     columns = [(targets, "kl") for targets in TARGETS] + [(list(TARGETS)[-1], "entropy")]
     axes = figure.subplots(len(TASKS), len(columns), sharex="col", squeeze=False)
@@ -53,7 +55,7 @@ def _draw_curve(panel: Axes, values: np.ndarray[Any, Any], arm: str) -> None:
         return
     low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
     panel.plot(middle, color=COLOURS[arm], linewidth=1.3)
-    if arm in ("rllib", "fast"):
+    if arm in ("rllib", "auto"):
         panel.fill_between(range(len(middle)), low, high, color=COLOURS[arm], alpha=0.15, linewidth=0)
 
 

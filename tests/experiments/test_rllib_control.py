@@ -67,7 +67,7 @@ def test_every_environment_has_its_targets(tmp_path: Path, monkeypatch: pytest.M
 def test_a_run_with_a_line_is_not_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs, output = [Run("CartPole", "kl .03", arm, 2) for arm in ("rllib", "fixed")], tmp_path / "runs.jsonl"
     assert rllib_control.run_all(runs, output, processes=2, budget=60.0, iterations=1) == 1
-    assert "run with --seeds 0-1 --arms fast first" in capsys.readouterr().out
+    assert "run with --seeds 0-1 --arms 'fast once' first" in capsys.readouterr().out
     written = output.read_text()
     assert [json.loads(each)["arm"] for each in written.splitlines()] == ["rllib"]
     assert rllib_control.run_all(runs[:1], output, processes=2, budget=60.0, iterations=1) == 0
@@ -83,8 +83,8 @@ def test_iterations_are_judged_after_the_burn_in_until_the_task_is_solved() -> N
 
 def test_constants_are_medians_of_the_judged_iterations_on_the_seeds_that_choose() -> None:
     beta = [9.0] * 10 + [1.0, 2.0, 3.0]
-    lines = [line("fast", seed, [0.01] * 13, [0.0] * 13, beta=beta, tau=[0.0] * 13) for seed in (0, 1)]
-    lines += [line("fast", 2, [0.01] * 13, [0.0] * 13), line("auto", 0, [0.01] * 13, [0.0] * 13)]
+    lines = [line("fast once", seed, [0.01] * 13, [0.0] * 13, beta=beta, tau=[0.0] * 13) for seed in (0, 1)]
+    lines += [line("fast once", 2, [0.01] * 13, [0.0] * 13), line("auto", 0, [0.01] * 13, [0.0] * 13)]
     assert rllib_control.constants(lines, Run("CartPole", "kl .01", "fixed", 4)) == Constants(tau=0.0, beta=2.0)
     assert rllib_control.constants(lines, Run("CartPole", "kl .03", "fixed", 4)) is None
 
@@ -97,7 +97,7 @@ def test_the_report_compares_with_rllib_on_the_same_seeds(
     (tmp_path / "runs.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
     monkeypatch.setattr(sys, "argv", ["", "--runs", str(tmp_path / "runs.jsonl"), "--output", str(tmp_path / "out")])
     rllib_control_report.main()
-    assert "| CartPole | kl .01 | – | 0.5 [0.5, 0.5] | 0.25 [0.25, 0.25] | – | – |" in capsys.readouterr().out
+    assert "| CartPole | kl .01 | – | 0.5 [0.5, 0.5] | – | – | 0.25 [0.25, 0.25] | – | – |" in capsys.readouterr().out
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["relative_to_rllib"]["fast"]["mean_error"] == pytest.approx(
         {"ratio": 0.5, "low": 0.5, "high": 0.5, "pairs": 2}
