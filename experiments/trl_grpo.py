@@ -94,7 +94,7 @@ def train(options: argparse.Namespace, output: Path) -> list[dict[str, Any]]:
         reward_funcs=reward,
         args=args,
         train_dataset=Dataset.from_list([{"prompt": text} for text in prompts]),
-        processing_class=AutoTokenizer.from_pretrained(options.model),
+        processing_class=AutoTokenizer.from_pretrained(options.model, trust_remote_code=False),
         callbacks=[MaxEntCallback(**controller(options)), ProgressLine(max(1, options.steps // 12))],
     )
     trainer.remove_callback(PrinterCallback)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 
-from packaging.version import Version
-
 from maxent_ray.errors import ConfigError
 
 
@@ -36,5 +34,7 @@ def require_version(package: str, oldest: str, extra: str, *, installed: str | N
         found = version_of(package) if installed is None else installed
     except PackageNotFoundError:
         raise ModuleNotFoundError(f"{package} is not installed: {command}", name=package) from None
+    from packaging.version import Version  # where even this is missing, the package is too
+
     if Version(found).release < Version(oldest).release:  # a development version counts as the release it leads to
         raise ConfigError(f"{package} is {found}; it must be >= {oldest}: {command}")

@@ -135,7 +135,9 @@ def test_settings_of_any_library_are_those_of_python() -> None:
 
 def test_gradients_of_any_library_move_the_coefficients_alike() -> None:
     config = ControllerConfig(group_size=8, target_entropy=1.5, target_kl=0.1)
-    controller, statistics = Controller(config), BatchStatistics(groups=1, tokens=1, weight_entropy_sum=1.5)
+    controller, statistics = Controller(config), BatchStatistics(
+        groups=1, tokens=1, weight_entropy_sum=1.5, policy_kl_sum=0.1
+    )
     expected = controller.step(controller.init(), statistics, ControllerGradients(tau_grad=0.5, beta_grad=0.25))
     for convert in SUMS:
         gradients = ControllerGradients(tau_grad=convert(0.5), beta_grad=convert(0.25))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import TrainerCallback
 from trl import GRPOTrainer
 
 from maxent_ray import Controller, ControllerConfig
@@ -109,13 +110,12 @@ def keep_reports(trainer: MaxEntGRPOTrainer) -> list[BatchStatistics]:
     """Reports to the controller, oldest first."""
     reports: list[BatchStatistics] = []
     callback = next(each for each in trainer.callback_handler.callbacks if isinstance(each, MaxEntCallback))
-    report = callback._report
 
-    def kept(client: Any, step: int) -> None:
-        reports.append(callback._measured)
-        report(client, step)
+    class KeepReports(TrainerCallback):
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            reports.append(callback._measured)  # after the callback, which is before this one in the list
 
-    callback._report = kept  # type: ignore[method-assign]
+    trainer.add_callback(KeepReports())
     return reports
 
 

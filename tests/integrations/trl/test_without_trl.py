@@ -18,4 +18,4 @@ def test_integrations_load_and_say_what_to_install() -> None:
     """``-S``: Python without its site-packages, so without any library."""
     done = subprocess.run([sys.executable, "-S", "-c", PROGRAM], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "loaded\n"
-    assert "needs TRL: pip install 'maxent-ray[trl]'" in done.stderr
+    assert "trl is not installed: pip install 'maxent-ray[trl]'" in done.stderr
