@@ -1,4 +1,4 @@
-"""What the learners of all algorithms share: measure an update, report it, train the next one with the decision."""
+"""Base of the learners of all algorithms: measure an update, report it, train the next one with the decision."""
 
 from __future__ import annotations
 

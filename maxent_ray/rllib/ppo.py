@@ -67,11 +67,11 @@ class MaxEntPPOTorchLearner(EntropyBonusLearner, PPOTorchLearner):
 
     def controller_gradients(self, module_id: str) -> ControllerGradients | None:
         """Unroll K minibatch steps from the update's end, on the controller's update steps."""
-        unroll, control = self._unrolls.get(module_id), self._controls[module_id]
-        coefficients = control.coefficients()
+        unroll = self._unrolls.get(module_id)
         if unroll is None:
             return None
-        gradients = None
+        control = self._controls[module_id]
+        coefficients, gradients = control.coefficients(), None
         if control.config.is_update_step(coefficients.step):
             ((_, optimizer),) = self.get_optimizers_for_module(module_id)
             adam = cast(Adam, optimizer)  # checked when the module was connected

@@ -28,7 +28,7 @@ class TableLine:
 
     label: str
     held_out: tuple[Cell, ...]
-    """Where nothing is held out, the training score alone."""
+    """Training score alone, of runs that hold nothing out."""
     entropy_error: str = ""
     kl_error: str = ""
     seconds: str = ""
