@@ -9,10 +9,11 @@ import math
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.decision import Measured, Targets, build_decision, reason_of_update
+from maxent_ray.core.objective_checks import ObjectiveUpdate, check_objective, checked_signals, overflow_path
 from maxent_ray.core.objectives import (
     ControllerGradients,
     ControllerMetaContext,
@@ -26,15 +27,7 @@ from maxent_ray.core.statistics import BatchStatistics, merge
 from maxent_ray.core.update_rules import Signal, Tuning, UpdateRule
 from maxent_ray.core.update_rules.base import has_keys_of
 from maxent_ray.core.update_rules.settings import build_rule
-from maxent_ray.core.validation import find_violation
 from maxent_ray.errors import ConfigError, InvalidReportError
-
-
-class _Signals(NamedTuple):
-    """Error signals of one update, and the objective's memory after it."""
-
-    gradients: ControllerGradients | None
-    memory: NestedMemory
 
 
 class _Moved(NamedTuple):
@@ -70,7 +63,7 @@ class Controller:
             fraction = config.target_entropy_fraction
             raise ConfigError(f"target_entropy_fraction is {fraction}, of log G; group_size, which is G, must be set")
         if objective is not None:
-            _check_objective(objective, config)
+            check_objective(objective, config)
         self.config = config
         named = None if config.objective is None else config.objective.build(config.loops)
         self._objective = named if objective is None else objective
@@ -141,7 +134,7 @@ class Controller:
         window = merge(state.window, statistics)
         measured = self._measure(window)
         decided, decision = self._decide(state, window, targets, measured, gradients)
-        overflow = _overflow(decided)
+        overflow = overflow_path(decided)
         if overflow:  # it could not be read back from a checkpoint or a client either
             state = replace(state, window=BatchStatistics())
             return self._keep(state, Reason.NON_FINITE, targets, measured, (f"overflow.{overflow}",))
@@ -161,11 +154,11 @@ class Controller:
             state = replace(state, window=BatchStatistics() if in_warm_up else window)
             return self._keep(state, Reason.WARM_UP if in_warm_up else Reason.INTERVAL, targets, measured)
         state = replace(state, window=BatchStatistics())
-        overflow = _overflow(gradients)
+        overflow = overflow_path(gradients)
         if overflow:
             return self._keep(state, Reason.NON_FINITE, targets, measured, (f"overflow.gradients.{overflow}",))
         signals = self._compute(state, targets, measured, gradients)
-        overflow = _overflow(signals.gradients)
+        overflow = overflow_path(signals.gradients)
         if overflow:
             return self._keep(state, Reason.NON_FINITE, targets, measured, (f"overflow.signals.{overflow}",))
         if self._objective is not None:
@@ -188,10 +181,10 @@ class Controller:
         targets: Targets,
         measured: Measured,
         gradients: ControllerGradients | None,
-    ) -> _Signals:
+    ) -> ObjectiveUpdate:
         """Ask the objective; truncated backprop finds the workers' unroll behind ``backprop_fn``."""
         if self._objective is None:
-            return _Signals(None, {})
+            return ObjectiveUpdate(None, {})
         context = ControllerMetaContext(
             weighting=targets,
             weight_stats=SimpleNamespace(weight_entropy=measured.entropy),
@@ -204,7 +197,7 @@ class Controller:
         name = self._objective.name
         if name not in state.objective:
             raise ConfigError(f"the state has no memory of objective {name!r}; take it over by Controller.adopt")
-        return _checked_signals(self._objective.update(context, state.objective[name]), name)
+        return checked_signals(self._objective.update(context, state.objective[name]), name)
 
     def _controlled(self, signals: ControllerGradients | None) -> ControllerGradients | None:
         """Only the signals of coefficients that this config moves: ``joint`` always forms both."""
@@ -319,46 +312,8 @@ def _kl_error(kl: float | None, targets: Targets) -> float | None:
     return -math.log(max(kl / targets.kl_target, 1e-3))
 
 
-def _check_objective(objective: object, config: ControllerConfig) -> None:
-    """Raise ConfigError for an objective that cannot be used with the settings beside it."""
-    if not isinstance(objective, ControllerObjective):
-        raise ConfigError(f"objective is {objective!r}; it must be an instance of a ControllerObjective")
-    if config.objective is None or config.objective.steps_itself:
-        named = "None" if config.objective is None else repr(config.objective)
-        raise ConfigError(f"config.objective is {named}, beside objective={objective.name!r}; leave it at Analytic()")
-
-
 def _of_steps(gradients: ControllerGradients | None, steps: int) -> ControllerGradients | None:
     """The workers' gradients, if they are of an unroll of so many steps."""
     if gradients is None or gradients.sensitivity is None or gradients.sensitivity.steps == steps:
         return gradients
     return None
-
-
-def _checked_signals(result: Any, name: str) -> _Signals:
-    """Result of an objective's update, which may be a user's code.
-
-    Raises:
-        InvalidReportError: it is something else.
-    """
-    match result:
-        case (ControllerGradients() | None as formed, memory):
-            return _Signals(formed, memory)
-        case (formed, _):
-            found = f"{type(formed).__name__} for its gradients"
-        case _:
-            found = type(result).__name__
-    valid = "it must return ControllerGradients or None, and with update its memory beside them"
-    raise InvalidReportError(f"objective {name!r} returned {found}; {valid}")
-
-
-def _overflow(values: ControllerState | ControllerGradients | None) -> str:
-    """Path of a number that is not finite or too large; empty for none. Anything else is a mistake in user code.
-
-    Raises:
-        InvalidReportError: names the field and its value.
-    """
-    violation = None if values is None else find_violation(values)
-    if violation is not None and not isinstance(violation.value, float):
-        raise violation.error()
-    return "" if violation is None else violation.path

@@ -131,7 +131,7 @@ class ModuleControl:
         if kls:
             means.append(torch.stack(kls))
         sums = torch.stack([timesteps.sum(), *((timesteps * mean).sum() for mean in means)])
-        count, entropy, *kl = sums.tolist()  # the update's one transfer from the device
+        count, entropy, *kl = sums.tolist()  # one transfer from the device
         return BatchStatistics(tokens=int(count), policy_entropy_sum=entropy, policy_kl_sum=kl[0] if kl else None)
 
     def _metrics(self, coefficients: Coefficients, statistics: BatchStatistics) -> dict[str, float | None]:

@@ -8,10 +8,7 @@ from pathlib import Path
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.errors import ConfigError
 from maxent_ray.storage.row_listener import RowListener
-from maxent_ray.train.run_folder import acquire_folder
-from maxent_ray.tune.execution import RunResult, check_policy, ensure_resources, open_folder, run_trials
-from maxent_ray.tune.recording import Recorder
-from maxent_ray.tune.schedulers import StratifiedPBT
+from maxent_ray.tune.execution import RunResult, check_policy, ensure_resources, run_population
 from maxent_ray.tune.search_space import build_search_space
 from maxent_ray.tune.trainable import PopulationTrial
 from maxent_ray.tune.trial_spec import TrialSpec, population, references
@@ -56,26 +53,18 @@ def run_comparison(
     placed = ensure_resources(config)
     check_policy(placed, space, trainable)
     specs = population(placed, space) + (references(placed, space) if config.tune.references else [])
-    folder = results / name
-    with acquire_folder(folder, resume=resume):
-        has_state = open_folder(folder, config, resume=resume)
-        recorder = Recorder(folder, listeners, command="compare")
-        scheduler = StratifiedPBT(
-            config.tune,
-            space,
-            seed=config.train.seed,
-            on_exploit=recorder.on_exploit,
-            read=TrialSpec.from_config,
-        )
-        return run_trials(
-            specs,
-            folder,
-            config=config,
-            scheduler=scheduler,
-            recorder=recorder,
-            resume=has_state,
-            trainable=trainable,
-        )
+    return run_population(
+        specs,
+        results / name,
+        config=config,
+        space=space,
+        seed=config.train.seed,
+        read=TrialSpec.from_config,
+        command="compare",
+        listeners=listeners,
+        resume=resume,
+        trainable=trainable,
+    )
 
 
 def check_scheduler(config: ExperimentConfig) -> None:

@@ -20,18 +20,20 @@ from maxent_ray.config import ExperimentConfig, RecordedConfig, dump_config, loa
 from maxent_ray.config.loading import apply_overrides
 from maxent_ray.errors import ResumeError
 from maxent_ray.runtime.remote_errors import Cause, cause_in, cause_of
+from maxent_ray.storage.row_listener import RowListener
 from maxent_ray.storage.run_files import CONFIG, ROWS, TRACE, TUNE_FOLDER, read_rows
 from maxent_ray.train.ray_train.checkpoints import remove_leftovers
 from maxent_ray.train.resources import check_resources, uses_gpus
 from maxent_ray.train.run_failure import advise_on_resume, run_error
-from maxent_ray.train.run_folder import RunInterrupted
+from maxent_ray.train.run_folder import RunInterrupted, acquire_folder
 from maxent_ray.tune.early_stopping import read_rungs
 from maxent_ray.tune.environment import tune_environment
-from maxent_ray.tune.member import Member
+from maxent_ray.tune.member import Member, ReadMember
 from maxent_ray.tune.proposals import ProposalGenerator, ProposedTrials
 from maxent_ray.tune.recording import Recorder
 from maxent_ray.tune.relocation import relocate_state, saved_trials, stage_apart
 from maxent_ray.tune.saved_state import SEARCH, TRIALS, KeepState, Kinds, restore_state
+from maxent_ray.tune.schedulers import StratifiedPBT
 from maxent_ray.tune.search_space import SearchSpace
 from maxent_ray.tune.trainable import PopulationTrial
 
@@ -89,6 +91,51 @@ def open_folder(folder: Path, config: RecordedConfig, *, resume: bool, kinds: Ki
     remove_leftovers(folder)
     recorded = bool(read_rows(folder / ROWS))
     return restore_state(folder / TUNE_FOLDER, recorded=recorded, kinds=kinds)
+
+
+def run_population(
+    specs: Sequence[Member],
+    folder: Path,
+    *,
+    config: RecordedConfig,
+    space: SearchSpace,
+    seed: int,
+    read: ReadMember,
+    command: str,
+    listeners: Sequence[RowListener],
+    resume: bool,
+    trainable: type[tune.Trainable],
+) -> RunResult:
+    """Run population-based training with an objective's trials as a stratum, in a new folder or one to resume.
+
+    Args:
+        specs: All trials, references among them.
+        folder: ``results/<name>``; nobody else works in it while this runs.
+        config: The experiment, written to the folder.
+        space: What is perturbed.
+        seed: Of perturbations.
+        read: Reads what a trial is from its ``trial.config``.
+        command: What the folder is of, as its rows say.
+        listeners: Follow the run as it happens.
+        resume: Continue the run of the folder.
+        trainable: Hosts a trial.
+
+    Raises:
+        ResumeError: the folder exists (without ``resume``) or cannot be resumed (with it).
+        MaxentRayError: as :func:`run_trials`.
+    """
+    with acquire_folder(folder, resume=resume):
+        has_state = open_folder(folder, config, resume=resume)
+        recorder = Recorder(folder, listeners, command=command, read=read)
+        return run_trials(
+            specs,
+            folder,
+            config=config,
+            scheduler=StratifiedPBT(config.tune, space, seed=seed, on_exploit=recorder.on_exploit, read=read),
+            recorder=recorder,
+            resume=has_state,
+            trainable=trainable,
+        )
 
 
 def run_trials(

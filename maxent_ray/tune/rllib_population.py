@@ -23,13 +23,10 @@ from maxent_ray.rllib.algorithm_record import algorithm_settings
 from maxent_ray.rllib.recording import COMMAND
 from maxent_ray.rllib.settings import KEY
 from maxent_ray.storage.row_listener import RowListener
-from maxent_ray.train.run_folder import acquire_folder
-from maxent_ray.tune.execution import RunResult, open_folder, run_trials
-from maxent_ray.tune.recording import Recorder
+from maxent_ray.tune.execution import RunResult, run_population
 from maxent_ray.tune.rllib_member import RLLIB_REFERENCE_SETTINGS, RLlibMember
 from maxent_ray.tune.rllib_space import rllib_search_space, setting_of
 from maxent_ray.tune.rllib_trial import RLlibTrial
-from maxent_ray.tune.schedulers import StratifiedPBT
 from maxent_ray.tune.search_space import SearchSpace
 
 
@@ -92,22 +89,18 @@ def compare_rllib(
     first = RLlibMember("population", config.tune.objectives[0], config.model_dump_json(), base=base)
     space = rllib_search_space(first)
     specs = rllib_trials(first, space)
-    trainable = _trainable(base)
-    folder = results / name
-    with acquire_folder(folder, resume=resume):
-        has_state = open_folder(folder, config, resume=resume)
-        read = RLlibMember.reader(base)
-        recorder = Recorder(folder, listeners, command=COMMAND, read=read)
-        scheduler = StratifiedPBT(config.tune, space, seed=seed, on_exploit=recorder.on_exploit, read=read)
-        return run_trials(
-            specs,
-            folder,
-            config=config,
-            scheduler=scheduler,
-            recorder=recorder,
-            resume=has_state,
-            trainable=trainable,
-        )
+    return run_population(
+        specs,
+        results / name,
+        config=config,
+        space=space,
+        seed=seed,
+        read=RLlibMember.reader(base),
+        command=COMMAND,
+        listeners=listeners,
+        resume=resume,
+        trainable=_trainable(base),
+    )
 
 
 def rllib_trials(member: RLlibMember, space: SearchSpace) -> list[RLlibMember]:
