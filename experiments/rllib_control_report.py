@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean, median, stdev
 from typing import Any, NamedTuple
 
 from benchmarks.median_interval import median_interval
@@ -43,10 +43,6 @@ class Outcome(NamedTuple):
     """Mean |H − H*| (nats); nan without H*."""
     episode_return: float
     """Mean over the last quarter of all iterations."""
-    seconds: float
-    """Median of an iteration."""
-    cpus: int
-    """Of the machine: seconds are compared on machines of one size alone."""
     judged: int
 
 
@@ -69,7 +65,7 @@ def outcome(line: Line) -> Outcome:
         if len(kl) >= FEWEST
         else (math.nan,) * 6
     )
-    return Outcome(*errors, fmean(quarter), median(line["seconds"]), line["cpus"], len(kl))
+    return Outcome(*errors, fmean(quarter), len(kl))
 
 
 def errors_of(values: Sequence[float], target: float) -> list[float]:
@@ -95,12 +91,7 @@ def paired(
 ) -> list[tuple[float, float]]:
     """One figure of an arm and of `base` on the seeds that have both."""
     ours, theirs = outcomes.get((*cell, arm), {}), outcomes.get((*cell, base), {})
-    seeds = [
-        seed
-        for seed in sorted(ours.keys() & theirs.keys())
-        if name != "seconds" or ours[seed].cpus == theirs[seed].cpus
-    ]
-    pairs = [(getattr(ours[seed], name), getattr(theirs[seed], name)) for seed in seeds]
+    pairs = [(getattr(ours[seed], name), getattr(theirs[seed], name)) for seed in sorted(ours.keys() & theirs.keys())]
     return [pair for pair in pairs if all(map(math.isfinite, pair))]
 
 
@@ -143,7 +134,7 @@ def _cell(values: Sequence[float], shown: Callable[[float], str]) -> str:
 
 def overview(outcomes: Outcomes) -> str:
     """All arms relative to RLlib's rule, paired by task, targets and seed."""
-    names = ("mean_error", "median_error", "last_minibatch_error", "entropy_error", "seconds")
+    names = ("mean_error", "median_error", "last_minibatch_error", "entropy_error")
     rows = ["| arm | " + " | ".join(names) + " | return above |", "|---" * (len(names) + 2) + "|"]
     for arm in ARMS:
         ratios = [ratio(outcomes, arm, name) for name in names]
@@ -180,6 +171,26 @@ def by_task(outcomes: Outcomes) -> str:
     return "\n".join(rows)
 
 
+def returns_by_task(outcomes: Outcomes) -> str:
+    """Mean difference of the return to RLlib's rule, paired by targets and seed, with its interval."""
+    rows = ["| task | spread under RLlib's rule | " + " | ".join(ARMS) + " |", "|---" * (len(ARMS) + 2) + "|"]
+    for task in TASKS:
+        spread = stdev(_all_of(outcomes, task, "rllib", "episode_return"))
+        pairs = [
+            [pair for each in TARGETS for pair in paired(outcomes, arm, "episode_return", (task, each))] for arm in ARMS
+        ]
+        shown = [_difference([ours - theirs for ours, theirs in each]) for each in pairs]
+        rows.append(f"| {task} | {spread:.3g} | " + " | ".join(shown) + " |")
+    return "\n".join(rows)
+
+
+def _difference(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    low, high = bootstrap_interval(values)
+    return f"{fmean(values):.3g} [{low:.3g}, {high:.3g}]"
+
+
 def _all_of(outcomes: Outcomes, task: str, arm: str, name: str) -> list[float]:
     """One figure of an arm's runs on a task, over all targets."""
     found = [getattr(o, name) for each in TARGETS for o in outcomes.get((task, each, arm), {}).values()]
@@ -193,7 +204,7 @@ def summary(outcomes: Outcomes) -> dict[str, Any]:
         for (task, targets, arm), by_seed in sorted(outcomes.items())
         for seed, figures in sorted(by_seed.items())
     ]
-    names = ("mean_error", "median_error", "last_minibatch_error", "entropy_error", "spread", "seconds")
+    names = ("mean_error", "median_error", "last_minibatch_error", "entropy_error", "spread")
     relative = {arm: {name: ratio(outcomes, arm, name) for name in names} for arm in ARMS}
     return {"schema": 1, "relative_to_rllib": relative, "runs": runs}
 
@@ -210,7 +221,7 @@ def main() -> None:
     arguments = parser.parse_args()
     lines = read_lines(arguments.runs)
     outcomes = outcomes_of(lines)
-    print(f"{overview(outcomes)}\n\n{by_task(outcomes)}")
+    print(f"{overview(outcomes)}\n\n{by_task(outcomes)}\n\n{returns_by_task(outcomes)}")
     for name in ("mean_error", "median_error", "bias", "spread", "last_minibatch_error", "episode_return"):
         print(f"\n{name}\n\n{table(outcomes, name, lambda value: f'{value:.3g}')}")
     entropy = [each for each in TARGETS if "entropy" in each]
