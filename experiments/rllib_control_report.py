@@ -13,9 +13,10 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 from typing import Any, NamedTuple
 
+import numpy as np
 from benchmarks.median_interval import median_interval
 from rllib_control import ARMS, CHOOSING_SEEDS, TARGETS, judged, read_lines
 from rllib_control_figures import draw_curves, draw_errors
@@ -175,7 +176,8 @@ def returns_by_task(outcomes: Outcomes) -> str:
     """Mean difference of the return to RLlib's rule, paired by targets and seed, with its interval."""
     rows = ["| task | spread under RLlib's rule | " + " | ".join(ARMS) + " |", "|---" * (len(ARMS) + 2) + "|"]
     for task in TASKS:
-        spread = stdev(_all_of(outcomes, task, "rllib", "episode_return"))
+        returns = _all_of(outcomes, task, "rllib", "episode_return")
+        spread = np.std(returns, ddof=1) if len(returns) > 1 else math.nan
         pairs = [
             [pair for each in TARGETS for pair in paired(outcomes, arm, "episode_return", (task, each))] for arm in ARMS
         ]
