@@ -144,20 +144,19 @@ def train(run: Run, constant: Constants | None = None, iterations: int | None = 
     algorithm.stop()
     returns = itertools.accumulate((row.pop("return") for row in rows), lambda last, new: last if new is None else new)
     columns = {name: [row[name] for row in rows] for name in rows[0]}
-    return {"schema": 1, "cpus": os.cpu_count(), **run._asdict(), **columns, "return": list(returns)}
+    return {"schema": 1, **run._asdict(), **columns, "return": list(returns)}
 
 
 def _row(iterate: Any) -> dict[str, Any]:
-    started, cpu_started = time.perf_counter(), time.process_time()
+    started = time.perf_counter()
     result = iterate()
-    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+    seconds = time.perf_counter() - started
     learner, episodes = result["learners"][MODULE], float(result["env_runners"].get("episode_return_mean", math.nan))
     return {
         **{name: float(learner[f"maxent_{name}"]) for name in ("kl", "entropy", "tau", "beta")},
         "kl_last_minibatch": float(learner["mean_kl_loss"]),
         "return": None if math.isnan(episodes) else episodes,
         "seconds": seconds,
-        "cpu_seconds": cpu_seconds,
     }
 
 

@@ -39,7 +39,7 @@ def line(arm: str, seed: int, kl: list[float], returns: list[float | None], **co
     """A run's line on CartPole."""
     same = {name: [1.0] * len(kl) for name in ("entropy", "tau", "beta", "seconds")}
     run = Run("CartPole", "kl .01", arm, seed)
-    return {"cpus": 2, **run._asdict(), **same, "kl": kl, "kl_last_minibatch": kl, "return": returns, **columns}
+    return {**run._asdict(), **same, "kl": kl, "kl_last_minibatch": kl, "return": returns, **columns}
 
 
 def test_arms_are_measured_alike() -> None:
