@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ def run_all(
     folder: Path,
     processes: int,
     then: Mapping[str, Sequence[Sequence[str]]] | None = None,
+    keep: Callable[[Mapping[str, Any]], dict[str, Any]] = dict,
 ) -> dict[str, dict[str, Any]]:
     """Run every ``label → overrides``, some at a time, one thread each.
 
@@ -31,9 +32,14 @@ def run_all(
         processes: Runs at a time.
         then: By label, overrides that change during the run, one list after the other: the run continues under each
             for its ``train.steps``.
+        keep: From a run's record to the part of it that is written; ``overrides`` and ``then`` must be in it. A
+            function of a module, since runs are made in processes of their own.
 
     Returns:
-        By label: ``{"overrides", "then", "rows", "warm_start", "held_out"}``.
+        By label: ``{"overrides", "then", "rows", "warm_start", "held_out"}``, or what ``keep`` made of it.
+
+    Raises:
+        RuntimeError: a run failed; the others were made all the same.
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {label: [list(overrides), *map(list, (then or {}).get(label, ()))] for label, overrides in runs.items()}
@@ -48,11 +54,22 @@ def run_all(
     context = multiprocessing.get_context("spawn")
     with Progress(*columns) as progress, ProcessPoolExecutor(processes, mp_context=context) as pool:
         bar = progress.add_task("runs", total=len(runs), completed=len(runs) - len(missing))
-        futures = {pool.submit(_run, phases, _path(folder, label)): label for label, phases in missing.items()}
+        futures = {pool.submit(_run, phases, _path(folder, label), keep): label for label, phases in missing.items()}
+        failed = {}
         for future in as_completed(futures):
-            progress.console.print(f"{futures[future]}: {future.result()}")
+            error = future.exception()
+            if error is not None:
+                failed[futures[future]] = error
+            progress.console.print(f"{futures[future]}: {future.result() if error is None else repr(error)}")
             progress.advance(bar)
+    for label, error in failed.items():
+        raise RuntimeError(f"{len(failed)} of {len(runs)} runs failed, {label} first; the others are kept") from error
     return {label: json.loads(_path(folder, label).read_text()) for label in runs}
+
+
+def missing_of(runs: Mapping[str, Sequence[str]], folder: Path) -> list[str]:
+    """Labels of the runs that are not on disk, or are there with other settings."""
+    return [label for label, overrides in runs.items() if not _is_done(folder, label, [list(overrides)])]
 
 
 def _path(folder: Path, label: str) -> Path:
@@ -67,7 +84,7 @@ def _is_done(folder: Path, label: str, phases: Sequence[Sequence[str]]) -> bool:
     return [record["overrides"], *record.get("then", [])] == list(phases)
 
 
-def _run(phases: list[list[str]], path: Path) -> str:
+def _run(phases: list[list[str]], path: Path, keep: Callable[[Mapping[str, Any]], dict[str, Any]]) -> str:
     """Run in a separate process; returns a line about it."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from maxent_ray.config.loading import load_config
@@ -83,7 +100,7 @@ def _run(phases: list[list[str]], path: Path) -> str:
         "held_out": run.held_out.to_dict(),
     }
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(record))
+    partial.write_text(json.dumps(keep(record)))
     partial.replace(path)
     last = run.rows[-1]
     return (

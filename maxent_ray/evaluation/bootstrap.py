@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from maxent_ray.errors import ConfigError
 
@@ -48,10 +49,7 @@ def bootstrap_interval(
 
     Source: Efron, "Better bootstrap confidence intervals", JASA 82 (1987), as implemented by `scipy.stats.bootstrap`.
     """
-    if not 0.0 < confidence < 1.0:
-        raise ConfigError(f"confidence is {confidence}; it must lie between 0 and 1, both excluded")
-    if resamples < 1:
-        raise ConfigError(f"resamples is {resamples}; it must be at least 1")
+    _check_settings(confidence, resamples)
     sample = np.asarray(values, dtype=np.float64)
     if sample.ndim != 1 or sample.size == 0:
         raise ConfigError(f"values has shape {sample.shape}; it must be a list of 1 or more numbers")
@@ -137,3 +135,70 @@ def seed_paired_interval(
     return bootstrap_interval(
         differences.mean(axis=0).tolist(), confidence=confidence, seed=seed, resamples=resamples
     )
+
+
+def seed_and_prompt_interval(
+    a: Sequence[Sequence[float]],
+    b: Sequence[Sequence[float]] | None = None,
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+    resamples: int = 2000,
+) -> Interval:
+    """Compute the interval of mean(a − b) over seeds × prompts, with both resampled.
+
+    Every resample draws seeds and, apart from them, prompts, both with replacement, and takes the mean of all cells. So
+    the interval speaks for other seeds and for other prompts. Of S seeds the part of the variance that they make is
+    (S − 1)/S of what it should be; what seed and prompt make together counts three times, so that the interval of many
+    prompts errs on the wide side only where seeds hardly differ.
+
+    Args:
+        a: values of one method, `[seeds][prompts]`.
+        b: values of the other, on the same seeds and prompts in the same order; None: the interval of mean(a).
+        confidence: as in `bootstrap_interval`.
+        seed: as in `bootstrap_interval`.
+        resamples: as in `bootstrap_interval`.
+
+    Raises:
+        ConfigError: the tables differ in shape or are ragged or empty, or a setting is out of range.
+
+    Example:
+        >>> seed_and_prompt_interval([[1.0, 0.5], [0.5, 1.0]], [[0.0, -0.5], [-0.5, 0.0]])
+        Interval(low=1.0, high=1.0)
+
+    Source: Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1 (2007), section 4.
+    """
+    _check_settings(confidence, resamples)
+    values = _table("a", a) - (0.0 if b is None else _table("b", b, len(a), len(a[0])))
+    rows, columns = values.shape
+    rng = np.random.default_rng(seed)
+    # Counts instead of indices: the mean over the cells of a resample is a product of two vectors with the table.
+    of_seeds = rng.multinomial(rows, np.full(rows, 1 / rows), size=resamples)
+    of_prompts = rng.multinomial(columns, np.full(columns, 1 / columns), size=resamples)
+    means = np.einsum("rs,sp,rp->r", of_seeds, values, of_prompts, optimize=True) / (rows * columns)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high))
+
+
+def _check_settings(confidence: float, resamples: int) -> None:
+    if not 0.0 < confidence < 1.0:
+        raise ConfigError(f"confidence is {confidence}; it must lie between 0 and 1, both excluded")
+    if resamples < 1:
+        raise ConfigError(f"resamples is {resamples}; it must be at least 1")
+
+
+def _table(
+    name: str, values: Sequence[Sequence[float]], rows: int | None = None, columns: int | None = None
+) -> npt.NDArray[np.float64]:
+    """Check `[seeds][prompts]` for its shape, and for values that are not finite."""
+    widths = sorted({len(row) for row in values})
+    expected = (len(values) if rows is None else rows, widths[:1] if columns is None else [columns])
+    if (len(values), widths) != expected or not widths or not widths[0]:
+        raise ConfigError(
+            f"{name} has {len(values)} seeds with {widths} prompts; it needs 1 or more of both, every seed the same "
+            "prompts, and b the same as a"
+        )
+    table = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(table).all():
+        raise ConfigError(f"{name} holds {table[~np.isfinite(table)][0]}; every value must be finite")
+    return table

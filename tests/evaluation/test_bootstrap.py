@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from maxent_ray.errors import ConfigError
-from maxent_ray.evaluation.bootstrap import Interval, bootstrap_interval, paired_interval, seed_paired_interval
+from maxent_ray.evaluation.bootstrap import (
+    Interval,
+    bootstrap_interval,
+    paired_interval,
+    seed_and_prompt_interval,
+    seed_paired_interval,
+)
 
 
 def test_bootstrap_is_near_the_normal_interval() -> None:
@@ -116,3 +122,41 @@ def test_seed_paired_interval_with_one_seed_is_the_paired_one() -> None:
 def test_tables_that_do_not_pair(a: list[list[float]], b: list[list[float]]) -> None:
     with pytest.raises(ConfigError, match="both need the same seeds"):
         seed_paired_interval(a, b)
+
+
+def test_seeds_and_prompts_add_their_variances() -> None:
+    """For values s_i + p_j the variance of a resample's mean is var(s)/S + var(p)/P, both as population variances."""
+    seeds, prompts = np.linspace(-1, 1, 12), np.linspace(-4, 6, 300)
+    table = seeds[:, None] + prompts[None, :]
+    low, high = seed_and_prompt_interval(table.tolist(), resamples=20000)
+    half = 1.959964 * math.sqrt(seeds.var() / 12 + prompts.var() / 300)
+    assert (high - low) / 2 == pytest.approx(half, rel=0.03)
+    assert (low + high) / 2 == pytest.approx(table.mean(), abs=0.05 * half)
+
+
+def test_the_interval_over_seeds_is_wider_than_that_of_given_seeds() -> None:
+    rng = np.random.default_rng(2)
+    ours = (rng.normal(size=(5, 1)) + rng.normal(size=(5, 80))).tolist()
+    theirs = np.zeros((5, 80)).tolist()
+    of_these, of_any = seed_paired_interval(ours, theirs), seed_and_prompt_interval(ours, theirs)
+    assert of_any.high - of_any.low > 2 * (of_these.high - of_these.low)
+    assert seed_and_prompt_interval(ours, ours) == Interval(0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "named"),
+    [
+        ([], None, "a has 0 seeds"),
+        ([[]], None, "prompts"),
+        ([[0.0, 1.0], [0.0]], None, r"\[1, 2\] prompts"),
+        ([[0.0, 1.0]], [[0.0]], "b has 1 seeds"),
+        ([[0.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]], "b has 2 seeds"),
+        ([[0.0, math.nan]], None, "a holds nan"),
+    ],
+    ids=["none", "no prompts", "ragged", "other prompts", "other seeds", "nan"],
+)
+def test_seed_and_prompt_interval_refuses(
+    a: list[list[float]], b: list[list[float]] | None, named: str
+) -> None:
+    with pytest.raises(ConfigError, match=named):
+        seed_and_prompt_interval(a, b)

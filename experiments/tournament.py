@@ -1,0 +1,102 @@
+"""The tournament: our controllers and their parts, fixed coefficients, GRPO, rules of thumb, other methods.
+
+    python experiments/tournament.py --output experiments/results/tournament
+
+Makes the runs that are missing (each arm of ``configs/tournament`` with each seed), then writes ``README.md``,
+``summary.json`` and ``pareto.png``. An interrupted tournament is resumed by the same command; ``--named`` and
+``--seeds`` choose a part of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from side_by_side import missing_of, run_all
+from tournament_arms import ARMS, Arm, digest, read_arms
+from tournament_figures import draw_pareto
+from tournament_report import FAMILIES, Result, page, verdicts
+
+from maxent_ray.core.answer_metrics import METRICS
+
+PROMPTS = 256
+
+
+def overrides(arm: Arm, seed: int, steps: int, task: str) -> list[str]:
+    """Settings of a run that differ from the defaults; but for the seed the first ones are those of every arm."""
+    return [
+        f"task.name={task}",
+        f"train.steps={steps}",
+        f"train.seed={seed}",
+        f"evaluation.prompts={PROMPTS}",
+        *arm.settings,
+    ]
+
+
+def main() -> None:
+    """Make missing runs, and the report of all that there are."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("results/tournament"))
+    parser.add_argument("--arms", type=Path, default=ARMS, help="folder of <family>/<arm>.yaml")
+    parser.add_argument("--named", nargs="+", metavar="ARM", help="run these arms only; the report is of all")
+    parser.add_argument("--task", default="countdown")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds 0 … n − 1")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--report-only", action="store_true", help="make no run")
+    arguments = parser.parse_args()
+
+    arms = sorted(read_arms(arguments.arms), key=lambda arm: (_place(arm.family), arm.name))
+    unknown = sorted(set(arguments.named or ()) - {arm.name for arm in arms})
+    if unknown:
+        parser.error(f"--named has {', '.join(unknown)}; there are {', '.join(arm.name for arm in arms)}")
+    # All arms of one seed before the next seed: an interrupted tournament has something of everything.
+    labels = {f"{arm.name}-{seed}": (arm, seed) for seed in range(arguments.seeds) for arm in arms}
+    runs = {
+        label: overrides(arm, seed, arguments.steps, arguments.task)
+        for label, (arm, seed) in labels.items()
+        if arguments.named is None or arm.name in arguments.named
+    }
+    folder = arguments.output / "runs"
+    if not arguments.report_only:
+        run_all(runs, folder, arguments.processes, keep=digest)
+    wanted = {label: overrides(arm, seed, arguments.steps, arguments.task) for label, (arm, seed) in labels.items()}
+    missing = missing_of(wanted, folder)
+    report(arms, {label: labels[label] for label in wanted if label not in missing}, missing, arguments.output)
+
+
+def _place(family: str) -> int:
+    known = list(FAMILIES)
+    return known.index(family) if family in known else len(known)
+
+
+def report(arms: Sequence[Arm], done: dict[str, tuple[Arm, int]], missing: Sequence[str], output: Path) -> None:
+    """Write page, figures and JSON of the finished runs, and print the claims."""
+    found: dict[str, dict[int, dict[str, object]]] = {}
+    for label, (arm, seed) in done.items():
+        found.setdefault(arm.name, {})[seed] = json.loads((output / "runs" / f"{label}.json").read_text())
+    results = {arm.name: Result(arm, found[arm.name]) for arm in arms if arm.name in found}
+    if not results:
+        print(f"no run is finished yet in {output / 'runs'}")
+        return
+    notes = output / "notes.md"
+    prose = notes.read_text(encoding="utf-8").strip() if notes.exists() else ""
+    command = "python experiments/tournament.py --output experiments/results/tournament"
+    (output / "README.md").write_text(page(results, command, missing, prose) + "\n", encoding="utf-8")
+    summary = {
+        name: {
+            "seeds": sorted(result.runs),
+            **{metric: [result.value(metric), *result.interval(metric)] for metric in METRICS},
+        }
+        for name, result in results.items()
+    }
+    (output / "summary.json").write_text(json.dumps({"schema": 1, "arms": summary}, indent=1))
+    draw_pareto(results, output / "pareto.png")
+    print("\n".join(line.replace("**", "") for line in verdicts(results)))
+    print(f"{len(done)} runs, {len(missing)} missing; the page is {output / 'README.md'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Report of :mod:`tournament`: its table, the claims it was made for, and its page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from tournament_arms import LAST, Arm
+
+from maxent_ray.core.answer_metrics import METRICS
+from maxent_ray.evaluation.bootstrap import Interval, seed_and_prompt_interval
+
+OURS, BASE = "analytic", "grpo"
+"""Arm that the claims are about, and the one that it is compared with."""
+GOALS = {"mean": -0.02, "pass_rate": 0.06, "coverage": 0.1}
+"""Metric → what the difference to `BASE` shall be at the least: of the interval's lower end for ``mean``."""
+FRONT = ("mean", "pass_rate", "coverage")
+"""Metrics in which an arm dominates another."""
+FAMILIES = {
+    "ours": "Ours",
+    "ablations": "Parts of ours",
+    "fixed": "Fixed τ and β: the best of a grid, and its neighbours",
+    "grpo": "GRPO",
+    "rules": "Rules of thumb on our signals",
+    "other": "Other ways to keep diversity",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """All runs of one arm."""
+
+    arm: Arm
+    runs: Mapping[int, Mapping[str, Any]]
+    """Seed → record."""
+
+    def table(self, metric: str) -> list[list[float]]:
+        """Held-out values, ``[seeds][prompts]``."""
+        return [self.runs[seed]["held_out"][metric] for seed in sorted(self.runs)]
+
+    def value(self, metric: str) -> float:
+        """Mean over seeds and prompts."""
+        return float(np.mean(self.table(metric)))
+
+    def interval(self, metric: str) -> Interval:
+        """95 % interval over seeds and prompts."""
+        return seed_and_prompt_interval(self.table(metric))
+
+    def last(self, key: str) -> float | None:
+        """Mean of a training figure over the last steps of all runs."""
+        found = [run["last"][key] for run in self.runs.values() if run["last"][key] is not None]
+        return fmean(found) if found else None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One arm less another, on the seeds that both have, paired by seed and prompt."""
+
+    value: float
+    interval: Interval
+
+    def __str__(self) -> str:
+        """Three decimals, with the interval."""
+        return f"{self.value:+.3f} [{self.interval.low:+.3f}, {self.interval.high:+.3f}]"
+
+
+def difference(one: Result, other: Result, metric: str) -> Difference:
+    """Paired difference of a metric."""
+    both = sorted(one.runs.keys() & other.runs.keys())
+    a, b = ([each.runs[seed]["held_out"][metric] for seed in both] for each in (one, other))
+    return Difference(float(np.mean(a) - np.mean(b)), seed_and_prompt_interval(a, b))
+
+
+def verdicts(results: Mapping[str, Result]) -> list[str]:
+    """Each claim, and whether it was reached."""
+    if OURS not in results or BASE not in results:
+        return [f"{OURS} or {BASE} has no run yet: nothing to compare."]
+    ours, base = results[OURS], results[BASE]
+    lines = []
+    for metric, goal in GOALS.items():
+        found = difference(ours, base, metric)
+        if metric == "mean":
+            reached, wanted = found.interval.low > goal, f"interval's lower end above {goal:+.2f}"
+        else:
+            reached, wanted = found.value >= goal and found.interval.low > 0, f"{goal:+.2f} or more, without 0"
+        lines.append(f"{_name(metric)}: {found} against {BASE} ({wanted}): {_verdict(reached)}")
+    warm = fmean(run["warm_start"]["pass_rate"] for run in ours.runs.values())
+    above = ours.interval("pass_rate").low > warm
+    lines.append(f"pass@8 {ours.value('pass_rate'):.3f}, warm start {warm:.3f} (interval above it): {_verdict(above)}")
+    better = dominating(results)
+    lines.append(f"dominated by no other arm: {_verdict(not better)}{''.join(f'; {line}' for line in better)}")
+    return lines
+
+
+def dominating(results: Mapping[str, Result]) -> list[str]:
+    """Arms that are above ours in mean@8, pass@8 and coverage@8 alike, with their differences."""
+    ours, found = results[OURS], []
+    for name, result in results.items():
+        by_metric = {metric: difference(result, ours, metric) for metric in FRONT}
+        if name != OURS and all(each.value > 0 for each in by_metric.values()):
+            sure = [_name(metric) for metric, each in by_metric.items() if each.interval.low > 0]
+            text = ", ".join(f"{_name(metric)} {each}" for metric, each in by_metric.items())
+            found.append(f"{name}: {text} ({', '.join(sure) + ' for certain' if sure else 'none for certain'})")
+    return found
+
+
+def _verdict(reached: bool) -> str:
+    return "**reached**" if reached else "**not reached**"
+
+
+def _name(metric: str) -> str:
+    return f"{'pass' if metric == 'pass_rate' else metric}@8"
+
+
+def main_table(results: Iterable[Result], warm_start: Mapping[str, float]) -> str:
+    """Held-out metrics of every arm with their intervals, and where its training came to."""
+    heads = ["arm", "seeds", *map(_name, METRICS), "H", "KL", "τ", "β", "tied"]
+    rows = [[*("", "**warm start**", ""), *(f"{warm_start[metric]:.3f}" for metric in METRICS), *[""] * 5][1:]]
+    family = ""
+    for result in results:
+        if result.arm.family != family:
+            family = result.arm.family
+            rows.append([f"*{FAMILIES.get(family, family)}*", *[""] * (len(heads) - 1)])
+        rows.append(_row(result))
+    return "\n".join(f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows))
+
+
+def _row(result: Result) -> list[str]:
+    metrics = [f"{result.value(m):.3f} [{low:.3f}, {high:.3f}]" for m in METRICS for low, high in [result.interval(m)]]
+    figures = [result.last(key) for key in ("entropy", "kl", "tau", "beta", "tied_share")]
+    return [
+        f"`{result.arm.name}`",
+        str(len(result.runs)),
+        *metrics,
+        *("" if v is None else f"{v:.3g}" for v in figures),
+    ]
+
+
+def difference_table(results: Mapping[str, Result]) -> str:
+    """Every arm less ours, paired."""
+    lines = [f"| less `{OURS}` | " + " | ".join(map(_name, METRICS)) + " |", "|---" * (len(METRICS) + 1) + "|"]
+    for name, result in results.items():
+        if name != OURS and result.runs.keys() & results[OURS].runs.keys():
+            lines.append(
+                f"| `{name}` | " + " | ".join(str(difference(result, results[OURS], m)) for m in METRICS) + " |"
+            )
+    return "\n".join(lines)
+
+
+def page(results: Mapping[str, Result], command: str, missing: Sequence[str], notes: str) -> str:
+    """The whole page, in Markdown.
+
+    Args:
+        results: By name of the arm, in the order of the page.
+        command: Command that makes it.
+        missing: Labels of runs that were not made yet.
+        notes: Prose of ``notes.md`` beside the page, written by hand: what was learned.
+    """
+    first = next(iter(results.values()))
+    warm_start = next(iter(first.runs.values()))["warm_start"]
+    seeds = sorted({seed for result in results.values() for seed in result.runs})
+    prompts = len(first.table("mean")[0])
+    todo = f"\n\n**{len(missing)} runs are missing**: the command makes them, and this page anew." if missing else ""
+    arms = [each.arm for each in results.values()]
+    configs = "../../configs/tournament"
+    descriptions = "\n".join(f"| [`{a.name}`]({configs}/{a.family}/{a.name}.yaml) | {a.text} |" for a in arms)
+    return "\n\n".join(
+        [
+            f"# Tournament: {len(results)} ways to train, side by side",
+            f"```console\n{command}\n```",
+            f"The same task, prompts, seeds ({', '.join(map(str, seeds))}) and steps for every arm; {prompts} held-out "
+            "prompts × 8 samples, which choose nothing. Each arm is a file in "
+            f"[`configs/tournament`]({configs}): add one, run the command again, and the missing runs are made. "
+            f" Finished runs are in [`runs`](runs).{todo}",
+            "## What was to be shown",
+            "\n".join(f"- {line}" for line in verdicts(results)),
+            "![mean@8 against pass@8 and coverage@8](pareto.png)",
+            *([notes] if notes else []),
+            "## All arms",
+            "Held-out means with 95 % intervals over seeds *and* prompts (both resampled); H, KL, the coefficients and "
+            f"the share of tied groups are means over the last {LAST} steps.",
+            main_table(results.values(), warm_start),
+            "## Paired differences to ours",
+            "By seed and prompt, with 95 % intervals over both.",
+            difference_table(results) if OURS in results else "",
+            "## What each arm is",
+            "| arm | what it is |\n|---|---|\n" + descriptions,
+        ]
+    )

@@ -1,0 +1,150 @@
+"""The tournament: its files of arms, its verdicts on records with known answers, and a small one from end to end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments"))
+
+import tournament
+import tournament_figures
+from tournament_arms import Arm, digest, read_arms
+from tournament_report import FAMILIES, Result, difference, dominating, page, verdicts
+
+from maxent_ray.core.answer_metrics import METRICS
+from maxent_ray.errors import ConfigError
+
+
+def result(name: str, *, mean: float, pass_rate: float, coverage: float, family: str = "other") -> Result:
+    """Two seeds of 40 prompts, .02 apart, every prompt alike."""
+    values = {"mean": mean, "pass_rate": pass_rate, "distinct": 1.0, "coverage": coverage}
+    last = dict.fromkeys(("entropy", "kl", "tau", "beta", "tied_share"), 0.5)
+    runs = {
+        seed: {
+            "held_out": {metric: [values[metric] + 0.02 * seed] * 40 for metric in METRICS},
+            "warm_start": {"mean": 0.4, "pass_rate": 0.7, "distinct": 1.6, "coverage": 0.4},
+            "last": last,
+        }
+        for seed in (0, 1)
+    }
+    return Result(Arm(family, name, "An arm.", ()), runs)
+
+
+def results(*extra: Result) -> dict[str, Result]:
+    grpo = result("grpo", mean=0.48, pass_rate=0.64, coverage=0.22, family="grpo")
+    ours = result("analytic", mean=0.48, pass_rate=0.72, coverage=0.34, family="ours")
+    return {each.arm.name: each for each in (ours, grpo, *extra)}
+
+
+def test_every_arm_is_a_valid_configuration_of_a_known_family() -> None:
+    arms = read_arms()
+    assert {arm.family for arm in arms} == set(FAMILIES)
+    assert {"analytic", "truncated_backprop", "decoupled", "grpo", "grpo_kl_loop", "kl_loop_tau_0.1"} <= {
+        arm.name for arm in arms
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("controller: {beta: 0.1}\n", "first line must be a comment"),
+        ("# An arm.\ntrain: {steps: 5}\n", "sets train, which must be equal for all arms"),
+        ("# An arm.\ncontroller: {betta: 0.1}\n", "betta"),
+    ],
+    ids=["no comment", "its own steps", "unknown key"],
+)
+def test_an_arm_is_refused_by_its_file(tmp_path: Path, text: str, named: str) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "arm.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=named) as error:
+        read_arms(tmp_path)
+    assert "arm.yaml" in str(error.value)
+
+
+def test_two_arms_of_one_name_are_refused(tmp_path: Path) -> None:
+    for family in ("one", "two"):
+        (tmp_path / family).mkdir()
+        (tmp_path / family / "same.yaml").write_text("# An arm.\ncontroller: {beta: 0.1}\n")
+    with pytest.raises(ConfigError, match="two arms are called 'same'"):
+        read_arms(tmp_path)
+    with pytest.raises(ConfigError, match="which has no"):
+        read_arms(tmp_path / "one")
+
+
+def test_settings_of_an_arm_reach_the_run(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "arm.yaml").write_text(
+        "# An arm.\ncontroller:\n  beta_rule: {type: adaptive_kl, horizon: 52}\n"
+    )
+    (arm,) = read_arms(tmp_path)
+    assert arm.settings == ('controller.beta_rule.type="adaptive_kl"', "controller.beta_rule.horizon=52")
+    assert tournament.overrides(arm, 3, 200, "countdown")[1:3] == ["train.steps=200", "train.seed=3"]
+
+
+def test_a_difference_is_paired_by_seed_and_prompt() -> None:
+    found = difference(results()["analytic"], results()["grpo"], "pass_rate")
+    assert found.value == pytest.approx(0.08)
+    assert found.interval.low == pytest.approx(0.08)  # seeds differ by .02, the pairs do not
+    assert str(found) == "+0.080 [+0.080, +0.080]"
+
+
+def test_claims_are_reached_or_not() -> None:
+    assert all("**reached**" in line for line in verdicts(results()))
+    weak = {**results(), "grpo": result("grpo", mean=0.52, pass_rate=0.67, coverage=0.3, family="grpo")}
+    assert ["**not reached**" in line for line in verdicts(weak)] == [True, True, True, False, False]
+
+
+def test_an_arm_that_is_better_in_all_three_is_named() -> None:
+    better = result("better", mean=0.5, pass_rate=0.73, coverage=0.35)
+    mixed = result("mixed", mean=0.6, pass_rate=0.9, coverage=0.33)
+    (line,) = dominating(results(better, mixed))
+    assert line.startswith("better: mean@8 +0.020")
+    assert "**not reached**; better" in verdicts(results(better, mixed))[-1]
+
+
+def test_the_page_has_every_arm_and_what_is_missing(tmp_path: Path) -> None:
+    found = results(result("third", mean=0.4, pass_rate=0.7, coverage=0.4))
+    text = page(found, "the command", ["third-2"], "What was learned.")
+    assert "**1 runs are missing**" in text
+    assert "What was learned." in text
+    assert all(f"| `{name}` | 2 |" in text for name in found)
+    tournament_figures.draw_pareto(found, tmp_path / "pareto.png")
+    assert (tmp_path / "pareto.png").stat().st_size > 20_000
+
+
+def test_a_digest_keeps_what_the_report_reads() -> None:
+    row = dict.fromkeys(("tau", "beta", "entropy", "kl", "reward", "pass_rate", "coverage", "policy_entropy"), 1.0)
+    rows = [
+        {**row, "tied_share": float(step >= 50), "seconds": 0.5, "target_entropy": None, "target_kl": 0.2}
+        for step in range(100)
+    ]
+    held_out = {"per_prompt": {metric: [1 / 3] * 4 for metric in METRICS}}
+    record: dict[str, Any] = {"overrides": [], "then": [], "rows": rows, "warm_start": dict.fromkeys(METRICS, 0.5)}
+    found = digest({**record, "held_out": held_out})
+    assert found["last"]["tied_share"] == 1.0
+    assert [point["tied_share"] for point in found["curve"]] == [0.0, 0.0, 0.5, 1.0, 1.0]
+    assert found["held_out"]["coverage"] == [0.333333] * 4
+    assert found["seconds"] == 50.0
+
+
+@pytest.mark.slow
+def test_a_small_tournament_is_made_and_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    given = ["--task", "countdown_small", "--seeds", "1", "--steps", "2", "--processes", "2", "--output", str(output)]
+    monkeypatch.setattr(sys, "argv", ["tournament.py", *given, "--named", "analytic", "grpo"])
+    tournament.main()
+    first = capsys.readouterr().out
+    assert "2 runs" in first
+    assert "| `analytic` | 1 |" in (output / "README.md").read_text()
+    made = {path.name: path.stat().st_mtime_ns for path in (output / "runs").iterdir()}
+    assert sorted(made) == ["analytic-0.json", "grpo-0.json"]
+    assert set(json.loads((output / "summary.json").read_text())["arms"]) == {"analytic", "grpo"}
+    tournament.main()
+    assert {path.name: path.stat().st_mtime_ns for path in (output / "runs").iterdir()} == made
