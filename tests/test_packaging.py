@@ -82,7 +82,7 @@ def test_the_licence_is_the_declared_one() -> None:
 
 
 def test_the_embedded_policy_is_found_as_package_data() -> None:
-    config = resources.files("maxent_ray").joinpath("policy/assets/default/config.json")
+    config = resources.files("maxent_ray").joinpath("policy/assets/countdown/config.json")
     assert "model_type" in json.loads(config.read_text(encoding="utf-8"))
 
 

@@ -12,7 +12,7 @@ from huggingface_hub import constants as hub_constants
 from maxent_ray.errors import PolicyLoadError
 
 EMBEDDED = "embedded"
-EMBEDDED_FOLDER = Path(__file__).parent / "assets" / "default"
+EMBEDDED_FOLDER = Path(__file__).parent / "assets" / "countdown"
 
 _NEEDED_FILES = {
     "model configuration": ("config.json",),
