@@ -33,9 +33,10 @@ COLOURS = {"analytic": "#0072B2", "truncated_backprop": "#D55E00"}
 
 
 def overrides(objective: str, targets: str, start: str, seed: int, steps: int) -> list[str]:
-    """Settings of a run that differ from the defaults (G = 8, 24 prompts a step, embedded policy, Countdown)."""
+    """Settings of a run that differ from the defaults (G = 8, 24 prompts a step, embedded policy)."""
     fraction, kl = TARGETS[targets]
     return [
+        "task.name=countdown_small",
         f"train.steps={steps}",
         f"train.seed={seed}",
         f"controller.tau={SETTLED_TAU[targets] * STARTS[start]:g}",

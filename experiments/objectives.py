@@ -233,6 +233,7 @@ def main() -> None:
     for label, (arm, name, seed) in labels.items():
         scenario = SCENARIOS[name]
         runs[label] = [
+            "task.name=countdown_small",
             f"train.steps={arguments.steps[0]}",
             f"train.seed={seed}",
             f"controller.tau={SETTLED_TAU * scenario.factor:g}",

@@ -25,9 +25,9 @@ from trl import GRPOConfig, GRPOTrainer
 import maxent_ray
 from maxent_ray.integrations import MaxEntCallback, MaxEntGRPOTrainer
 from maxent_ray.tasks import Prompt
-from maxent_ray.tasks.countdown import Countdown
+from maxent_ray.tasks.countdown import CountdownSmall
 
-SHIPPED_POLICY = Path(maxent_ray.__file__).parent / "policy" / "assets" / "default"
+SHIPPED_POLICY = Path(maxent_ray.__file__).parent / "policy" / "assets" / "countdown_small"
 COLUMNS = ("maxent/tau", "maxent/beta", "maxent/entropy", "maxent/kl", "reward")
 HEADER = f"{'step':>5} {'τ':>8} {'β':>8} {'H':>7} {'KL':>7} {'reward':>7}"
 
@@ -62,7 +62,7 @@ def controller(options: argparse.Namespace) -> dict[str, Any]:
 
 def train(options: argparse.Namespace, output: Path) -> list[dict[str, Any]]:
     """Train, and return TRL's log of every step."""
-    task = Countdown()
+    task = CountdownSmall()
     prompts = {prompt.text: prompt for prompt in task.train}
 
     def reward(prompts: Sequence[str], completions: Sequence[str], **kwargs: Any) -> list[float]:

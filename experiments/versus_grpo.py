@@ -23,6 +23,7 @@ from maxent_ray.core.answer_metrics import METRICS
 from maxent_ray.evaluation.bootstrap import seed_paired_interval
 
 COVERAGE_BAR = 0.08
+TASK = "task.name=countdown_small"
 METHODS = {
     "analytic": ["controller.objective.type=analytic"],
     "truncated_backprop": [
@@ -70,7 +71,7 @@ def main() -> int:
 
     methods = [*arguments.objectives, "grpo"]
     runs = {
-        f"{method}-{seed}": [f"train.steps={arguments.steps}", f"train.seed={seed}", *METHODS[method]]
+        f"{method}-{seed}": [TASK, f"train.steps={arguments.steps}", f"train.seed={seed}", *METHODS[method]]
         for seed in range(arguments.seeds)
         for method in methods
     }

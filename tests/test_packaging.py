@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import maxent_ray
+from maxent_ray.tasks.registry import BUILT_IN
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -81,8 +82,9 @@ def test_the_licence_is_the_declared_one() -> None:
     assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8").splitlines()[0]
 
 
-def test_the_embedded_policy_is_found_as_package_data() -> None:
-    config = resources.files("maxent_ray").joinpath("policy/assets/default/config.json")
+@pytest.mark.parametrize("task", BUILT_IN)
+def test_the_shipped_policy_of_a_task_is_found_as_package_data(task: str) -> None:
+    config = resources.files("maxent_ray").joinpath(f"policy/assets/{task}/config.json")
     assert "model_type" in json.loads(config.read_text(encoding="utf-8"))
 
 

@@ -30,6 +30,7 @@ from maxent_ray.runtime.connect import connect
 from maxent_ray.train.worker import TrainingWorker
 
 FROZEN = [
+    "task.name=countdown_small",
     "controller.tau_rule.learning_rate=1e-15",
     "controller.beta_rule.learning_rate=1e-15",
     "controller.beta_rule.proportional_gain=0",

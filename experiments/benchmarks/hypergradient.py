@@ -75,7 +75,8 @@ def main() -> int:
             accuracy += accuracies(exact, steps)
 
     policy = random_policy(arguments.layers, arguments.width, device) if arguments.layers else None
-    problem = make_problem(policy or load_policy("embedded", device=device), forward_dtype=forward_dtype)
+    policy = policy or load_policy("embedded:countdown_small", device=device)
+    problem = make_problem(policy, forward_dtype=forward_dtype)
     times = {}
     if "time" in arguments.parts:
         times = measure_times(problem, methods, arguments.steps, arguments.inner_steps)

@@ -56,7 +56,7 @@ def take_steps(worker: Any, file: Path, seconds: float) -> list[float]:
 
 def measure(results: Path, pairs: int, block_s: float) -> dict[str, list[float]]:
     """Median seconds of a step in each block, with an open page and without."""
-    config, folder = load_config(), results / "live"
+    config, folder = load_config(overrides=["task.name=countdown_small"]), results / "live"
     folder.mkdir()
     dump_config(config, folder / CONFIG)
     worker = TrainingWorker(config, connect("page-cost", 0, 1, config.controller_config(), local=True))

@@ -88,7 +88,7 @@ class ExactNorm(LlamaRMSNorm):
 
 def exact_policy(device: torch.device) -> Policy:
     """The embedded policy in float64 throughout."""
-    policy = load_policy("embedded", device=device, dtype=torch.float64)
+    policy = load_policy("embedded:countdown_small", device=device, dtype=torch.float64)
     for module in policy.model.modules():
         if isinstance(module, LlamaRMSNorm):
             module.__class__ = ExactNorm
@@ -97,7 +97,7 @@ def exact_policy(device: torch.device) -> Policy:
 
 def random_policy(layers: int, width: int, device: torch.device) -> Policy:
     """A random Llama of another size with the embedded policy's tokenizer, for cost measurements only."""
-    embedded = load_policy("embedded", device=torch.device("cpu"))
+    embedded = load_policy("embedded:countdown_small", device=torch.device("cpu"))
     config = copy.deepcopy(embedded.model.config)
     heads = max(1, width // 64)
     config.update(
@@ -123,7 +123,7 @@ def make_problem(policy: Policy, *, forward_dtype: torch.dtype = torch.float32) 
         forward_dtype: Of the unroll's forward passes.
     """
     reference = frozen_copy(policy)
-    task = build_task("countdown", held_out_count=256, seed=0)
+    task = build_task("countdown_small", held_out_count=256, seed=0)
     optimizer = torch.optim.AdamW(policy.model.parameters(), lr=GRPO.learning_rate, weight_decay=GRPO.weight_decay)
 
     def sample(step: int, prompts: int) -> PreparedBatch:

@@ -219,7 +219,7 @@ def evaluate(
         option(
             panel=WHAT,
             metavar="MODEL",
-            help="'embedded' (the warm start), a Hugging Face folder or name. Default: policy.model.",
+            help="'embedded' (the task's warm start), a Hugging Face folder or name. Default: policy.model.",
         ),
     ] = None,
     prompts: Annotated[

@@ -20,7 +20,6 @@ from maxent_ray.cli.run_location import RunLocation
 from maxent_ray.cli.termination import interrupt_on_sigterm
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.flat import flat_settings
-from maxent_ray.config.folders import EMBEDDED
 from maxent_ray.config.loading import load_config
 from maxent_ray.config.yaml_text import Unquoted
 from maxent_ray.core.controller import Controller
@@ -31,6 +30,7 @@ from maxent_ray.report.progress import Progress
 from maxent_ray.report.run_records import read_run
 from maxent_ray.report.summary import Summary, build_summary, write_summary
 from maxent_ray.report.tables import held_out_table, print_comparison, print_sweep
+from maxent_ray.shipped import embedded_folder, is_embedded
 from maxent_ray.storage.run_files import CONFIG, SUMMARY, recorded_trial
 from maxent_ray.telemetry import Telemetry
 from maxent_ray.trackers import PlannedSettings, Tracker, Tracking
@@ -86,11 +86,13 @@ def check_inputs(config: ExperimentConfig) -> None:
         PolicyLoadError: the model's folder does not exist or lacks something.
         TaskError: the task is empty or too small.
     """
-    if config.policy.model != EMBEDDED:
+    build_run_task(config.task)
+    if is_embedded(config.policy_model):
+        embedded_folder(config.policy_model)
+    else:
         from maxent_ray.policy.source import find_source  # loads transformers
 
-        find_source(config.policy.model)
-    build_run_task(config.task)
+        find_source(config.policy_model)
     Controller(config.controller_config())
 
 
@@ -137,7 +139,7 @@ def evaluate(config: ExperimentConfig, output: Path | None) -> None:
     evaluation, console = evaluate_policy(config), make_console()
     metrics = evaluation.metrics
     of = f"{metrics.prompts} held-out prompts of {config.task.name}, {metrics.samples} answers each"
-    _print_lines(console, [f"{config.policy.model} on {of}"])
+    _print_lines(console, [f"{config.policy_model} on {of}"])
     console.print(held_out_table(metrics))
     if output is not None:
         write_evaluation(output, config, evaluation)

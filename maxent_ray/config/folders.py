@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-EMBEDDED = "embedded"
+from maxent_ray.shipped import is_embedded
 
 
 def absolute_folder(model: str) -> str:
@@ -16,5 +16,5 @@ def absolute_folder(model: str) -> str:
         ('owner/model', 'embedded')
     """
     folder = os.path.expanduser(model)
-    is_folder = folder != model or (model != EMBEDDED and model.strip() and os.path.isdir(folder))
+    is_folder = folder != model or (not is_embedded(model) and model.strip() and os.path.isdir(folder))
     return str(Path(folder).absolute()) if is_folder else model

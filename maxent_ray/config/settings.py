@@ -16,13 +16,14 @@ from pydantic_core import PydanticSerializationError
 from maxent_ray.config.controller_section import read_controller
 from maxent_ray.config.dataclass_section import read_section
 from maxent_ray.config.domains import DEFAULT_SEARCH_SPACE, Domain
-from maxent_ray.config.folders import EMBEDDED, absolute_folder
+from maxent_ray.config.folders import absolute_folder
 from maxent_ray.config.published import WeightingSettings
 from maxent_ray.config.section import Count, FromList, NonNegative, Number, Positive, Section, Seed, Whole
 from maxent_ray.core.answer_metrics import TRAINING_SIGNALS
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.plugins import check_kwargs
 from maxent_ray.runtime.options import ClientOptions
+from maxent_ray.shipped import DEFAULT_TASK, EMBEDDED, embedded_in
 
 CHECKED = "checked"
 """Context of a validation of settings that were checked before."""
@@ -32,8 +33,9 @@ class PolicySettings(Section):
     """Policy that is trained."""
 
     model: str = EMBEDDED
-    """``embedded``, or a Hugging Face causal language model with its tokenizer: a folder, or a name on the hub where
-    there is no such folder. A relative path means the working directory of the command."""
+    """``embedded`` (the shipped policy of the run's task) or ``embedded:NAME`` (that of task NAME), or a Hugging Face
+    causal language model with its tokenizer: a folder, or a name on the hub where there is no such folder. A relative
+    path means the working directory of the command."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of forward passes; parameters and moments are float32. ``auto``: bfloat16 on GPU, float32 on CPU."""
 
@@ -47,7 +49,7 @@ class PolicySettings(Section):
 class TaskSettings(Section):
     """Task that it is trained on."""
 
-    name: str = "countdown"
+    name: str = DEFAULT_TASK
     """Of a built-in task, of an entry point of ``maxent_ray.tasks``, or an import path ``package.module:Class``."""
     kwargs: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of the task."""
@@ -208,6 +210,11 @@ class ExperimentConfig(Section):
     def controller_config(self) -> ControllerConfig:
         """Settings of this experiment's controller, for its groups."""
         return replace(self.controller, group_size=self.grpo.group_size)
+
+    @property
+    def policy_model(self) -> str:
+        """Model of the policy, as ``load_policy`` takes it: ``embedded`` with the name of this experiment's task."""
+        return embedded_in(self.policy.model, self.task.name)
 
     @property
     def training(self) -> Literal["groups"]:

@@ -20,7 +20,7 @@ from maxent_ray.policy.scoring import (
     token_kl,
     token_logprobs,
 )
-from maxent_ray.policy.source import EMBEDDED
+from maxent_ray.shipped import EMBEDDED
 
 __all__ = [
     "EMBEDDED",

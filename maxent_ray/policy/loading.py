@@ -74,7 +74,8 @@ def load_policy(
     before it is returned: padding, a cache and later tokens must leave its log-probabilities as they are.
 
     Args:
-        model: `"embedded"` (the model shipped with the package), a folder, or a name on the Hugging Face hub.
+        model: `"embedded:NAME"` (the policy shipped for task NAME; `"embedded"`: for the default task), a folder, or
+            a name on the Hugging Face hub.
         device: Device of the model.
         dtype: Type of its parameters.
         precision: Creates the context of its forward passes, such as autocast to bfloat16; the test runs in it too.

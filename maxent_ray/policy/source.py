@@ -10,9 +10,7 @@ from pathlib import Path
 from huggingface_hub import constants as hub_constants
 
 from maxent_ray.errors import PolicyLoadError
-
-EMBEDDED = "embedded"
-EMBEDDED_FOLDER = Path(__file__).parent / "assets" / "default"
+from maxent_ray.shipped import EMBEDDED, embedded_folder, is_embedded
 
 _NEEDED_FILES = {
     "model configuration": ("config.json",),
@@ -41,20 +39,24 @@ def find_source(model: str) -> Path | str:
     a worker in another folder than the user. Settings know where they were typed, and name folders by absolute paths.
 
     Args:
-        model: `"embedded"`, a folder (absolute, or as `./folder`) or a hub name.
+        model: `"embedded:NAME"` (the shipped policy of task NAME; without it, that of the default task), a folder
+            (absolute, or as `./folder`) or a hub name.
 
     Returns:
         A folder that holds a model and a tokenizer, or the name unchanged.
 
     Raises:
-        PolicyLoadError: The string is a path of no folder, or the folder lacks a needed file.
+        PolicyLoadError: The string is a path of no folder, the folder lacks a needed file, or no policy is shipped
+            for the task.
 
     Example:
         >>> find_source("owner/model")
         'owner/model'
     """
-    folder = EMBEDDED_FOLDER if model == EMBEDDED else Path(os.path.expanduser(model))
-    is_path = model == EMBEDDED or not model.strip() or _looks_like_path(model)
+    if is_embedded(model):
+        return embedded_folder(model)
+    folder = Path(os.path.expanduser(model))
+    is_path = not model.strip() or _looks_like_path(model)
     if is_path and model.strip() and os.path.isdir(folder):
         _check_folder(folder)
         return folder

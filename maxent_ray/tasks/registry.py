@@ -9,7 +9,10 @@ from maxent_ray import plugins
 from maxent_ray.errors import ConfigError
 from maxent_ray.tasks.base import Task
 
-BUILT_IN: Mapping[str, str] = {"countdown": "maxent_ray.tasks.countdown:Countdown"}
+BUILT_IN: Mapping[str, str] = {
+    "countdown": "maxent_ray.tasks.countdown:Countdown",
+    "countdown_small": "maxent_ray.tasks.countdown:CountdownSmall",
+}
 """Name → import path; a new task is a file and a line here."""
 
 
@@ -34,7 +37,7 @@ def build_task(
         >>> build_task("cuntdown")
         Traceback (most recent call last):
         ...
-        maxent_ray.errors.ConfigError: task.name is 'cuntdown'; valid: countdown, or an import path package.module:name
+        maxent_ray.errors.ConfigError: task.name is 'cuntdown'; valid: countdown, countdown_small, or an import path ...
     """
     fixed = {"held_out_count": held_out_count, "seed": seed}
     for key in fixed.keys() & (kwargs or {}):

@@ -6,24 +6,24 @@ import ray
 from ray.exceptions import RayError
 
 from maxent_ray.config import ExperimentConfig
-from maxent_ray.config.folders import EMBEDDED
 from maxent_ray.errors import MaxentRayError
 from maxent_ray.runtime.remote_errors import cause_of
+from maxent_ray.shipped import embedded_folder, is_embedded
 from maxent_ray.train.resources import uses_gpus
 from maxent_ray.train.run_task import asked_texts, build_run_task
 
 EMBEDDED_POSITIONS = 64
-"""Of the embedded policy, which has one token for each character."""
+"""Of the embedded policies, which have one token for each character."""
 EMBEDDED_CHARACTERS = frozenset("0123456789+-*/()=,:. $")
-"""Those that its tokenizer has."""
+"""Those that their tokenizer has."""
 
 
 def check_model(config: ExperimentConfig) -> None:
     """Load a run's policy once, with the resources of one rank, and let go of it.
 
-    Not on the driver, which may be a smaller machine. The embedded policy is known to pass, and is loaded only where
-    it lacks a character of a prompt, or prompts and completions do not fit: starting a process that has transformers
-    takes seconds.
+    Not on the driver, which may be a smaller machine. The embedded policies are known to pass, and are loaded only
+    where they lack a character of a prompt, or prompts and completions do not fit: starting a process that has
+    transformers takes seconds.
 
     Args:
         config: The experiment.
@@ -34,7 +34,8 @@ def check_model(config: ExperimentConfig) -> None:
         ConfigError: ``grpo.max_new_tokens`` is more than the model's positions leave.
         MaxentRayError: memory ran out, or the process that loads it died.
     """
-    if config.policy.model == EMBEDDED and _fits_embedded(config):
+    if is_embedded(config.policy_model) and _fits_embedded(config):
+        embedded_folder(config.policy_model)
         return
     train, use_gpu = config.train, uses_gpus(config.train)
     task = ray.remote(_load).options(
@@ -47,7 +48,7 @@ def check_model(config: ExperimentConfig) -> None:
         if cause.kind is not None:
             raise cause.kind(cause.message) from None  # without the traceback of the other process
         raise MaxentRayError(
-            f"model={config.policy.model!r} could not be loaded with the resources of one worker: {cause.message}"
+            f"model={config.policy_model!r} could not be loaded with the resources of one worker: {cause.message}"
         ) from error
 
 

@@ -24,10 +24,10 @@ def load_policy_and_task(config: ExperimentConfig, device: torch.device) -> tupl
         TaskError: the task is empty or too small, or the tokenizer changes a prompt.
         ConfigError: ``grpo.max_new_tokens`` is more than the model's positions leave.
     """
-    policy = load_policy(
-        config.policy.model, device=device, precision=partial(forward_precision, config.policy, device)
-    )
     task = build_run_task(config.task)
+    policy = load_policy(
+        config.policy_model, device=device, precision=partial(forward_precision, config.policy, device)
+    )
     check_prompts(policy, asked_texts(task, config), max_new_tokens=config.grpo.max_new_tokens)
     return policy, task
 

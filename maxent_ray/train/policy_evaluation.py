@@ -50,7 +50,7 @@ def write_evaluation(path: Path, config: ExperimentConfig, evaluation: HeldOutEv
         path.parent.mkdir(parents=True, exist_ok=True)
     estimates = estimate_metrics([evaluation.metrics])
     report = {
-        "model": config.policy.model,
+        "model": config.policy_model,
         "task": config.task.model_dump(),
         "evaluation": config.evaluation.model_dump(),
         **evaluation.to_dict(),

@@ -112,7 +112,7 @@ class RankProcess:
             advice: Ends errors about a block that cannot be read.
 
         Raises:
-            ResumeError: the block is damaged, or of a newer schema; nothing was loaded.
+            ResumeError: the block is damaged, of a newer schema, or of other prompts; nothing was loaded.
         """
         self.worker.load_state_dict(decode_state(state, where, advice))
 

@@ -33,6 +33,7 @@ from maxent_ray.train.loss import LossTerms, policy_loss
 from maxent_ray.train.policy_and_task import forward_precision, load_policy_and_task
 from maxent_ray.train.policy_update import PolicyUpdate, step_optimizer
 from maxent_ray.train.step_record import StepRecord, signal_values
+from maxent_ray.train.trained_prompts import check_trained_prompts, fingerprint
 from maxent_ray.train.unroll.hypergradients import WorkerHypergradients
 
 _ROLLOUT_STREAM = 0
@@ -129,16 +130,22 @@ class TrainingWorker:
             return evaluate_held_out(self.policy, self.task, self.config.evaluation, self.config.grpo)
 
     def state_dict(self) -> dict[str, Any]:
-        """State to resume from: parameters, moments, the step, the controller. No settings."""
+        """State to resume from: parameters, moments, the step, the controller, which prompts it is of. No settings."""
         return {
             "step": self.next_step,
+            "prompts": fingerprint(self.task),
             "model": self.policy.model.state_dict(),
             "optimizer": self.optimizer.state_dict()["state"],
             "controller": self.client.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from :meth:`state_dict`. Learning rates and all other settings stay those of this config."""
+        """Resume from :meth:`state_dict`. Learning rates and all other settings stay those of this config.
+
+        Raises:
+            ResumeError: the state was trained on other prompts; nothing was loaded.
+        """
+        check_trained_prompts(state["prompts"], self.task)
         self.policy.model.load_state_dict(state["model"])
         settings = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": settings})

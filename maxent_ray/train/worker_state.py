@@ -22,15 +22,16 @@ def encode_state(state: Mapping[str, Any]) -> bytes:
 
     Example:
         >>> import torch
-        >>> state = {"step": 3, "model": {"weight": torch.ones(2)}, "optimizer": {}, "controller": {}}
+        >>> state = {"step": 3, "prompts": "df3b", "model": {"w": torch.ones(2)}, "optimizer": {}, "controller": {}}
         >>> decode_state(encode_state(state), "block")
-        {'step': 3, 'model': {'weight': tensor([1., 1.])}, 'optimizer': {}, 'controller': {}}
+        {'step': 3, 'prompts': 'df3b', 'model': {'w': tensor([1., 1.])}, 'optimizer': {}, 'controller': {}}
     """
     own, tied = _without_ties(state["model"])
     tensors = {f"{_MODEL}{name}": tensor for name, tensor in own.items()}
     for index, moments in state["optimizer"].items():
         tensors.update({f"{_OPTIMIZER}{index}.{name}": moment for name, moment in moments.items()})
-    return encode(tensors, {"step": state["step"], "controller": state["controller"], "tied": tied})
+    named = {name: state[name] for name in ("step", "prompts", "controller")}
+    return encode(tensors, {**named, "tied": tied})
 
 
 def decode_state(block: bytes, where: str | os.PathLike[str], advice: str = ADVICE) -> dict[str, Any]:
@@ -52,7 +53,13 @@ def decode_state(block: bytes, where: str | os.PathLike[str], advice: str = ADVI
         index, _, moment = name.removeprefix(_OPTIMIZER).partition(".")
         optimizer.setdefault(int(index), {})[moment] = tensors[name]
     controller = upgrade_client_state(state["controller"], schema)
-    return {"step": state["step"], "model": model, "optimizer": optimizer, "controller": controller}
+    return {
+        "step": state["step"],
+        "prompts": state.get("prompts"),  # None in one that is older than they are
+        "model": model,
+        "optimizer": optimizer,
+        "controller": controller,
+    }
 
 
 def _without_ties(model: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -21,8 +21,8 @@ from maxent_ray.cli.commands import OBJECTIVES, settings
 from maxent_ray.cli.run_location import RunLocation
 from maxent_ray.config.loading import dump_config, load_config
 from maxent_ray.errors import MaxentRayError
-from maxent_ray.policy.source import EMBEDDED_FOLDER
 from maxent_ray.report.output import LOG_WIDTH, make_console
+from maxent_ray.shipped import ASSETS
 from maxent_ray.train.worker import objective_name
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +99,7 @@ def test_options_are_values_and_not_text_to_read_again(tmp_path: Path, monkeypat
     """Folders with names that YAML would take for a comment, a number, a date, false or a mapping."""
     monkeypatch.chdir(tmp_path)
     for name in ("run #2", "2024", "2024-05-01", "no", "a: b", "[v2]"):
-        (tmp_path / name).symlink_to(EMBEDDED_FOLDER)
+        (tmp_path / name).symlink_to(ASSETS / "countdown")
         for config in (
             settings(NEW, None, {"policy.model": name}, None),
             settings(NEW, None, {}, [f"policy.model={name}"]),
@@ -110,7 +110,7 @@ def test_options_are_values_and_not_text_to_read_again(tmp_path: Path, monkeypat
 
 def test_the_settings_of_a_result_reproduce_it_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "run #2").symlink_to(EMBEDDED_FOLDER)
+    (tmp_path / "run #2").symlink_to(ASSETS / "countdown")
     flags = {**OBJECTIVES["grpo"], "train.use_gpu": False, "train.gpus_per_worker": 0.1}
     config = settings(NEW, SMOKE, flags, ["policy.model=run #2", "grpo.learning_rate=1e-4", "task.kwargs={}"])
     dump_config(config, tmp_path / "config.yaml")

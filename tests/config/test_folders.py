@@ -9,12 +9,12 @@ import ray
 
 from maxent_ray.cli import commands
 from maxent_ray.cli.run_location import RunLocation
-from maxent_ray.config import ExperimentConfig, PolicySettings, folders
+from maxent_ray.config import ExperimentConfig, PolicySettings
 from maxent_ray.config.loading import apply_overrides, build_config, dump_config, load_config
 from maxent_ray.errors import PolicyLoadError, ResumeError
-from maxent_ray.policy import source
-from maxent_ray.policy.source import EMBEDDED_FOLDER, find_source
+from maxent_ray.policy.source import find_source
 from maxent_ray.report.run_records import read_run
+from maxent_ray.shipped import ASSETS
 from maxent_ray.storage.run_files import CONFIG
 from maxent_ray.train.run_folder import open_run_folder
 from maxent_ray.tune.execution import open_folder
@@ -25,7 +25,7 @@ from maxent_ray.tune.trial_spec import TrialSpec, settings_json
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, with models ``mymodel``, ``owner/model``, ``2024`` and a link."""
     home = tmp_path / "home"
-    for name in ("mymodel", "owner/model", "2024", "embedded"):
+    for name in ("mymodel", "owner/model", "2024", "embedded", "embedded:countdown"):
         (home / name).mkdir(parents=True)
     (home / "link").symlink_to(home / "mymodel")
     monkeypatch.chdir(home)
@@ -62,7 +62,9 @@ def test_a_folder_is_where_it_was_typed(typed: str, meant: str, home: Path, tmp_
     assert {config.policy.model for config in found} == {expected}
 
 
-@pytest.mark.parametrize("name", ["embedded", "owner/other", "./missing", "~nobody-here/x", "", "x" * 5000])
+@pytest.mark.parametrize(
+    "name", ["embedded", "embedded:countdown", "owner/other", "./missing", "~nobody-here/x", "", "x" * 5000]
+)
 def test_what_is_no_folder_stays_as_it_was_typed(name: str, home: Path) -> None:
     assert load_config(overrides=[f"policy.model={name}"]).policy.model == name
 
@@ -126,16 +128,11 @@ def test_a_name_that_is_no_path_is_no_crash(name: str) -> None:
         assert "there is no folder" in str(error)
 
 
-def test_the_shipped_policy_has_one_name() -> None:
-    """Settings cannot load the policy package, which loads transformers."""
-    assert folders.EMBEDDED == source.EMBEDDED
-
-
 @pytest.mark.ray
 def test_a_worker_in_another_folder_finds_the_model(
     ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "mymodel").symlink_to(EMBEDDED_FOLDER)
+    (tmp_path / "mymodel").symlink_to(ASSETS / "countdown")
     monkeypatch.chdir(tmp_path)  # the cluster's workers stay where it was started
     config = load_config(overrides=["policy.model=./mymodel"])
 

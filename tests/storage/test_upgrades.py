@@ -68,7 +68,7 @@ def assert_same_bits(found: dict[str, torch.Tensor], wanted: dict[str, torch.Ten
 @pytest.mark.parametrize("schema", FILES)
 def test_parameters_moments_and_step_are_read(schema: int) -> None:
     state = decode_state(FILES[schema].read_bytes(), FILES[schema])
-    assert state["step"] == 40
+    assert (state["step"], state["prompts"]) == (40, None)
     assert_same_bits(state["model"], MODEL)
     assert list(state["optimizer"]) == [0]
     assert_same_bits(state["optimizer"][0], OPTIMIZER)
@@ -122,6 +122,6 @@ def test_an_older_state_without_its_schema_is_refused_by_name(schema: int) -> No
 def test_a_newer_one_is_refused_with_its_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with monkeypatch.context() as later:
         later.setattr(checkpoint, "SCHEMA", 5)
-        block = encode_state({"step": 1, "model": {}, "optimizer": {}, "controller": {}})
+        block = encode_state({"step": 1, "prompts": "", "model": {}, "optimizer": {}, "controller": {}})
     with pytest.raises(ResumeError, match=rf"{tmp_path / 'state'} was written by a newer maxent_ray \(schema 5"):
         decode_state(block, tmp_path / "state")

@@ -1,33 +1,39 @@
 from __future__ import annotations
 
+import hashlib
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import combinations
 
 import pytest
 
 from maxent_ray.errors import ConfigError, TaskError
-from maxent_ray.tasks import Countdown, Grade, Prompt, build_task
-from maxent_ray.tasks.countdown import END_MARK, MODES_PER_PROMPT, NUMBERS, TARGETS, all_prompts, solutions
+from maxent_ray.tasks import Countdown, CountdownSmall, Grade, Prompt, build_task
+from maxent_ray.tasks.countdown import END_MARK
+from maxent_ray.tasks.countdown_prompts import MODES_PER_PROMPT, all_prompts, solutions
 from maxent_ray.tasks.expression import parse
 
+NUMBERS, TARGETS = CountdownSmall.ranges.numbers, CountdownSmall.ranges.targets
+EVERY = {kind.name: kind for kind in (Countdown, CountdownSmall)}
 
-@pytest.fixture(scope="module")
-def task() -> Countdown:
-    return Countdown()
+
+@pytest.fixture(scope="module", params=EVERY)
+def task(request: pytest.FixtureRequest) -> Countdown:
+    return EVERY[request.param]()
 
 
 def test_known_prompts_by_hand() -> None:
     # 2, 3 and 4: every way to 9 adds all three, in one of three groupings.
-    assert solutions((2, 3, 4))[9] == {"2+3+4", "2+4+3", "3+4+2"}
+    assert solutions((2, 3, 4), TARGETS)[9] == {"2+3+4", "2+4+3", "3+4+2"}
     # 24 = 2·3·4 in three groupings; no sum, difference or quotient gets there.
-    assert solutions((2, 3, 4))[24] == {"2*3*4", "2*4*3", "3*4*2"}
+    assert solutions((2, 3, 4), TARGETS)[24] == {"2*3*4", "2*4*3", "3*4*2"}
     # a-b+c in its five orders of the steps, and 4/2+7 besides.
-    assert solutions((2, 4, 7))[9] == {"4-2+7", "7-2+4", "4+7-2", "7-(2-4)", "4-(2-7)", "4/2+7"}
+    assert solutions((2, 4, 7), TARGETS)[9] == {"4-2+7", "7-2+4", "4+7-2", "7-(2-4)", "4-(2-7)", "4/2+7"}
     # A fraction on the way: 12/(3/4) and its two other orders.
-    assert solutions((3, 4, 12))[16] >= {"12/(3/4)", "4*12/3", "12/3*4", "4/(3/12)", "4/3*12"}
+    assert solutions((3, 4, 12), TARGETS)[16] >= {"12/(3/4)", "4*12/3", "12/3*4", "4/(3/12)", "4/3*12"}
 
 
 def _modes_by_splitting(numbers: tuple[int, ...]) -> dict[object, Fraction]:
@@ -54,19 +60,22 @@ def test_an_independent_count_of_all_modes_agrees() -> None:
         for value in _modes_by_splitting(numbers).values():
             if value in counts:
                 counts[int(value)] += 1
-        assert {target: len(modes) for target, modes in solutions(numbers).items()} == counts, numbers
+        assert {target: len(modes) for target, modes in solutions(numbers, TARGETS).items()} == counts, numbers
 
 
-def test_the_pool_of_prompts() -> None:
-    prompts = all_prompts()
-    assert len(prompts) == 957
-    assert sum(len(prompt.modes) for prompt in prompts) == 3976
+POOL = {"countdown": (4941, 20_713), "countdown_small": (957, 3976)}
+"""Prompts, and modes of all of them together."""
+
+
+def test_the_pool_of_prompts(task: Countdown) -> None:
+    prompts = all_prompts(task.ranges)
+    assert (len(prompts), sum(len(prompt.modes) for prompt in prompts)) == POOL[task.name]
     assert all(len(prompt.modes) in MODES_PER_PROMPT for prompt in prompts)
     assert len({prompt.text for prompt in prompts}) == len(prompts)
 
 
 def test_every_mode_is_a_right_completion_of_itself(task: Countdown) -> None:
-    for prompt in all_prompts():
+    for prompt in all_prompts(task.ranges):
         for mode in prompt.modes:
             assert task.grade(prompt, mode) == Grade(1.0, mode)
             assert task.grade(prompt, mode + END_MARK) == Grade(1.0, mode)
@@ -74,7 +83,7 @@ def test_every_mode_is_a_right_completion_of_itself(task: Countdown) -> None:
 
 def test_other_ways_to_write_a_mode_are_that_mode(task: Countdown) -> None:
     rng = random.Random(0)
-    for prompt in rng.sample(all_prompts(), 200):
+    for prompt in rng.sample(all_prompts(task.ranges), 200):
         for mode in prompt.modes:
             for _ in range(3):
                 assert task.grade(prompt, _rewritten(mode, rng)) == Grade(1.0, mode)
@@ -100,7 +109,7 @@ def test_random_right_completions_are_among_the_modes(task: Countdown) -> None:
     """Random text over the prompt's own tokens: what is graded correct has a mode that was enumerated."""
     rng = random.Random(4)
     right = 0
-    for prompt in rng.sample(all_prompts(), 100):
+    for prompt in rng.sample(all_prompts(task.ranges), 100):
         a, b, c = prompt.text.split("=")[0].split(",")
         for _ in range(300):
             x, y, z = rng.sample([a, b, c], 3)
@@ -145,50 +154,87 @@ def test_what_follows_the_end_mark_does_not_count(task: Countdown) -> None:
     assert task.grade(Prompt("3,5,7=22:"), "7+5*3$ $$+1") == Grade(1.0, "3*5+7")
 
 
-@pytest.mark.parametrize(
-    "text", ["", "3,5,7=22", "3,5,7:", "3,,7=22:", "3,5,7=-1:", "a,b,c=d:", "3,5,7=22:\n"]
-)
+@pytest.mark.parametrize("text", ["", "3,5,7=22", "3,5,7:", "3,,7=22:", "3,5,7=-1:", "a,b,c=d:", "3,5,7=22:\n"])
 def test_a_prompt_of_another_task_is_an_error(task: Countdown, text: str) -> None:
     with pytest.raises(TaskError, match="a countdown prompt reads like"):
         task.grade(Prompt(text), "3*5+7")
 
 
-def test_split_is_disjoint_and_complete(task: Countdown) -> None:
+def test_the_split_is_disjoint() -> None:
+    task = Countdown(held_out_count=512)
+    parts = [{prompt.text for prompt in part} for part in (task.held_out, task.warm_start, task.train)]
+    assert [len(part) for part in parts] == [512, 1000, 3429]
+    assert set.union(*parts) == {prompt.text for prompt in all_prompts(task.ranges)}
+
+
+def test_the_small_split_is_disjoint_and_complete() -> None:
+    task = CountdownSmall()
     train, held_out = ({prompt.text for prompt in prompts} for prompts in (task.train, task.held_out))
     assert len(held_out) == 256
     assert not train & held_out
-    assert train | held_out == {prompt.text for prompt in all_prompts()}
+    assert train | held_out == {prompt.text for prompt in all_prompts(task.ranges)}
+
+
+def test_training_does_not_depend_on_how_many_are_held_out() -> None:
+    few, most = Countdown(held_out_count=1), Countdown(held_out_count=512)
+    assert few.held_out == most.held_out[:1]
+    assert (few.warm_start, few.train) == (most.warm_start, most.train)
+
+
+def test_the_first_prompts_of_a_split_are_those_of_committed_results() -> None:
+    """Any other order or salt of the hash would make recorded figures those of other prompts."""
+    texts = {name: " ".join(prompt.text for prompt in EVERY[name]().held_out[:4]) for name in EVERY}
+    assert texts == {
+        "countdown": "4,12,16=8: 3,9,19=31: 9,10,15=14: 8,9,20=20:",
+        "countdown_small": "2,6,9=13: 2,5,11=4: 5,6,8=8: 6,10,12=5:",
+    }
+    assert _digest(Countdown().train) == "d715b182cd881137"
+    assert _digest(CountdownSmall().train) == "df3b75d3eb11b485"
+
+
+def _digest(prompts: Sequence[Prompt]) -> str:
+    return hashlib.sha256("\n".join(prompt.text for prompt in prompts).encode()).hexdigest()[:16]
 
 
 def test_split_depends_on_the_seed_alone(task: Countdown) -> None:
-    assert Countdown().held_out == task.held_out
-    assert Countdown(seed=1).held_out != task.held_out
-    assert Countdown(held_out_count=300).held_out[:256] == task.held_out
+    kind = type(task)
+    assert kind().held_out == task.held_out
+    assert kind(seed=1).held_out != task.held_out
+    assert kind(held_out_count=300).held_out[:256] == task.held_out
     # Another process has another hash seed.
-    code = "from maxent_ray.tasks import Countdown; print(*(p.text for p in Countdown().held_out))"
+    code = f"from maxent_ray.tasks import *; print(*(p.text for p in {kind.__name__}().held_out))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert other.stdout.split() == [prompt.text for prompt in task.held_out]
 
 
 def test_held_out_prompts_are_spread_over_the_pool(task: Countdown) -> None:
-    """The split is blind: both sides have about the same mean number of modes (standard error 0.1)."""
-    means = [sum(len(prompt.modes) for prompt in side) / len(side) for side in (task.train, task.held_out)]
-    assert abs(means[0] - means[1]) < 0.4
+    """The split is blind: all parts have about the same mean number of modes (standard error 0.1)."""
+    parts = (task.train, task.warm_start, task.held_out)
+    means = [sum(len(prompt.modes) for prompt in part) / len(part) for part in parts]
+    assert max(means) - min(means) < 0.4
 
 
 @pytest.mark.parametrize("count", [-1, 0, 957, 5000])
 def test_held_out_count_out_of_range(count: int) -> None:
-    with pytest.raises(TaskError, match=rf"held_out_count is {count}; countdown has 957 prompts"):
+    message = rf"held_out_count is {count}; countdown_small can hold out at most 956 of its 957 prompts"
+    with pytest.raises(TaskError, match=message):
+        CountdownSmall(held_out_count=count)
+
+
+@pytest.mark.parametrize("count", [0, 513])
+def test_held_out_count_beyond_the_reserve(count: int) -> None:
+    message = rf"held_out_count is {count}; countdown can hold out at most 512 .* must be between 1 and 512"
+    with pytest.raises(TaskError, match=message):
         Countdown(held_out_count=count)
 
 
-def test_modes_fit_the_completion_budget() -> None:
-    assert max(len(mode) for prompt in all_prompts() for mode in prompt.modes) == 10
+def test_modes_fit_the_completion_budget(task: Countdown) -> None:
+    assert max(len(mode) for prompt in all_prompts(task.ranges) for mode in prompt.modes) == 10
 
 
-def test_build_task() -> None:
-    built = build_task("countdown", held_out_count=64, seed=3)
-    assert built.name == "countdown"
-    assert built.held_out == Countdown(64, 3).held_out
+def test_build_task(task: Countdown) -> None:
+    built = build_task(task.name, held_out_count=64, seed=3)
+    assert built.name == task.name
+    assert built.held_out == type(task)(64, 3).held_out
     with pytest.raises(ConfigError, match=r"task.name is 'sudoku'; valid: countdown"):
         build_task("sudoku", held_out_count=64, seed=0)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from maxent_ray.tasks import Prompt
 from maxent_ray.tasks.base import Grade
-from maxent_ray.tasks.countdown import Countdown
+from maxent_ray.tasks.countdown import CountdownSmall
 from maxent_ray.tasks.expression import Expression, parse
 
-TASK = Countdown(held_out_count=8)
+TASK = CountdownSmall(held_out_count=8)
 PROMPT = Prompt("3,5,7=22:")
 WRONG = Grade(0.0)
 NEARLY = st.text(alphabet="0123456789+-*/() $._eEjJxX^%!@~&|<>=,:;'\"\\[]{}\n\t\0٣²Ⅷ７−×÷（）", max_size=60)

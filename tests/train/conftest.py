@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from maxent_ray.policy import Policy, frozen_copy, load_policy
-from maxent_ray.tasks import Countdown
+from maxent_ray.tasks import CountdownSmall
 from maxent_ray.train.batch import PreparedBatch, prepare_batch
 from tests.train.tiny import tiny_config
 
@@ -23,7 +23,7 @@ class ExactNorm(LlamaRMSNorm):
 
 def load_exact() -> Policy:
     """The embedded policy, in float64 throughout."""
-    policy = load_policy("embedded", device=torch.device("cpu"), dtype=torch.float64)
+    policy = load_policy("embedded:countdown_small", device=torch.device("cpu"), dtype=torch.float64)
     for module in policy.model.modules():
         if isinstance(module, LlamaRMSNorm):
             module.__class__ = ExactNorm
@@ -47,6 +47,6 @@ def batch(policy: Policy) -> PreparedBatch:
     """4 groups of 4 with mixed rewards, scored by the policy's warm start in float64."""
     reference = frozen_copy(load_exact())
     config = tiny_config()
-    task = Countdown(held_out_count=8)
+    task = CountdownSmall(held_out_count=8)
     made = prepare_batch(policy, reference, task, task.train[:4], config.grpo, seed=3)
     return replace(made, rewards=made.rewards.double(), log_q=made.log_q.double())

@@ -10,7 +10,7 @@ import torch
 
 from maxent_ray.config import GRPOConfig
 from maxent_ray.policy import Policy, frozen_copy, score
-from maxent_ray.tasks import Countdown
+from maxent_ray.tasks import CountdownSmall
 from maxent_ray.train.batch import PreparedBatch, grouped, prepare_batch, stream_seed
 
 GROUPS, SIZE = 4, 4
@@ -18,14 +18,14 @@ GRPO = GRPOConfig(group_size=SIZE, prompts_per_step=GROUPS, max_new_tokens=8)
 
 
 def prepare(policy: Policy, *, seed: int = 3, **settings: object) -> PreparedBatch:
-    task = Countdown(held_out_count=8)
+    task = CountdownSmall(held_out_count=8)
     grpo = GRPO.model_copy(update=settings)
     return prepare_batch(policy, frozen_copy(policy), task, task.train[:GROUPS], grpo, seed=seed)
 
 
 def test_rewards_are_the_graders(policy: Policy) -> None:
     made = prepare(policy)
-    task = Countdown(held_out_count=8)
+    task = CountdownSmall(held_out_count=8)
     texts = grouped(made.rollout)
     assert [len(group) for group in texts] == [SIZE] * GROUPS
     expected = [

@@ -11,13 +11,14 @@ import pytest
 import torch
 from ray.util import list_named_actors
 
-from maxent_ray.config import ExperimentConfig, folders
+from maxent_ray.config import ExperimentConfig
 from maxent_ray.config.loading import apply_overrides
 from maxent_ray.errors import ConfigError, MaxentRayError, PolicyLoadError, TaskError
-from maxent_ray.policy import encode_prompts, load_policy, source
+from maxent_ray.policy import encode_prompts, load_policy
 from maxent_ray.policy.position_limit import position_limit
 from maxent_ray.policy.tokenizer import build_character_tokenizer
-from maxent_ray.tasks import Countdown, Prompt
+from maxent_ray.tasks import CountdownSmall, Prompt
+from maxent_ray.tasks.registry import BUILT_IN
 from maxent_ray.train.model_check import EMBEDDED_CHARACTERS, EMBEDDED_POSITIONS, _fits_embedded, check_model
 from maxent_ray.train.policy_and_task import load_policy_and_task
 from maxent_ray.train.policy_evaluation import evaluate_policy
@@ -37,7 +38,7 @@ def marian(tmp_path: Path) -> ExperimentConfig:
     return tiny_config({"policy.model": str(tmp_path / "marian")})
 
 
-class Spelled(Countdown):
+class Spelled(CountdownSmall):
     """A task whose prompts, or the last that is held out, hold letters."""
 
     def __init__(self, *, held_out_count: int, seed: int, letters: str) -> None:
@@ -48,7 +49,7 @@ class Spelled(Countdown):
             self.held_out = [*self.held_out[:-1], Prompt("add 256:")]
 
 
-SPELLED = {"task.name": f"{__name__}:Spelled", "evaluation.prompts": 8}
+SPELLED = {"task.name": f"{__name__}:Spelled", "policy.model": "embedded:countdown_small", "evaluation.prompts": 8}
 
 
 @pytest.mark.parametrize("letters", ["train", "held_out"])
@@ -67,20 +68,37 @@ def test_prompts_far_from_the_limit_are_encoded_too(tmp_path: Path) -> None:
         load_policy_and_task(tiny_config({"policy.model": str(tmp_path)}), torch.device("cpu"))
 
 
-def test_the_embedded_policy_has_one_name() -> None:
-    assert folders.EMBEDDED == source.EMBEDDED
-
-
-def test_the_embedded_positions_and_characters() -> None:
-    policy = load_policy("embedded", device=torch.device("cpu"))
+@pytest.mark.parametrize("task", BUILT_IN)
+def test_the_embedded_positions_and_characters(task: str) -> None:
+    policy = load_policy(f"embedded:{task}", device=torch.device("cpu"))
     assert position_limit(policy.model.config) == EMBEDDED_POSITIONS
     assert {token for token in policy.tokenizer.get_vocab() if len(token) == 1} == EMBEDDED_CHARACTERS
     for character in EMBEDDED_CHARACTERS:
         assert encode_prompts(policy, [character])[0].shape == (1, 1)
 
 
+def test_a_task_without_a_shipped_policy_needs_the_name_of_a_model() -> None:
+    config = tiny_config({"task.name": "maxent_ray.tasks.countdown:CountdownSmall"})
+    message = r"no policy is shipped for task 'maxent_ray.*'; set policy.model to .* \(embedded:countdown, "
+    with pytest.raises(PolicyLoadError, match=message):
+        check_model(config)
+    with pytest.raises(PolicyLoadError, match=message):
+        load_policy_and_task(config, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("task", BUILT_IN)
+def test_the_embedded_policy_is_that_of_the_task(task: str) -> None:
+    policy, built = load_policy_and_task(tiny_config({"task.name": task}), torch.device("cpu"))
+    assert (policy.name, built.name) == (f"embedded:{task}", task)
+
+
+def test_a_task_may_have_the_policy_of_another() -> None:
+    config = tiny_config({"task.name": "countdown", "policy.model": "embedded:countdown_small"})
+    assert load_policy_and_task(config, torch.device("cpu"))[0].name == "embedded:countdown_small"
+
+
 def test_a_rank_refuses_what_does_not_fit() -> None:
-    with pytest.raises(ConfigError, match=r"max_new_tokens is 60; model='embedded' has 64 positions"):
+    with pytest.raises(ConfigError, match=r"max_new_tokens is 60; model='embedded:countdown_small' has 64 positions"):
         start(tiny_config({LENGTH: 60}))
 
 

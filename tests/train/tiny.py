@@ -11,7 +11,7 @@ from maxent_ray.train.rank import RankProcess, RankSpec
 from maxent_ray.train.step_record import StepRecord
 
 SETTINGS: dict[str, Any] = {
-    "task": {"held_out_prompts": 8},
+    "task": {"name": "countdown_small", "held_out_prompts": 8},
     "grpo": {"group_size": 4, "prompts_per_step": 4, "max_new_tokens": 8},
     "evaluation": {"prompts": 6, "samples": 2},
 }

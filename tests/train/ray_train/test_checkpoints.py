@@ -234,7 +234,7 @@ def test_a_workers_state_survives_bit_for_bit() -> None:
     process.run(2)
     state = process.worker.state_dict()
     again = decode_state(encode_state(state), "state")
-    assert (again["step"], again["controller"]) == (state["step"], state["controller"])
+    assert all(again[name] == state[name] for name in ("step", "prompts", "controller"))
     assert again["model"].keys() == state["model"].keys()
     assert all(torch.equal(again["model"][name], value) for name, value in state["model"].items())
     assert again["optimizer"].keys() == state["optimizer"].keys()
@@ -246,7 +246,7 @@ def test_a_workers_state_survives_bit_for_bit() -> None:
 def test_tied_parameters_are_stored_once_and_come_back_under_both_names() -> None:
     weight, other = torch.arange(1000.0), torch.ones(1000)
     model = {"embed": weight, "head": weight, "part": weight[:500], "other": other}
-    state = {"step": 0, "model": model, "optimizer": {}, "controller": {}}
+    state = {"step": 0, "prompts": "", "model": model, "optimizer": {}, "controller": {}}
     block = encode_state(state)
     assert len(block) < 4 * 2500 + 1000
     again = decode_state(block, "state")["model"]

@@ -15,7 +15,7 @@ from maxent_ray.core.objectives import Unroll
 from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.policy import frozen_copy
-from maxent_ray.tasks import Countdown
+from maxent_ray.tasks import CountdownSmall
 from maxent_ray.train.batch import PreparedBatch, prepare_batch
 from maxent_ray.train.loss import policy_loss
 from maxent_ray.train.unroll.hypergradients import WorkerHypergradients
@@ -81,7 +81,7 @@ def unroll_problem() -> UnrollProblem:
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.add_(noise * 0.02 * parameter.std())
     config = tiny_config()
-    task = Countdown(held_out_count=8)
+    task = CountdownSmall(held_out_count=8)
     made = prepare_batch(policy, reference, task, task.train[:8], config.grpo, seed=3)
     batch = replace(made, rewards=made.rewards.double(), log_q=made.log_q.double())
     rates = {name: torch.full_like(value, 0.02).detach() for name, value in policy.model.named_parameters()}

@@ -1,11 +1,11 @@
-"""Make the policy that the package ships: a small character-level Llama, warm-started on Countdown.
+"""Make a policy that the package ships: a small character-level Llama, warm-started on one task.
 
-    python experiments/make_default_policy.py --output maxent_ray/policy/assets/default
+    python experiments/make_policies.py --task countdown
 
-Each supervised example is a random training prompt with one of its modes, drawn uniformly, as the answer; the
-loss is on the answer only. Training stops while the policy is still mediocre, so that reinforcement
-learning can improve it, and collapse it. Seeded and on one thread: a second run on the same machine writes
-the same bytes.
+Each supervised example is a random prompt of the task's warm start with one of its modes, drawn uniformly, as
+the answer; the loss is on the answer only. Training stops while the policy is still mediocre, so that
+reinforcement learning can improve it, and collapse it. Seeded and on one thread: a second run on the same
+machine writes the same bytes.
 """
 
 from __future__ import annotations
@@ -13,19 +13,23 @@ from __future__ import annotations
 import argparse
 import hashlib
 import random
-import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
+import maxent_ray
+from maxent_ray.evaluation.held_out import grade_completions
 from maxent_ray.policy import Policy, load_policy, parameter_count, sample_groups, save_policy
 from maxent_ray.policy.tokenizer import build_character_tokenizer
-from maxent_ray.tasks import Countdown, Prompt
+from maxent_ray.tasks import Prompt, Task, build_task
 
+STEPS = {"countdown": 600, "countdown_small": 350}
+ASSETS = Path(maxent_ray.__file__).parent / "policy" / "assets"
 BATCH = 128
 LEARNING_RATE = 2e-3
 DECAY_STEPS = 150
@@ -33,6 +37,15 @@ GRADIENT_CLIP = 1.0
 GROUP = 8
 MAX_NEW_TOKENS = 14
 IGNORED = -100  # the label that the loss skips
+
+
+class WarmStarted(Task, Protocol):
+    """Task that keeps prompts for a supervised warm start."""
+
+    @property
+    def warm_start(self) -> Sequence[Prompt]:
+        """Prompts with their modes."""
+        ...
 
 
 def build_model(tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
@@ -79,9 +92,7 @@ def warm_start(
     """Train in place: AdamW, constant rate, then linear to zero over the last steps."""
     generator = random.Random(seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min(1.0, (steps - step) / DECAY_STEPS)
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, (steps - step) / DECAY_STEPS))
     model.train()
     for step in range(1, steps + 1):
         inputs, labels = draw_batch(prompts, tokenizer, generator)
@@ -96,57 +107,49 @@ def warm_start(
     model.eval()
 
 
-def describe(policy: Policy, task: Countdown, prompts: Sequence[Prompt]) -> str:
+def describe(policy: Policy, task: Task, prompts: Sequence[Prompt]) -> str:
     """Mean, pass, distinct and coverage at 8 samples a prompt, temperature 1."""
-    rollout = sample_groups(
-        policy,
-        [prompt.text for prompt in prompts],
-        group_size=GROUP,
-        max_new_tokens=MAX_NEW_TOKENS,
-        temperature=1.0,
-        seed=0,
-    )
-    means, found, coverage = [], [], []
-    for index, prompt in enumerate(prompts):
-        texts = rollout.completions[index * GROUP : (index + 1) * GROUP]
-        grades = [task.grade(prompt, text) for text in texts]
-        modes = {grade.mode for grade in grades if grade.mode is not None}
-        means.append(statistics.fmean(grade.reward for grade in grades))
-        found.append(len(modes))
-        coverage.append(len(modes) / len(prompt.modes))
-    passed = statistics.fmean(count > 0 for count in found)
+    texts = [prompt.text for prompt in prompts]
+    rollout = sample_groups(policy, texts, group_size=GROUP, max_new_tokens=MAX_NEW_TOKENS, temperature=1.0, seed=0)
+    groups = [rollout.completions[first : first + GROUP] for first in range(0, len(texts) * GROUP, GROUP)]
+    metrics = grade_completions(task, prompts, groups)
     return (
-        f"mean@8 {statistics.fmean(means):.3f}  pass@8 {passed:.3f}  "
-        f"distinct@8 {statistics.fmean(found):.2f}  coverage@8 {statistics.fmean(coverage):.3f}"
+        f"mean@8 {metrics.mean:.3f}  pass@8 {metrics.pass_rate:.3f}  "
+        f"distinct@8 {metrics.distinct:.2f}  coverage@8 {metrics.coverage:.3f}"
     )
+
+
+def make_policy(task: WarmStarted, output: Path, steps: int, seed: int) -> None:
+    """Train and save."""
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    torch.manual_seed(seed)
+    tokenizer = build_character_tokenizer()
+    model = build_model(tokenizer)
+    print(f"{parameter_count(model):,} parameters")
+    print(f"{len(task.warm_start)} prompts for the warm start, {len(task.held_out)} held out")
+    warm_start(model, tokenizer, task.warm_start, steps, seed)
+    save_policy(Policy(model, tokenizer, "warm start"), output)
 
 
 def main() -> None:
     """Train, save, load again as users do, and measure."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--output", type=Path, required=True, help="folder for the model and its tokenizer")
-    parser.add_argument("--steps", type=int, default=350, help="supervised steps (default: %(default)s)")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=STEPS, required=True, help="name of the task")
+    parser.add_argument("--output", type=Path, help="folder for model and tokenizer (default: the package's)")
+    parser.add_argument("--steps", type=int, help=f"supervised steps (default: of the task, {STEPS})")
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches (default: %(default)s)")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    torch.manual_seed(arguments.seed)
 
     started = time.perf_counter()
-    task = Countdown()
-    tokenizer = build_character_tokenizer()
-    model = build_model(tokenizer)
-    print(f"{parameter_count(model):,} parameters")
-    print(f"{len(task.train)} training prompts, {len(task.held_out)} held out")
-    warm_start(model, tokenizer, task.train, arguments.steps, arguments.seed)
-    save_policy(Policy(model, tokenizer, "warm start"), arguments.output)
+    task: Any = build_task(arguments.task)
+    output = arguments.output or ASSETS / arguments.task
+    make_policy(task, output, arguments.steps or STEPS[arguments.task], arguments.seed)
 
-    policy = load_policy(str(arguments.output), device=torch.device("cpu"))
-    print(f"held out:  {describe(policy, task, task.held_out)}")
-    print(f"training:  {describe(policy, task, task.train[: len(task.held_out)])}")
-    weights = (arguments.output / "model.safetensors").read_bytes()
+    policy = load_policy(str(output.absolute()), device=torch.device("cpu"))
+    print(f"held out:    {describe(policy, task, task.held_out)}")
+    print(f"warm start:  {describe(policy, task, task.warm_start[: len(task.held_out)])}")
+    weights = (output / "model.safetensors").read_bytes()
     print(f"model.safetensors: {len(weights):,} bytes, sha256 {hashlib.sha256(weights).hexdigest()}")
     print(f"{time.perf_counter() - started:.0f} s")
 
