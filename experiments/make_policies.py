@@ -28,7 +28,7 @@ from maxent_ray.policy import Policy, load_policy, parameter_count, sample_group
 from maxent_ray.policy.tokenizer import build_character_tokenizer
 from maxent_ray.tasks import Prompt, Task, build_task
 
-STEPS = {"countdown": 600, "countdown_small": 350}
+STEPS = {"countdown": 600, "countdown_small": 350, "graph_coloring": 600}
 ASSETS = Path(maxent_ray.__file__).parent / "policy" / "assets"
 BATCH = 128
 LEARNING_RATE = 2e-3

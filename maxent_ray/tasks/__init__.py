@@ -2,6 +2,17 @@
 
 from maxent_ray.tasks.base import Grade, Prompt, Task, draw, rank_share
 from maxent_ray.tasks.countdown import Countdown, CountdownSmall
+from maxent_ray.tasks.graph_coloring import GraphColoring
 from maxent_ray.tasks.registry import build_task
 
-__all__ = ["Countdown", "CountdownSmall", "Grade", "Prompt", "Task", "build_task", "draw", "rank_share"]
+__all__ = [
+    "Countdown",
+    "CountdownSmall",
+    "Grade",
+    "GraphColoring",
+    "Prompt",
+    "Task",
+    "build_task",
+    "draw",
+    "rank_share",
+]

@@ -12,6 +12,7 @@ from maxent_ray.tasks.base import Task
 BUILT_IN: Mapping[str, str] = {
     "countdown": "maxent_ray.tasks.countdown:Countdown",
     "countdown_small": "maxent_ray.tasks.countdown:CountdownSmall",
+    "graph_coloring": "maxent_ray.tasks.graph_coloring:GraphColoring",
 }
 """Name → import path; a new task is a file and a line here."""
 
@@ -37,7 +38,7 @@ def build_task(
         >>> build_task("cuntdown")
         Traceback (most recent call last):
         ...
-        maxent_ray.errors.ConfigError: task.name is 'cuntdown'; valid: countdown, countdown_small, or an import path ...
+        maxent_ray.errors.ConfigError: task.name is 'cuntdown'; valid: countdown, countdown_small, ...
     """
     fixed = {"held_out_count": held_out_count, "seed": seed}
     for key in fixed.keys() & (kwargs or {}):
