@@ -82,7 +82,8 @@ def check_inputs(config: ExperimentConfig) -> None:
     """Check model, task, objective and update rules before anything starts.
 
     Raises:
-        ConfigError: an objective, a rule or a task of the user's own cannot be imported, or is none.
+        ConfigError: an objective, a rule or a task of the user's own cannot be imported, or is none; the task does not
+            tell the modes that are to be tracked.
         PolicyLoadError: the model's folder does not exist or lacks something.
         TaskError: the task is empty or too small.
     """
@@ -90,7 +91,7 @@ def check_inputs(config: ExperimentConfig) -> None:
         from maxent_ray.policy.source import find_source  # loads transformers
 
         find_source(config.policy.model)
-    build_run_task(config.task)
+    build_run_task(config)
     Controller(config.controller_config())
 
 

@@ -44,6 +44,7 @@ class Countdown:
     """
 
     name = "countdown"
+    tells_modes = True
 
     def __init__(self, held_out_count: int = 256, seed: int = 0) -> None:
         """Split all prompts into training and held-out ones."""
