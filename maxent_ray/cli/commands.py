@@ -82,11 +82,12 @@ def check_inputs(config: ExperimentConfig) -> None:
     """Check model, task, objective and update rules before anything starts.
 
     Raises:
-        ConfigError: an objective, a rule or a task of the user's own cannot be imported, or is none.
+        ConfigError: an objective, a rule or a task of the user's own cannot be imported, or is none; the task does not
+            tell the modes that are to be tracked.
         PolicyLoadError: the model's folder does not exist or lacks something.
         TaskError: the task is empty or too small.
     """
-    build_run_task(config.task)
+    build_run_task(config)
     if is_embedded(config.policy_model):
         embedded_folder(config.policy_model)
     else:

@@ -15,6 +15,7 @@ from maxent_ray.core.objectives.analytic import Analytic
 from maxent_ray.core.objectives.settings import ObjectiveSettings
 from maxent_ray.core.objectives.settings_base import Loops, Unroll
 from maxent_ray.core.statistics import (
+    WEIGHT_ENTROPIES,
     BatchStatistics,
     CoefficientBounds,
     EntropySignal,
@@ -37,6 +38,8 @@ class _UsualTau(NamedTuple):
 
 _USUAL_TAU: Mapping[EntropySignal, _UsualTau] = {
     "weight_entropy": _UsualTau(0.3, 1e-3),
+    "informative_weight_entropy": _UsualTau(0.3, 1e-3),
+    "mode_entropy": _UsualTau(0.3, 1e-3),
     "policy_entropy": _UsualTau(0.01, 1e-6),  # an entropy bonus in the loss
 }
 
@@ -65,18 +68,20 @@ class ControllerConfig:
     group_size: int | None = None
     """G ≥ 2: completions per prompt; weight entropies lie between 0 and log G. None: there are no groups."""
     tau: float | None = None
-    """Initial τ; None: by the entropy signal, .3 for ``weight_entropy`` and .01 for ``policy_entropy``."""
+    """Initial τ; None: by the entropy signal, .01 for ``policy_entropy`` and .3 for the others."""
     beta: float = 0.1
     """Initial β."""
 
     entropy_signal: EntropySignal = "weight_entropy"
-    """H: ``weight_entropy`` (nats per group), or ``policy_entropy`` (nats per token or timestep)."""
+    """H: ``weight_entropy`` (nats per group), ``informative_weight_entropy`` (the same over the groups whose rewards
+    differ), ``mode_entropy`` (of the distinct modes among a group's correct answers, nats per group that has one), or
+    ``policy_entropy`` (nats per token or timestep)."""
     kl_signal: KlSignal | None = "policy_kl"
     """KL: ``policy_kl`` (nats per token or timestep), or ``weight_kl`` (nats per group). None: no KL is measured."""
     kl_reference: KlReference = "frozen_policy"
     """Policy that ``policy_kl`` is measured against; ``behaviour_policy``: the one that sampled the batch (PPO)."""
     entropy_response: Response | None = None
-    """Time in which H answers to τ, which gains follow from; None: fast for ``weight_entropy``, else slow."""
+    """Time in which H answers to τ, which gains follow from; None: fast for entropies of the weights, else slow."""
     kl_response: Response | None = None
     """Time in which KL answers to β; None: fast for ``weight_kl`` and for a KL to the behaviour policy, else slow."""
     target_entropy: float | None = None
@@ -99,7 +104,7 @@ class ControllerConfig:
     """From the error signal to steps of τ; None: ``pi``, unless the objective steps by itself."""
     beta_rule: RuleSettings | None = None
     tau_min: float | None = None
-    """Lower bound of τ; None: by the entropy signal, 1e-3 for ``weight_entropy`` and 1e-6 for ``policy_entropy``."""
+    """Lower bound of τ; None: by the entropy signal, 1e-6 for ``policy_entropy`` and 1e-3 for the others."""
     tau_max: float = 100.0
     beta_min: float = 1e-4
     beta_max: float = 100.0
@@ -129,7 +134,7 @@ class ControllerConfig:
 
     @property
     def max_entropy(self) -> float:
-        """log G, the largest weight entropy (nats); infinite without groups."""
+        """log G, the largest entropy of weights or modes (nats); infinite without groups."""
         return math.inf if self.group_size is None else math.log(self.group_size)
 
     @property
@@ -238,7 +243,7 @@ class ControllerConfig:
 
     def expected_response(self, name: str) -> Literal["fast", "slow"]:
         """Time in which the signal of ``"tau"`` or ``"beta"`` answers, as declared."""
-        of_weights = self.signal(name) in ("weight_entropy", "weight_kl")
+        of_weights = self.signal(name) in (*WEIGHT_ENTROPIES, "weight_kl")
         return "fast" if of_weights or (name == "beta" and self.kl_reference == "behaviour_policy") else "slow"
 
     def rule(self, name: str) -> RuleSettings:

@@ -81,7 +81,7 @@ def _check_targets(config: ControllerConfig) -> None:
         if nats is not None and fraction is not None:
             raise ConfigError(f"{name} is {nats} and {name}_fraction is {fraction}; give one of the two")
         _require(fraction is None or 0 < fraction < 1, f"{name}_fraction", fraction, "in (0, 1)")
-        if fraction is not None and config.entropy_signal != "weight_entropy":
+        if fraction is not None and config.entropy_signal == "policy_entropy":
             why = f"it is of log G, the largest weight entropy, and entropy_signal is {config.entropy_signal!r}"
             raise ConfigError(f"{name}_fraction is {fraction}; {why}: set {name}, in nats")
         if nats is not None:
@@ -100,7 +100,8 @@ def _check_nats(config: ControllerConfig, name: str, value: float) -> None:
         return
     _require(value > 0, name, value, "> 0 nats per group; only a policy_entropy may be negative")
     if config.group_size is not None:
-        bound = f"< log G = {config.max_entropy:.4f} nats, the entropy of uniform weights (G = {config.group_size})"
+        uniform = "G distinct modes" if config.entropy_signal == "mode_entropy" else "uniform weights"
+        bound = f"< log G = {config.max_entropy:.4f} nats, the entropy of {uniform} (G = {config.group_size})"
         # log G written with four decimals is log G, and no finite τ reaches it
         _require(value < config.max_entropy * (1 - 1e-4), name, value, bound)
 

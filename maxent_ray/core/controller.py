@@ -133,6 +133,8 @@ class Controller:
             raise InvalidReportError(f"step {state.step}: {missing}")
         window = merge(state.window, statistics)
         measured = self._measure(window)
+        if _is_unrolled(gradients) and not statistics.is_empty and config.measure("tau", statistics) is None:
+            measured = measured._replace(entropy=None)  # H after the unroll is a mean over no group
         decided, decision = self._decide(state, window, targets, measured, gradients)
         overflow = overflow_path(decided)
         if overflow:  # it could not be read back from a checkpoint or a client either
@@ -236,7 +238,7 @@ class Controller:
             state.tau,
             state.tau_rule,
             gradient=signals.tau_grad,
-            curvature=statistics.mean("entropy_tau"),
+            curvature=statistics.entropy_slope(self.config.entropy_signal),
             measured=measured.entropy,
             target=targets.tau_target_entropy,
             scale=targets.entropy_scale if in_nats else 1.0,
@@ -310,6 +312,10 @@ def _kl_error(kl: float | None, targets: Targets) -> float | None:
     if kl is None or targets.kl_target <= 0:
         return None
     return -math.log(max(kl / targets.kl_target, 1e-3))
+
+
+def _is_unrolled(gradients: ControllerGradients | None) -> bool:
+    return gradients is not None and gradients.sensitivity is not None
 
 
 def _of_steps(gradients: ControllerGradients | None, steps: int) -> ControllerGradients | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from maxent_ray.core import weighting
+from maxent_ray.core.mode_entropy import mode_entropy
 from maxent_ray.core.statistics import BatchStatistics, CoefficientBounds
 
 
@@ -64,12 +67,23 @@ def measure_groups(
     return GroupMeasures(rewards, log_q, log_p, tau, beta, weights, entropy, kl, curvature)
 
 
+def rewards_differ(rewards: Float[Tensor, "B G"]) -> Bool[Tensor, "B"]:
+    """Mark the informative groups: those whose rewards are not all equal.
+
+    Example:
+        >>> rewards_differ(torch.tensor([[1.0, 1.0], [0.0, 1.0]]))
+        tensor([False,  True])
+    """
+    return (rewards != rewards[:, :1]).any(dim=-1)
+
+
 def batch_statistics(
     groups: GroupMeasures,
     token_entropy: Float[Tensor, "N C"],
     token_kl: Float[Tensor, "N C"],
     token_mask: Bool[Tensor, "N C"],
     bounds: CoefficientBounds | None = None,
+    modes: Sequence[Sequence[str | None]] | None = None,
 ) -> BatchStatistics:
     """Sum up one batch.
 
@@ -79,6 +93,8 @@ def batch_statistics(
         token_kl: ``[N, C]`` KL(π_θ‖π_ref) at each completion token (nats).
         token_mask: ``[N, C]`` True at completion tokens.
         bounds: Bounds of τ and β; if given, H(w) and KL(w‖p) at these bounds are measured too.
+        modes: For each group, the modes of its answers, None for a wrong one; None: the task does not tell them, and
+            ``mode_entropy`` is not measured.
 
     Returns:
         Sums and counts as Python numbers.
@@ -90,38 +106,56 @@ def batch_statistics(
         6
     """
     rewards = groups.rewards
-    tied = (rewards == rewards[:, :1]).all(dim=-1)
+    informative = rewards_differ(rewards)
     sums = {
-        "tied_groups": tied.sum(),
+        "informative_groups": informative.sum(),
         "tokens": token_mask.sum(),
         "reward_sum": rewards.double().sum(),
         "weight_entropy_sum": groups.entropy.double().sum(),
+        "informative_weight_entropy_sum": _sum_over(informative, groups.entropy),
         "weight_kl_sum": groups.kl.double().sum(),
         "policy_entropy_sum": token_entropy[token_mask].double().sum(),
         "policy_kl_sum": token_kl[token_mask].double().sum(),
         "entropy_tau_sum": groups.curvature.tau_tau.double().sum(),
         "entropy_beta_sum": groups.curvature.tau_beta.double().sum(),
+        "informative_entropy_tau_sum": _sum_over(informative, groups.curvature.tau_tau),
+        "informative_entropy_beta_sum": _sum_over(informative, groups.curvature.tau_beta),
         "kl_beta_sum": -groups.curvature.beta_beta.double().sum(),
-        **({} if bounds is None else dict(zip(_AT_BOUNDS, _at_bounds(groups, bounds), strict=True))),
+        **({} if bounds is None else _at_bounds(groups, informative, bounds)),
     }
     numbers = torch.stack([each.double() for each in sums.values()]).tolist()  # one transfer from the device
     values = dict(zip(sums, numbers, strict=True))
+    count, informative_count = rewards.shape[0], int(values.pop("informative_groups"))
+    entropies = [found for found in map(mode_entropy, modes or ()) if found is not None]
     return BatchStatistics(
-        groups=rewards.shape[0],
+        groups=count,
         completions=rewards.numel(),
-        tied_groups=int(values.pop("tied_groups")),
         tokens=int(values.pop("tokens")),
-        ranged_groups=0 if bounds is None else rewards.shape[0],
+        tied_groups=count - informative_count,
+        informative_groups=informative_count,
+        solved_groups=len(entropies),
+        mode_entropy_sum=None if modes is None else math.fsum(entropies),
+        ranged_groups=0 if bounds is None else count,
+        ranged_informative_groups=0 if bounds is None else informative_count,
         **values,
     )
 
 
-_AT_BOUNDS = ("entropy_at_tau_min_sum", "entropy_at_tau_max_sum", "kl_at_beta_min_sum", "kl_at_beta_max_sum")
+def _sum_over(chosen: Bool[Tensor, "B"], values: Float[Tensor, "B"]) -> Float[Tensor, ""]:
+    """Sum over the chosen groups, in double precision and without a transfer from the device."""
+    return torch.where(chosen, values.double(), 0.0).sum()
 
 
-def _at_bounds(groups: GroupMeasures, bounds: CoefficientBounds) -> Float[Tensor, "4"]:
+def _at_bounds(
+    groups: GroupMeasures, informative: Bool[Tensor, "B"], bounds: CoefficientBounds
+) -> dict[str, Float[Tensor, ""]]:
     """Sums over groups of H(w) at both bounds of τ, and of KL(w‖p) at both bounds of β."""
     log_q, log_p, tau, beta = groups.log_q, groups.log_p, groups.tau, groups.beta
-    entropies = [weighting.weight_entropy(weighting.group_weights(log_q, log_p, bound, beta)) for bound in bounds.tau]
-    kls = [weighting.weight_kl(weighting.group_weights(log_q, log_p, tau, bound), log_p) for bound in bounds.beta]
-    return torch.stack([*entropies, *kls]).double().sum(dim=-1)
+    sums = {}
+    for end, at_tau, at_beta in zip(("min", "max"), bounds.tau, bounds.beta, strict=True):
+        entropy = weighting.weight_entropy(weighting.group_weights(log_q, log_p, at_tau, beta))
+        kl = weighting.weight_kl(weighting.group_weights(log_q, log_p, tau, at_beta), log_p)
+        sums[f"entropy_at_tau_{end}_sum"] = entropy.double().sum()
+        sums[f"informative_entropy_at_tau_{end}_sum"] = _sum_over(informative, entropy)
+        sums[f"kl_at_beta_{end}_sum"] = kl.double().sum()
+    return sums

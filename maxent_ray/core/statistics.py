@@ -11,13 +11,19 @@ from maxent_ray.core.field_types import NonNegative, Within
 from maxent_ray.core.numbers import hold_exact_numbers
 from maxent_ray.core.validation import find_violation, read_dataclass
 
-EntropySignal = Literal["weight_entropy", "policy_entropy"]
+EntropySignal = Literal["weight_entropy", "informative_weight_entropy", "mode_entropy", "policy_entropy"]
+WEIGHT_ENTROPIES: tuple[EntropySignal, ...] = ("weight_entropy", "informative_weight_entropy")
+"""Entropies of the group weights, which have a derivative in τ and a reach in closed form."""
+NO_SLOPE = "which answers to τ over many steps and has no derivative in it"
+"""Reason that an objective or a rule cannot use ``mode_entropy``, for messages."""
 KlSignal = Literal["policy_kl", "weight_kl"]
 KlReference = Literal["frozen_policy", "behaviour_policy"]
 """Policy that ``policy_kl`` is measured against: one that stays (GRPO's reference), or the one that sampled the batch,
 and its like (PPO's old policy, APPO's target network)."""
 UNITS: Mapping[str, str] = {
     "weight_entropy": "nats per group",
+    "informative_weight_entropy": "nats per group whose rewards differ",
+    "mode_entropy": "nats per group with a correct answer",
     "weight_kl": "nats per group",
     "policy_entropy": "nats per token or timestep",
     "policy_kl": "nats per token or timestep",
@@ -45,9 +51,17 @@ class BatchStatistics:
     tokens: int = 0
     tied_groups: int = 0
     """Groups whose rewards are all equal: with β = 0 their weights are uniform whatever τ is."""
+    informative_groups: int = 0
+    """Groups whose rewards differ."""
+    solved_groups: int = 0
+    """Groups with at least one correct answer, of a task that tells modes."""
     reward_sum: float = 0.0
     weight_entropy_sum: float | None = None
     """Σ over groups of H(w), nats; None: not measured."""
+    informative_weight_entropy_sum: float | None = None
+    """Σ over informative groups of H(w), nats."""
+    mode_entropy_sum: float | None = None
+    """Σ over solved groups of the entropy of the distinct modes among their correct answers, nats."""
     weight_kl_sum: float | None = None
     """Σ over groups of KL(w‖p), nats."""
     policy_entropy_sum: float | None = None
@@ -58,6 +72,10 @@ class BatchStatistics:
     """Σ over groups of dH(w)/dτ (not negative)."""
     entropy_beta_sum: float = 0.0
     """Σ over groups of dH(w)/dβ."""
+    informative_entropy_tau_sum: NonNegative = 0.0
+    """Σ over informative groups of dH(w)/dτ."""
+    informative_entropy_beta_sum: float = 0.0
+    """Σ over informative groups of dH(w)/dβ."""
     kl_beta_sum: Annotated[float, Within(most=0.0)] = 0.0
     """Σ over groups of dKL(w‖p)/dβ (not positive)."""
     ranged_groups: int = 0
@@ -69,6 +87,11 @@ class BatchStatistics:
     kl_at_beta_min_sum: float = 0.0
     """Σ over groups of KL(w‖p) at β's lower bound, nats."""
     kl_at_beta_max_sum: float = 0.0
+    ranged_informative_groups: int = 0
+    """Informative groups that the following two sums are over."""
+    informative_entropy_at_tau_min_sum: float = 0.0
+    """Σ over informative groups of H(w) at τ's lower bound, nats."""
+    informative_entropy_at_tau_max_sum: float = 0.0
 
     def __post_init__(self) -> None:
         """Take counts and sums of any library."""
@@ -78,9 +101,10 @@ class BatchStatistics:
         """Mean of a declared signal over its groups, tokens or completions; None if there are none, or not measured.
 
         Args:
-            signal: ``weight_entropy``, ``weight_kl`` (nats per group), ``policy_entropy``, ``policy_kl`` (nats per
-                token), ``reward`` (per completion), ``entropy_tau`` / ``entropy_beta`` / ``kl_beta`` (per group), or
-                ``entropy_at_tau_min`` / ``…_max`` / ``kl_at_beta_min`` / ``…_max`` (per group, where measured).
+            signal: A key of :data:`COUNTED_IN`: a declared signal (in its :data:`UNITS`), ``reward`` (per completion),
+                ``entropy_tau`` / ``entropy_beta`` / ``kl_beta`` (per group), ``entropy_at_tau_min`` / ``…_max`` /
+                ``kl_at_beta_min`` / ``…_max`` (per group, where measured), and those of τ over informative groups,
+                such as ``informative_entropy_tau``.
 
         Raises:
             KeyError: ``signal`` is none of these.
@@ -98,8 +122,12 @@ class BatchStatistics:
         count: int = getattr(self, COUNTED_IN[signal])
         return count
 
+    def entropy_slope(self, signal: str) -> float | None:
+        """Mean of dH(w)/dτ over the groups that an entropy of the weights is over; None if there are none."""
+        return self.mean("informative_entropy_tau" if signal == "informative_weight_entropy" else "entropy_tau")
+
     def reach(self, signal: str | None) -> Reach | None:
-        """Range of ``weight_entropy`` over τ, or of ``weight_kl`` over β; None of policy signals, or if not measured.
+        """Range of an entropy of the weights over τ, or of ``weight_kl`` over β; None of others, or if not measured.
 
         Exact: the dual is convex, so H(w) rises with τ at any β, and KL(w‖p) falls with β at any τ.
         """
@@ -142,18 +170,25 @@ class BatchStatistics:
 
 _REACH = {
     "weight_entropy": ("entropy_at_tau_min", "entropy_at_tau_max"),
+    "informative_weight_entropy": ("informative_entropy_at_tau_min", "informative_entropy_at_tau_max"),
     "weight_kl": ("kl_at_beta_max", "kl_at_beta_min"),  # KL falls as β rises
 }
 COUNTED_IN: Mapping[str, str] = {
     "weight_entropy": "groups",
+    "informative_weight_entropy": "informative_groups",
+    "mode_entropy": "solved_groups",
     "weight_kl": "groups",
     "entropy_tau": "groups",
     "entropy_beta": "groups",
     "kl_beta": "groups",
+    "informative_entropy_tau": "informative_groups",
+    "informative_entropy_beta": "informative_groups",
     "entropy_at_tau_min": "ranged_groups",
     "entropy_at_tau_max": "ranged_groups",
     "kl_at_beta_min": "ranged_groups",
     "kl_at_beta_max": "ranged_groups",
+    "informative_entropy_at_tau_min": "ranged_informative_groups",
+    "informative_entropy_at_tau_max": "ranged_informative_groups",
     "policy_entropy": "tokens",
     "policy_kl": "tokens",
     "reward": "completions",

@@ -72,6 +72,9 @@ def check_fields(values: object, where: str) -> None:
         raise ConfigError(f"{where} is {shown(values)}; it must be a mapping of settings")
     names = [name for name in ControllerConfig.__dataclass_fields__ if name not in _OF_GROUPS]
     for name in values:
+        if name in _OF_GROUPS:
+            why = "environments have no groups of answers, and the algorithm decides which entropy and KL there are"
+            raise ConfigError(f"{where}: {name} cannot be set: {why}; valid: {', '.join(names)}")
         if name not in names:
             raise ConfigError(f"{where}: {shown(name)} is no setting of ControllerConfig; valid: {', '.join(names)}")
 

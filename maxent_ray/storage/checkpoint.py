@@ -21,7 +21,7 @@ from torch import Tensor
 from maxent_ray.errors import ResumeError
 from maxent_ray.storage.atomic import write_atomic
 
-FORMAT, SCHEMA = "maxent_ray.checkpoint", 4
+FORMAT, SCHEMA = "maxent_ray.checkpoint", 5
 ADVICE = "replace it by an intact copy, or start a new run"
 """Default advice for a file that cannot be read."""
 _UNSEALED = "0" * 64
@@ -53,7 +53,7 @@ def encode(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> bytes:
         >>> import torch
         >>> block = encode({"weight": torch.ones(2)}, {"step": 3})
         >>> decode(block, "block")
-        Content(tensors={'weight': tensor([1., 1.])}, state={'step': 3}, schema=4)
+        Content(tensors={'weight': tensor([1., 1.])}, state={'step': 3}, schema=5)
     """
     metadata = {
         "format": FORMAT,

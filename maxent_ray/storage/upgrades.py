@@ -24,6 +24,23 @@ _EMPTY_WATCH = {
     "said": {},
 }
 """Memory of one coefficient's alarms in schemas 2 and 3."""
+_NO_GROUPS = {
+    "informative_groups": 0,
+    "solved_groups": 0,
+    "informative_weight_entropy_sum": 0.0,
+    "mode_entropy_sum": 0.0,
+    "informative_entropy_tau_sum": 0.0,
+    "informative_entropy_beta_sum": 0.0,
+    "ranged_informative_groups": 0,
+    "informative_entropy_at_tau_min_sum": 0.0,
+    "informative_entropy_at_tau_max_sum": 0.0,
+}
+"""Statistics that schema 4 did not have: measured on no group, so that either signal may be tracked from here on."""
+_EMPTY_INFORMATIVE = {
+    "fingerprint": 0,
+    "gaps": {"count": 0, "mean": 0.0, "squares": 0.0, "products": 0.0, "curvature_products": 0.0},
+    "raised": -1,
+}
 
 
 def upgrade_client_state(client_state: Values, schema: int) -> Values:
@@ -74,6 +91,19 @@ def _from_3(client_state: Values) -> Values:
     }
 
 
+def _from_4(client_state: Values) -> Values:
+    """Add sums over informative and solved groups, of which there were none, and the memory of one more alarm."""
+    state, pending, alarms = (client_state[name] for name in ("state", "pending", "alarms"))
+    if pending is not None and pending["statistics"] is not None:
+        pending = {**pending, "statistics": {**pending["statistics"], **_NO_GROUPS}}
+    return {
+        **client_state,
+        "state": {**state, "window": {**state["window"], **_NO_GROUPS}},
+        "pending": pending,
+        "alarms": alarms and {**alarms, "informative": _EMPTY_INFORMATIVE},
+    }
+
+
 def _with_nested_memories(state: Values) -> Values:
     """Rules' states were flat (``step.velocity``), and two forms had memories under names of their own."""
     nested: dict[str, Any] = {name: {} for name in ("tau_rule", "beta_rule")}
@@ -104,5 +134,5 @@ def _trend(trend: Values) -> Values:
     return {"curvature_products" if name == "bends" else name: value for name, value in trend.items()}
 
 
-_UPGRADES: Mapping[int, Callable[[Values], Values]] = {1: _from_1, 2: _from_2, 3: _from_3}
+_UPGRADES: Mapping[int, Callable[[Values], Values]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
 """Schema → function that makes the next one of it."""

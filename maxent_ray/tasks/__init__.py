@@ -1,6 +1,6 @@
 """Tasks: prompts to train and to evaluate on, with exact graders."""
 
-from maxent_ray.tasks.base import Grade, Prompt, Task, draw, rank_share
+from maxent_ray.tasks.base import Grade, ModeTask, Prompt, Task, draw, rank_share, tells_modes
 from maxent_ray.tasks.countdown import Countdown, CountdownSmall
 from maxent_ray.tasks.graph_coloring import GraphColoring
 from maxent_ray.tasks.registry import build_task
@@ -10,9 +10,11 @@ __all__ = [
     "CountdownSmall",
     "Grade",
     "GraphColoring",
+    "ModeTask",
     "Prompt",
     "Task",
     "build_task",
     "draw",
     "rank_share",
+    "tells_modes",
 ]

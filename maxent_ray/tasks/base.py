@@ -61,6 +61,27 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
+class ModeTask(Task, Protocol):
+    """A task that says whether its grader names the mode of every correct completion."""
+
+    @property
+    def tells_modes(self) -> bool:
+        """True when it does: then ``mode_entropy`` can be measured."""
+        ...
+
+
+def tells_modes(task: Task) -> bool:
+    """True for a task that tells the modes of its answers; one that does not say so tells none.
+
+    Example:
+        >>> from maxent_ray.tasks import Countdown
+        >>> tells_modes(Countdown())
+        True
+    """
+    return isinstance(task, ModeTask) and task.tells_modes
+
+
 def draw(prompts: Sequence[Prompt], count: int, *, seed: int, step: int) -> list[Prompt]:
     """The batch of training step `step`: a function of its arguments alone, so that resuming needs no cursor.
 

@@ -44,6 +44,7 @@ class Countdown:
     """
 
     name: str = "countdown"
+    tells_modes = True
     ranges: ClassVar[Ranges] = Ranges(numbers=range(2, 21), targets=range(1, 61))
     reserved: ClassVar[Reserved | None] = Reserved(held_out=512, warm_start=1000)
 

@@ -55,6 +55,7 @@ class GraphColoring:
     """
 
     name = "graph_coloring"
+    tells_modes = True
 
     def __init__(self, held_out_count: int = 256, seed: int = 0) -> None:
         """Split all prompts into held-out ones, those of the warm start, and those for training."""

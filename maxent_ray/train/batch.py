@@ -15,7 +15,7 @@ from maxent_ray.config import GRPOConfig
 from maxent_ray.core.weighting import listwise_log_q
 from maxent_ray.evaluation.held_out import HeldOutMetrics, grade_groups, metrics_of_grades
 from maxent_ray.policy import Policy, Rollout, TokenScores, sample_groups, score, sequence_mean
-from maxent_ray.tasks import Prompt, Task
+from maxent_ray.tasks import Prompt, Task, tells_modes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,6 +35,8 @@ class PreparedBatch:
     """ρ: reference log-probability of each completion, length-normalised by default (nats)."""
     graded: HeldOutMetrics
     """mean@G, pass@G, distinct@G and coverage@G of these training groups."""
+    modes: tuple[tuple[str | None, ...], ...] | None
+    """For each group, the modes of its completions, None for a wrong one; None: the task does not tell them."""
 
     def take(self, groups: slice) -> PreparedBatch:
         """The same batch restricted to some groups, for the unroll."""
@@ -46,6 +48,7 @@ class PreparedBatch:
             ref=TokenScores(self.ref.logprobs[rows], self.ref.full_logprobs[rows]),
             ref_logprobs=self.ref_logprobs[groups],
             graded=self.graded,
+            modes=None if self.modes is None else self.modes[groups],
         )
 
 
@@ -90,6 +93,7 @@ def prepare_batch(
         ref=ref,
         ref_logprobs=rho.view(shape),
         graded=metrics_of_grades(prompts, grades),
+        modes=tuple(tuple(grade.mode for grade in group) for group in grades) if tells_modes(task) else None,
     )
 
 

@@ -31,7 +31,8 @@ def check_model(config: ExperimentConfig) -> None:
     Raises:
         PolicyLoadError: the model or its tokenizer cannot be loaded, or it cannot be sampled and scored rightly.
         TaskError: the task is empty or too small, or the tokenizer changes a prompt.
-        ConfigError: ``grpo.max_new_tokens`` is more than the model's positions leave.
+        ConfigError: ``grpo.max_new_tokens`` is more than the model's positions leave; the task does not tell the modes
+            that are to be tracked.
         MaxentRayError: memory ran out, or the process that loads it died.
     """
     if is_embedded(config.policy_model) and _fits_embedded(config):
@@ -53,7 +54,7 @@ def check_model(config: ExperimentConfig) -> None:
 
 
 def _fits_embedded(config: ExperimentConfig) -> bool:
-    texts = asked_texts(build_run_task(config.task), config)
+    texts = asked_texts(build_run_task(config), config)
     lengths, characters = {len(text) for text in texts}, set().union(*texts)
     fits = max(lengths) + config.grpo.max_new_tokens <= EMBEDDED_POSITIONS
     return fits and 0 not in lengths and characters <= EMBEDDED_CHARACTERS

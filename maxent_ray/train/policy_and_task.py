@@ -22,9 +22,10 @@ def load_policy_and_task(config: ExperimentConfig, device: torch.device) -> tupl
     Raises:
         PolicyLoadError: the model or its tokenizer cannot be loaded, or it cannot be sampled and scored rightly.
         TaskError: the task is empty or too small, or the tokenizer changes a prompt.
-        ConfigError: ``grpo.max_new_tokens`` is more than the model's positions leave.
+        ConfigError: ``grpo.max_new_tokens`` is more than the model's positions leave; the task does not tell the modes
+            that are to be tracked.
     """
-    task = build_run_task(config.task)
+    task = build_run_task(config)
     policy = load_policy(
         config.policy_model, device=device, precision=partial(forward_precision, config.policy, device)
     )

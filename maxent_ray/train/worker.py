@@ -203,6 +203,7 @@ class TrainingWorker:
             token_kl=terms.token_kl,
             token_mask=batch.rollout.completion_mask,
             bounds=self._controller.coefficient_bounds,
+            modes=batch.modes,
         )
 
     def _hypergradient(

@@ -11,9 +11,9 @@ import pytest
 
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
-from maxent_ray.core.objectives import Analytic, Joint, Paired, TruncatedBackprop, Unroll
-from maxent_ray.core.statistics import BatchStatistics
-from maxent_ray.core.update_rules import PI, SGD
+from maxent_ray.core.objectives import Analytic, CustomObjective, Decoupled, Joint, Paired, TruncatedBackprop, Unroll
+from maxent_ray.core.statistics import BatchStatistics, EntropySignal
+from maxent_ray.core.update_rules import PI, SGD, Newton
 from maxent_ray.core.update_rules.loop import Gains
 from maxent_ray.errors import ConfigError, UnknownObjectiveError
 
@@ -86,7 +86,7 @@ def gains(settings: ControllerConfig, name: str) -> Gains:
         ({"tau_rule": "rmsprop"}, r"tau_rule is 'rmsprop'; valid: PI\(\), SGD\(\), Adam\(\)"),
         ({"tau_rule": PI(space="cubic")}, "tau_rule.space is cubic; it must be log or linear"),
         (unrolled(fallback="uniform"), "objective.fallback is 'uniform'; valid: analytic, or null"),
-        ({"entropy_signal": "entropy"}, "entropy_signal is 'entropy'; valid: weight_entropy, policy_entropy"),
+        ({"entropy_signal": "entropy"}, "entropy_signal is 'entropy'; valid: weight_entropy, informative"),
         ({"kl_signal": "kl"}, "kl_signal is 'kl'; valid: policy_kl, weight_kl"),
         ({"kl_signal": None}, "target_kl is 0.05 and kl_signal is None: no KL is measured; set kl_signal to policy_kl"),
         (
@@ -246,6 +246,51 @@ def test_where_tau_starts_follows_the_signal() -> None:
     assert (policy.initial("tau"), *policy.bounds("tau")) == (0.01, 1e-6, 100.0)
     assert replace(policy, entropy_signal="weight_entropy").initial("tau") == 0.3
     assert config(tau=0.7).initial("tau") == 0.7
+
+
+@pytest.mark.parametrize("signal", ["informative_weight_entropy", "mode_entropy"])
+def test_entropies_of_groups_share_tau_s_range_and_log_g(signal: EntropySignal) -> None:
+    by_fraction = config(entropy_signal=signal, target_entropy=None, target_entropy_fraction=0.5)
+    assert by_fraction.entropy_targets[0] == pytest.approx(LOG_8 / 2)
+    assert (by_fraction.initial("tau"), *by_fraction.bounds("tau")) == (0.3, 1e-3, 100.0)
+    assert by_fraction.entropy_scale_at(0) == pytest.approx(LOG_8 / 2)
+
+
+def test_modes_answer_slowly_and_weights_at_once() -> None:
+    informative, modes = (config(entropy_signal=name) for name in ("informative_weight_entropy", "mode_entropy"))
+    assert (informative.response("tau"), modes.response("tau")) == ("fast", "slow")
+    assert gains(informative, "tau") == gains(config(), "tau")
+    assert gains(modes, "tau") == gains(config(entropy_signal="policy_entropy"), "tau")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target_entropy": 2.08}, "target_entropy is 2.08; it must be < log G = 2.0794 nats, the entropy of G"),
+        ({"target_entropy": -0.1}, "target_entropy is -0.1; it must be > 0 nats"),
+        ({"tau_rule": Newton()}, "tau_rule.type is newton and entropy_signal is mode_entropy, .*; set tau_rule.type"),
+        *(
+            (unrolled(form=form), "objective is truncated_backprop and entropy_signal is mode_entropy, .*choose the")
+            for form in (Paired(), Joint(), Decoupled())
+        ),
+        (
+            {"objective": CustomObjective(import_path="a:b", unroll=Unroll())},
+            "objective is b and entropy_signal is mode_entropy, .*, or set entropy_signal to weight_entropy or inform",
+        ),
+    ],
+    ids=["above-log-g", "negative", "newton", "paired", "joint", "decoupled", "custom-unroll"],
+)
+def test_modes_have_no_derivative_and_no_more_than_log_g(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config(entropy_signal="mode_entropy", **changes)
+
+
+def test_newton_may_move_beta_beside_modes() -> None:
+    assert config(entropy_signal="mode_entropy", kl_signal="weight_kl", beta_rule=Newton()).moves("beta")
+
+
+def test_decoupled_tracks_informative_groups_too() -> None:
+    assert config(entropy_signal="informative_weight_entropy", **unrolled(form=Decoupled())).moves("tau")
 
 
 def test_bounds_by_name() -> None:

@@ -18,7 +18,10 @@ from maxent_ray.core.weighting import group_weights, listwise_q, weight_entropy,
 
 TAU, BETA = 0.3, 0.1
 NAMES = [field.name for field in fields(BatchStatistics)]
-COUNTS = ("groups", "completions", "tokens", "tied_groups", "ranged_groups")
+COUNTS = (
+    "groups", "completions", "tokens", "tied_groups", "informative_groups", "solved_groups", "ranged_groups",
+    "ranged_informative_groups",
+)  # fmt: skip
 BOUNDS = CoefficientBounds(tau=(0.01, 3.0), beta=(1e-4, 2.0))
 
 
@@ -61,6 +64,9 @@ def measure(
 def assert_same(actual: BatchStatistics, expected: BatchStatistics, tolerance: float = 1e-12) -> None:
     for name in NAMES:
         a, b = getattr(actual, name), getattr(expected, name)
+        if b is None:
+            assert a is None, name
+            continue
         assert abs(a - b) <= tolerance * max(1.0, abs(b)), name
 
 

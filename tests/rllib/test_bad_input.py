@@ -132,7 +132,12 @@ CASES = {
         {"modules": {"p1": {"target": 0.01}}},
         r"modules\['p1'\]: 'target' is no setting",
     ),
-    "of_groups": (lambda: PPOConfig(), {"target_entropy_fraction": 0.9}, "'target_entropy_fraction' is no setting"),
+    "of_groups": (lambda: PPOConfig(), {"target_entropy_fraction": 0.9}, "target_entropy_fraction cannot be set: env"),
+    "entropy_of_groups": (
+        lambda: PPOConfig(),
+        {"target_entropy": 1.0, "entropy_signal": "informative_weight_entropy"},
+        r"control\(\): entropy_signal cannot be set: environments have no groups of answers, .*; valid: .*tau",
+    ),
     "no_target": (lambda: over(DISCRETE), {}, "no module has a target_entropy or a target_kl"),
     "kl_of_another_type": (lambda: PPOConfig(), {"target_kl": "x"}, "target_kl is 'x'; it must be"),
     "entropy_of_another_type": (lambda: over(DISCRETE), {"target_entropy": "x"}, "target_entropy is 'x'; it must be"),

@@ -42,6 +42,10 @@ def measured(rank: int, step: int) -> BatchStatistics:
         policy_kl_sum=tokens * draw.uniform(0.0, 0.2),
         weight_kl_sum=groups * draw.uniform(0.0, 0.2),
         policy_entropy_sum=tokens * draw.uniform(0.5, 1.5),
+        informative_groups=groups - 1,
+        informative_weight_entropy_sum=(groups - 1) * draw.uniform(0.5, 1.0) * math.log(8),
+        solved_groups=groups - 2,
+        mode_entropy_sum=(groups - 2) * draw.uniform(0.0, 1.0),
     )
 
 

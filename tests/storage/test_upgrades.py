@@ -1,15 +1,16 @@
 """Checkpoints of older schemas are read: coefficients and averages continue, and no alarm is raised twice.
 
-``schema_N.safetensors`` were written by the code of those schemas (commits 38c1b0d, de68b1c and 07c1441):
+``schema_N.safetensors`` were written by the code of those schemas (commits 38c1b0d, de68b1c, 07c1441 and c1a7c45):
 ``encode_state`` of the ``MODEL`` and the ``OPTIMIZER`` below and of a local client after forty updates at KL = .2 under
-``CONFIG``, at step 30 of which an alarm was raised on β (saturated). In schema 3, with ``lag=1``, the last of the forty
-rounds was still pending.
+``CONFIG``, at step 30 of which an alarm was raised on β (saturated). In schemas 3 and 4, with ``lag=1``, the last of
+the forty rounds was still pending.
 """
 
 from __future__ import annotations
 
 import copy
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.state import Coefficients
-from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.statistics import BatchStatistics, EntropySignal
 from maxent_ray.errors import InvalidReportError, ResumeError
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.runtime.connect import connect
@@ -27,7 +28,7 @@ from maxent_ray.storage import checkpoint
 from maxent_ray.storage.upgrades import upgrade_client_state
 from maxent_ray.train.worker_state import decode_state, encode_state
 
-FILES = {schema: Path(__file__).with_name(f"schema_{schema}.safetensors") for schema in (1, 2, 3)}
+FILES = {schema: Path(__file__).with_name(f"schema_{schema}.safetensors") for schema in (1, 2, 3, 4)}
 CONFIG = ControllerConfig(group_size=8, target_entropy=1.9, target_kl=0.05, beta=0.1, beta_max=1.0)
 WEIGHT = torch.arange(6, dtype=torch.float32).reshape(2, 3) / 3
 MODEL = {"embedding": WEIGHT, "head": WEIGHT, "bias": torch.tensor([0.5, -2.0], dtype=torch.bfloat16)}
@@ -40,7 +41,7 @@ NEXT = [
     (0.23923986913722795, 1.0, 43),
     (0.2379840196971947, 1.0, 44),
 ]
-"""Coefficients and versions of steps 40 to 45 under schemas 2 and 3, uninterrupted, ``lag=1``, with ``AS_BEFORE``."""
+"""Coefficients and versions of steps 40 to 45 under schemas 2 to 4, uninterrupted, ``lag=1``, with ``AS_BEFORE``."""
 AS_BEFORE = BatchStatistics(groups=1, weight_entropy_sum=1.905, tokens=1, policy_kl_sum=0.2)
 
 
@@ -82,7 +83,7 @@ def test_schema_1_goes_on_where_it_was() -> None:
     assert state["beta_rule"] == {"step": {"previous_gradient": -1.0, "started": 1.0}}
 
 
-@pytest.mark.parametrize("schema", [2, 3])
+@pytest.mark.parametrize("schema", [2, 3, 4])
 def test_a_run_continues_as_under_its_own_code(schema: int) -> None:
     client = resumed(schema, lag=1)
     seen = []
@@ -91,6 +92,22 @@ def test_a_run_continues_as_under_its_own_code(schema: int) -> None:
         seen.append((known.tau, known.beta, known.version))
         client.report(step, AS_BEFORE)
     assert seen == NEXT
+
+
+@pytest.mark.parametrize("signal", ["informative_weight_entropy", "mode_entropy"])
+@pytest.mark.parametrize("schema", [3, 4])
+def test_a_signal_that_the_schema_lacked_may_be_tracked_next(schema: int, signal: EntropySignal) -> None:
+    """The pending round was not measured for it: τ stays, β moves on; the next round moves both."""
+    config = replace(CONFIG, entropy_signal=signal, beta_max=100.0)
+    client = connect("run", 0, 1, config, options=ClientOptions(lag=1), local=True)
+    client.load_state_dict(decode_state(FILES[schema].read_bytes(), FILES[schema])["controller"])
+    measured = {"informative_weight_entropy_sum": 1.5, "mode_entropy_sum": 1.5, "informative_groups": 1}
+    client.report(40, replace(AS_BEFORE, **measured, solved_groups=1))
+    client.wait_for_decision()
+    held, moved = client.decisions()[-2:]
+    assert "tau.not_measured" in held["events"]
+    assert held["tau"] == held["previous_tau"] and held["beta"] > held["previous_beta"]
+    assert moved["entropy"] == 1.5 and moved["tau"] > moved["previous_tau"]
 
 
 @pytest.mark.parametrize("schema", FILES)
@@ -115,13 +132,14 @@ def test_what_is_upgraded_is_left_as_it_was(schema: int) -> None:
 @pytest.mark.parametrize("schema", FILES)
 def test_an_older_state_without_its_schema_is_refused_by_name(schema: int) -> None:
     client = connect("run", 0, 1, CONFIG, local=True)
-    with pytest.raises(InvalidReportError, match=r"client state is a dict; .*missing: 'recent_coefficients'"):
+    missing = "informative_groups" if schema == 4 else "recent_coefficients"
+    with pytest.raises(InvalidReportError, match=rf"client state\S* is a dict; .*missing: '{missing}'"):
         client.load_state_dict(as_written(schema))
 
 
 def test_a_newer_one_is_refused_with_its_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with monkeypatch.context() as later:
-        later.setattr(checkpoint, "SCHEMA", 5)
+        later.setattr(checkpoint, "SCHEMA", 6)
         block = encode_state({"step": 1, "prompts": "", "model": {}, "optimizer": {}, "controller": {}})
-    with pytest.raises(ResumeError, match=rf"{tmp_path / 'state'} was written by a newer maxent_ray \(schema 5"):
+    with pytest.raises(ResumeError, match=rf"{tmp_path / 'state'} was written by a newer maxent_ray \(schema 6"):
         decode_state(block, tmp_path / "state")

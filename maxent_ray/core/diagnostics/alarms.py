@@ -16,12 +16,13 @@ TARGET_ENTROPY, TARGET_KL = "target_entropy (or target_entropy_fraction)", "targ
 
 
 class AlarmKind(StrEnum):
-    """Ways in which a coefficient has no effect."""
+    """Ways in which a coefficient has no effect, or nothing to work on."""
 
     SATURATED = "saturated"
     UNREACHABLE = "unreachable"
     NO_RESPONSE = "no_response"
     STUCK = "stuck"
+    UNINFORMATIVE = "uninformative"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,11 @@ class Actuator(NamedTuple):
     def raises_signal(self) -> bool:
         """True for τ, which raises the entropy; β lowers the KL."""
         return self.name == "tau"
+
+    @property
+    def counts_tied_groups(self) -> bool:
+        """True for τ, unless its signal leaves out the groups whose rewards all tie."""
+        return self.name == "tau" and self.signal != "informative_weight_entropy"
 
     @property
     def fingerprint(self) -> int:
@@ -149,7 +155,7 @@ def no_response(
 ) -> Alarm:
     """Alarm: the coefficient moved far, and the signal did not respond."""
     share = other / (other + after.value)
-    if actuator.name == "tau" and tied_share >= 0.5:
+    if actuator.counts_tied_groups and tied_share >= 0.5:
         cause = f"in {tied_share:.0%} of the groups all rewards tie, and τ cannot move their weights"
     elif actuator.name == "tau" and share > 2 / 3:
         cause = f"β makes {share:.0%} of κ = τ + β and hides τ; lower beta_max or raise {TARGET_KL}"
@@ -195,6 +201,17 @@ def stuck(
     return Alarm(AlarmKind.STUCK, actuator.name, message, figures)
 
 
+def uninformative(*, updates: int, informative_share: float) -> Alarm:
+    """Alarm: hardly any group has rewards that differ, so training has little to learn, and τ little to move."""
+    message = (
+        f"rewards differ in {informative_share:.1%} of the groups (mean of {updates} updates): the others teach the "
+        "policy nothing, and τ cannot move their weights. Likely cause: the policy solves nearly all prompts, or "
+        "nearly none. Take harder prompts (easier ones if rewards are low), raise group_size, or stop."
+    )
+    figures = {"informative_share": informative_share, "updates": float(updates)}
+    return Alarm(AlarmKind.UNINFORMATIVE, "tau", message, figures)
+
+
 @lru_cache(maxsize=64)
 def _checksum(settings: tuple[object, ...]) -> int:
     return zlib.crc32(repr(settings).encode())
@@ -204,7 +221,7 @@ def _why_out_of_reach(
     actuator: Actuator, bound: str, above: bool, value: float, other: float, tied_share: float
 ) -> str:
     share = other / (other + value)
-    if actuator.name == "tau" and not above and tied_share >= 0.5:
+    if actuator.counts_tied_groups and not above and tied_share >= 0.5:
         return f"in {tied_share:.0%} of the groups all rewards tie, and τ cannot move their weights"
     if actuator.name == "tau" and share > 2 / 3:
         return f"β makes {share:.0%} of κ = τ + β, so the reference decides the weights"

@@ -8,7 +8,8 @@ from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.diagnostics.alarms import Alarm
 from maxent_ray.core.diagnostics.detector_state import DetectorState, Observation
 from maxent_ray.core.diagnostics.detectors import apply_detectors
-from maxent_ray.core.state import Decision
+from maxent_ray.core.diagnostics.informative import InformativeState, detect_uninformative
+from maxent_ray.core.state import Decision, Reason
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,13 @@ class ObserverState:
 
     tau: DetectorState = DetectorState()
     beta: DetectorState = DetectorState()
+    informative: InformativeState = InformativeState()
 
 
 class Observer:
-    """Applies the detectors to both coefficients. Pure: a state goes in, the new state and new alarms come out.
+    """Applies the detectors to both coefficients, and to the groups that τ has to work on.
+
+    Pure: a state goes in, the new state and new alarms come out.
 
     Args:
         config: The settings of the controller whose decisions are observed.
@@ -42,6 +46,7 @@ class Observer:
     def __init__(self, config: ControllerConfig) -> None:
         self._tau = config.actuator("tau")
         self._beta = config.actuator("beta")
+        self._moves_tau = config.moves("tau")
 
     def observe(self, state: ObserverState, decision: Decision) -> tuple[ObserverState, tuple[Alarm, ...]]:
         """Observe one decision; a coefficient without a signal in this round is skipped.
@@ -56,7 +61,16 @@ class Observer:
             after, raised = (before, ()) if observation is None else apply_detectors(before, actuator, observation)
             states.append(after)
             alarms += raised
-        return ObserverState(*states), tuple(alarms)
+        informative = state.informative
+        if self._moves_tau and decision.reason not in _NOT_AN_UPDATE:
+            informative, found = detect_uninformative(informative, self._tau, decision.step, decision.tied_share)
+            alarms += found
+        tau, beta = states
+        return ObserverState(tau, beta, informative), tuple(alarms)
+
+
+_NOT_AN_UPDATE = (Reason.WARM_UP, Reason.INTERVAL, Reason.NON_FINITE)
+"""Reasons of decisions that say nothing of a whole window of batches."""
 
 
 def _observation(decision: Decision, name: str) -> Observation | None:

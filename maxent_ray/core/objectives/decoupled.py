@@ -27,6 +27,7 @@ from maxent_ray.core.objectives.kl_filter import KlFilter, Pull
 from maxent_ray.core.objectives.sensitivity import Sensitivity
 from maxent_ray.core.objectives.settings_base import FormBase, Loops
 from maxent_ray.core.objectives.truncated_backprop import SensitivityObjective
+from maxent_ray.core.statistics import WEIGHT_ENTROPIES
 from maxent_ray.core.validation import build_dataclass, to_plain
 from maxent_ray.errors import ConfigError
 
@@ -271,11 +272,16 @@ class Decoupled(FormBase):
         """Raise ConfigError for a value out of range, or a setting that the form does not use."""
         if not 0 < self.kl_bandwidth < 1:
             raise ConfigError(f"objective.form.kl_bandwidth is {self.kl_bandwidth}; it must be in (0, 1)")
-        needed = {"entropy_signal": "weight_entropy", "kl_signal": "policy_kl", "tau_rule": None, "beta_rule": None}
-        for name, value in needed.items():
-            found = getattr(loops, name)
-            if found != value:
-                valid = "null, as the form steps by itself" if value is None else repr(value)
+        entropies, by_itself = " or ".join(map(repr, WEIGHT_ENTROPIES)), "null, as the form steps by itself"
+        needed = {
+            "entropy_signal": (loops.entropy_signal in WEIGHT_ENTROPIES, entropies),
+            "kl_signal": (loops.kl_signal == "policy_kl", "'policy_kl'"),
+            "tau_rule": (loops.tau_rule is None, by_itself),
+            "beta_rule": (loops.beta_rule is None, by_itself),
+        }
+        for name, (fits, valid) in needed.items():
+            if not fits:
+                found = getattr(loops, name)
                 raise ConfigError(f"{name} is {found!r}; it must be {valid} when objective.form.type is 'decoupled'")
         if fallback is not None:
             valid = "it must be null when objective.form.type is 'decoupled', whose signals are steps"
@@ -289,7 +295,7 @@ class Decoupled(FormBase):
         """Explain a coefficient that does not move: τ makes Newton steps, a filter places β inside its share of κ."""
         if coefficient == "tau":
             tied = f" (in {tied_share:.0%} of the groups all rewards tie)" if tied_share > 0 else ""
-            return f"the Newton step finds weight_entropy flat around this τ{tied}; start nearer to the target"
+            return f"the Newton step finds the weights' entropy flat around this τ{tied}; start nearer to the target"
         if share > 0.6:
             rooms = "raise target_entropy (or target_entropy_fraction) or target_kl"
             return f"β has all of κ = τ + β that the form leaves to it ({share:.0%}); {rooms}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from maxent_ray.core.objectives.interface import ControllerGradients, ControllerMetaContext, Memory
@@ -45,9 +45,10 @@ class JointObjective(SensitivityObjective):
         self, sensitivity: Sensitivity, meta_ctx: ControllerMetaContext, memory: Memory
     ) -> tuple[ControllerGradients, Memory]:
         """Form the signals from one round's merged sensitivities."""
-        targets = meta_ctx.weighting
-        aims = (targets.tau_target_entropy, targets.kl_target, meta_ctx.entropy_scale())
-        return joint(sensitivity, *aims), memory
+        targets, lacks_entropy = meta_ctx.weighting, self.lacks_entropy(meta_ctx)
+        target_entropy = None if lacks_entropy else targets.tau_target_entropy
+        signals = joint(sensitivity, target_entropy, targets.kl_target, meta_ctx.entropy_scale())
+        return replace(signals, tau_grad=None) if lacks_entropy else signals, memory
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -105,10 +105,12 @@ class PairedObjective(SensitivityObjective):
         self, sensitivity: Sensitivity, meta_ctx: ControllerMetaContext, memory: Memory
     ) -> tuple[ControllerGradients, Memory]:
         """Form the signals from one round's merged sensitivities."""
-        track = build_dataclass(SensitivityTrack, memory).track(sensitivity, self.decay)
-        targets = meta_ctx.weighting
-        aims = (targets.tau_target_entropy, targets.kl_target, meta_ctx.entropy_scale())
-        return paired(sensitivity, track, *aims), to_plain(track)
+        known = build_dataclass(SensitivityTrack, memory)
+        track, targets = known.track(sensitivity, self.decay), meta_ctx.weighting
+        target_entropy = targets.tau_target_entropy
+        if self.lacks_entropy(meta_ctx):
+            track, target_entropy = replace(track, entropy_tau=known.entropy_tau), None
+        return paired(sensitivity, track, target_entropy, targets.kl_target, meta_ctx.entropy_scale()), to_plain(track)
 
 
 @dataclass(frozen=True, kw_only=True)

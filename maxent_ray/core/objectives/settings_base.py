@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from maxent_ray.core.objectives.interface import ControllerObjective
-from maxent_ray.core.statistics import EntropySignal, KlSignal
+from maxent_ray.core.statistics import NO_SLOPE, WEIGHT_ENTROPIES, EntropySignal, KlSignal
 from maxent_ray.errors import ConfigError
 
 
@@ -86,8 +86,12 @@ class ObjectiveBase:
 
     def check(self, loops: Loops) -> None:
         """Raise ConfigError for a value out of range, or one that does not fit the loops."""
-        if self.unroll is not None:
-            self.unroll.check()
+        if self.unroll is None:
+            return
+        self.unroll.check()
+        if loops.entropy_signal == "mode_entropy":
+            remedy = f"choose the analytic objective, or set entropy_signal to {' or '.join(WEIGHT_ENTROPIES)}"
+            raise ConfigError(f"objective is {self.label} and entropy_signal is mode_entropy, {NO_SLOPE}; {remedy}")
 
     def build(self, loops: Loops) -> ControllerObjective:
         """Build the objective."""

@@ -105,6 +105,11 @@ class SensitivityObjective(TruncatedBackpropControllerObjective):
             found = replace(formed, source="truncated_backprop", sensitivity=sensitivity)
         return self._usable(found, meta_ctx), memory
 
+    def lacks_entropy(self, meta_ctx: ControllerMetaContext) -> bool:
+        """True where H has a target and this batch nothing to measure it on: the unroll's H is of no group either."""
+        has_target = meta_ctx.weighting.tau_target_entropy is not None
+        return has_target and meta_ctx.weight_stats is not None and meta_ctx.entropy_value() is None
+
     def form(
         self, sensitivity: Sensitivity, meta_ctx: ControllerMetaContext, memory: Memory
     ) -> tuple[ControllerGradients, Memory]:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from maxent_ray.core.statistics import NO_SLOPE, WEIGHT_ENTROPIES
 from maxent_ray.core.update_rules.adaptive import adaptive_pi
 from maxent_ray.core.update_rules.base import UpdateRule
 from maxent_ray.core.update_rules.loop import (
@@ -197,6 +198,13 @@ class Newton(ErrorRule):
     """
 
     type: Literal["newton"] = "newton"
+
+    def check(self, loop: Loop) -> None:
+        """Raise ConfigError for a value out of range, or a signal whose derivative is not known."""
+        super().check(loop)
+        if loop.signal == "mode_entropy":
+            remedy = f"set {loop.field}.type to pi, or entropy_signal to {' or '.join(WEIGHT_ENTROPIES)}"
+            raise ConfigError(f"{loop.field}.type is newton and entropy_signal is mode_entropy, {NO_SLOPE}; {remedy}")
 
     def gains(self, loop: Loop) -> Gains:
         """The learning rate: a part of the full Newton step."""

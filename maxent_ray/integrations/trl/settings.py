@@ -9,6 +9,7 @@ from typing import Any
 from trl import GRPOConfig
 
 from maxent_ray.core.config import ControllerConfig
+from maxent_ray.core.statistics import WEIGHT_ENTROPIES
 from maxent_ray.core.unions import build_settings
 from maxent_ray.errors import ConfigError
 
@@ -71,9 +72,10 @@ def _check_start(config: ControllerConfig, args: GRPOConfig, weighs_groups: bool
 
 
 def _check_group_weights(config: ControllerConfig, args: GRPOConfig) -> None:
-    if config.moves("tau") and config.entropy_signal != "weight_entropy":
+    if config.moves("tau") and config.entropy_signal not in WEIGHT_ENTROPIES:
         raise ConfigError(
-            f"entropy_signal is {config.entropy_signal}; for MaxEntGRPOTrainer it must be weight_entropy, which τ sets"
+            f"entropy_signal is {config.entropy_signal}; for MaxEntGRPOTrainer it must be "
+            f"{' or '.join(WEIGHT_ENTROPIES)}, which τ sets"
         )
     if config.group_size != args.num_generations:
         raise ConfigError(
@@ -88,7 +90,10 @@ def _check_policy_signals(config: ControllerConfig, args: GRPOConfig) -> None:
     ):
         if config.moves(name) and signal != measured:
             field = "entropy_signal" if name == "tau" else "kl_signal"
-            raise ConfigError(f"{field} is {signal}, of group weights; use MaxEntGRPOTrainer, or {field}={measured!r}")
+            why = "of group weights; use MaxEntGRPOTrainer, or"
+            if signal == "mode_entropy":
+                why = "and rewards of TRL tell no modes; use"
+            raise ConfigError(f"{field} is {signal}, {why} {field}={measured!r}")
     if config.moves("tau") and args.entropy_coef == 0:
         raise ConfigError(
             "entropy_coef is 0.0 in GRPOConfig; with an entropy target it must be > 0, such as 0.001: TRL leaves the "

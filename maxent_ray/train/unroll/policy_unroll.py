@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from maxent_ray.config import GRPOConfig
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.hypergradient import CoefficientTensors, Params
+from maxent_ray.core.measurement import rewards_differ
 from maxent_ray.core.weighting import group_weights, weight_entropy, weight_kl
 from maxent_ray.train.batch import PreparedBatch
 from maxent_ray.train.loss import LossTerms, policy_loss
@@ -36,6 +37,8 @@ class PolicyUnroll:
     the loss of all of them together."""
     outer_tokens: Tensor
     """Completion tokens of ``outer_batch``, likewise."""
+    informative_groups: Tensor
+    """Groups of ``batch`` whose rewards differ, likewise."""
     grpo: GRPOConfig
     controller: ControllerConfig
     precision: Precision
@@ -57,9 +60,11 @@ class PolicyUnroll:
         """Split a batch. The inner KL is over the full vocabulary, for low variance, in every run."""
         inner, outer = (batch.take(groups) for groups in split_groups(batch, groups))
         tokens = [part.rollout.completion_mask.sum().double() for part in (inner, outer)]
-        inner_tokens, outer_tokens = tokens if ranks is None else ranks.mean(tokens)
+        counts = [*tokens, rewards_differ(batch.rewards).sum().double()]
+        inner_tokens, outer_tokens, informative = counts if ranks is None else ranks.mean(counts)
         full_kl = grpo.model_copy(update={"kl_estimator": "full"})
-        return cls(model, batch, inner, outer, inner_tokens, outer_tokens, full_kl, controller, precision, ranks)
+        of_batch = (batch, inner, outer, inner_tokens, outer_tokens, informative)
+        return cls(model, *of_batch, full_kl, controller, precision, ranks)
 
     @property
     def params(self) -> dict[str, Tensor]:
@@ -72,10 +77,17 @@ class PolicyUnroll:
         return self._evaluate(self.inner_batch, params, coefficients, self.inner_tokens).loss
 
     def outer(self, params: Params, coefficients: CoefficientTensors) -> Tensor:
-        """H and KL, ``[2]`` (nats). Those of the weights do not depend on θ, so they are means over the whole batch."""
+        """H and KL, ``[2]`` (nats). Those of the weights do not depend on θ, so they are means over the whole batch.
+
+        H over informative groups is 0 where there are none: a mean over ranks counts it for nothing.
+        """
         rho = self.batch.ref_logprobs.double()  # in float32, dH/dτ loses its sign where weights are nearly flat or 0
         weights = group_weights(self.batch.log_q.double(), rho, *coefficients)
-        entropy, kl = weight_entropy(weights).mean(), weight_kl(weights, rho).mean()
+        entropies, kl = weight_entropy(weights), weight_kl(weights, rho).mean()
+        entropy = entropies.mean()
+        if self.controller.entropy_signal == "informative_weight_entropy":
+            chosen = torch.where(rewards_differ(self.batch.rewards), entropies, 0.0).sum()
+            entropy = chosen / torch.where(self.informative_groups > 0, self.informative_groups, 1.0)
         if {"policy_entropy", "policy_kl"} & {self.controller.entropy_signal, self.controller.kl_signal}:
             terms = self._evaluate(self.outer_batch, params, coefficients, self.outer_tokens)
             if self.controller.entropy_signal == "policy_entropy":

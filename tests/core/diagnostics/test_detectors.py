@@ -331,7 +331,7 @@ def test_a_gradient_that_moves_nothing(settings: dict[str, Any], cause: str) -> 
 @pytest.mark.parametrize(
     ("name", "other", "advice"),
     [
-        ("tau", 0.1, "the Newton step finds weight_entropy flat around this τ (in 25% of the groups all rewards tie)"),
+        ("tau", 0.1, "entropy flat around this τ (in 25% of the groups all rewards tie); start nearer"),
         ("beta", 0.05, "β has all of κ = τ + β that the form leaves to it (67%); raise target_entropy"),
         ("beta", 1.0, "KL is steered too gently for this error (kl_bandwidth = 0.16); raise kl_bandwidth"),
     ],

@@ -134,6 +134,20 @@ def test_advantages_of_a_whole_generation_are_the_weights(model: str, tmp_path: 
         advantages = batch.inputs["advantages"][order].view(-1, G)
         torch.testing.assert_close(advantages, G * (weights - 1 / G), rtol=1e-4, atol=1e-5)
         assert report.mean("weight_entropy") == pytest.approx(float(weight_entropy(weights).mean()), rel=1e-4)
+        differ = [len(set(row)) > 1 for row in log_q.tolist()]
+        informative = float(weight_entropy(weights)[differ].mean())
+        assert report.informative_groups == sum(differ)
+        assert report.mean("informative_weight_entropy") == pytest.approx(informative, rel=1e-4)
+
+
+def test_informative_groups_may_be_tracked(model: str, tmp_path: Path) -> None:
+    trainer = listwise(
+        model, arguments(tmp_path, loss_type="grpo", max_steps=3), entropy_signal="informative_weight_entropy"
+    )
+    reports = keep_reports(trainer)
+    trainer.train()
+    assert logged(trainer, "entropy") == pytest.approx([each.mean("informative_weight_entropy") for each in reports])
+    assert len(set(logged(trainer, "tau"))) == 3
 
 
 def test_a_group_that_lacks_a_reward_is_left_out(model: str, tmp_path: Path) -> None:
@@ -193,10 +207,11 @@ def test_evaluation_is_left_to_trl(model: str, tmp_path: Path) -> None:
         ({"mask_truncated_completions": True}, {}, "mask_truncated_completions is True"),
         ({"beta": 0.0}, {"target_kl": None}, "beta is 0.0 in GRPOConfig; it must be > 0"),
         ({}, {"entropy_signal": "policy_entropy"}, "entropy_signal is policy_entropy; for MaxEntGRPOTrainer"),
+        ({}, {"entropy_signal": "mode_entropy"}, "mode_entropy; for MaxEntGRPOTrainer it must be weight_entropy or"),
         ({}, {"group_size": 8}, "group_size is 8; it must be 4, as num_generations"),
         ({}, {"target_entropy": 1.5}, "target_entropy is 1.5; it must be < log G"),
     ],
-    ids=["loss", "mask", "beta", "signal", "group", "unreachable"],
+    ids=["loss", "mask", "beta", "signal", "modes", "group", "unreachable"],
 )
 def test_settings_that_cannot_work_say_what_to_change(
     model: str, tmp_path: Path, changes: dict[str, Any], settings: dict[str, Any], message: str
