@@ -12,6 +12,17 @@ from maxent_ray.core import weighting
 from maxent_ray.core.statistics import BatchStatistics, CoefficientBounds
 
 
+class RewardedGroups(NamedTuple):
+    """Groups of a weighting that has no weights: nothing but their rewards.
+
+    Example:
+        >>> RewardedGroups(torch.zeros(1, 2)).rewards.shape
+        torch.Size([1, 2])
+    """
+
+    rewards: Float[Tensor, "B G"]
+
+
 class GroupMeasures(NamedTuple):
     """Groups with their weights at one τ and β, for the policy loss and the statistics.
 
@@ -33,6 +44,20 @@ class GroupMeasures(NamedTuple):
     kl: Float[Tensor, "B"]
     """KL(w‖p), nats."""
     curvature: weighting.DualCurvature
+    """dH/dτ, dH/dβ and −dKL(w‖p)/dβ; the last two are 0 without a reference in the weights."""
+    reference_in_weights: bool = True
+    """False: w ∝ q^(1/τ), whatever β is."""
+
+    def weights_at(self, tau: float, beta: float) -> Float[Tensor, "B G"]:
+        """The weights at other coefficients.
+
+        Example:
+            >>> log_q, flat = torch.tensor([[0.0, -1.0]]), torch.zeros(1, 2)
+            >>> measure_groups(flat, log_q, flat, tau=1.0, beta=0.0).weights_at(0.5, 0.0)
+            tensor([[0.8808, 0.1192]])
+        """
+        chosen = weighting.weight_coefficients(tau, beta, self.reference_in_weights)
+        return weighting.group_weights(self.log_q, self.log_p, *chosen)
 
 
 def measure_groups(
@@ -41,6 +66,7 @@ def measure_groups(
     ref_logprobs: Float[Tensor, "B G"],
     tau: float,
     beta: float,
+    reference_in_weights: bool = True,
 ) -> GroupMeasures:
     """Weights of each group, their entropy and KL, and the derivatives of these in τ and β.
 
@@ -50,6 +76,7 @@ def measure_groups(
         ref_logprobs: ``[B, G]`` reference log-probabilities ρ (nats).
         tau: Entropy temperature τ.
         beta: KL coefficient β.
+        reference_in_weights: False for w ∝ q^(1/τ), which β has no part in.
 
     Example:
         >>> flat = torch.zeros(1, 2)
@@ -57,15 +84,19 @@ def measure_groups(
         tensor([0.6931])
     """
     log_p = torch.log_softmax(ref_logprobs, dim=-1)
-    weights = weighting.group_weights(log_q, log_p, tau, beta)
+    chosen = weighting.weight_coefficients(tau, beta, reference_in_weights)
+    weights = weighting.group_weights(log_q, log_p, *chosen)
     entropy = weighting.weight_entropy(weights)
     kl = -entropy - (weights * log_p).sum(dim=-1)
-    curvature = weighting.dual_curvature(log_q, log_p, tau, beta, weights)
-    return GroupMeasures(rewards, log_q, log_p, tau, beta, weights, entropy, kl, curvature)
+    curvature = weighting.dual_curvature(log_q, log_p, *chosen, weights)
+    if not reference_in_weights:
+        still = torch.zeros_like(entropy)
+        curvature = curvature._replace(tau_beta=still, beta_beta=still)
+    return GroupMeasures(rewards, log_q, log_p, tau, beta, weights, entropy, kl, curvature, reference_in_weights)
 
 
 def batch_statistics(
-    groups: GroupMeasures,
+    groups: GroupMeasures | RewardedGroups,
     token_entropy: Float[Tensor, "N C"],
     token_kl: Float[Tensor, "N C"],
     token_mask: Bool[Tensor, "N C"],
@@ -74,7 +105,8 @@ def batch_statistics(
     """Sum up one batch.
 
     Args:
-        groups: Measured with the coefficients that the batch was trained with.
+        groups: Measured with the coefficients that the batch was trained with; without weights there are no statistics
+            of weights.
         token_entropy: ``[N, C]`` policy entropy at each completion token (nats), N = B·G.
         token_kl: ``[N, C]`` KL(π_θ‖π_ref) at each completion token (nats).
         token_mask: ``[N, C]`` True at completion tokens.
@@ -95,14 +127,9 @@ def batch_statistics(
         "tied_groups": tied.sum(),
         "tokens": token_mask.sum(),
         "reward_sum": rewards.double().sum(),
-        "weight_entropy_sum": groups.entropy.double().sum(),
-        "weight_kl_sum": groups.kl.double().sum(),
         "policy_entropy_sum": token_entropy[token_mask].double().sum(),
         "policy_kl_sum": token_kl[token_mask].double().sum(),
-        "entropy_tau_sum": groups.curvature.tau_tau.double().sum(),
-        "entropy_beta_sum": groups.curvature.tau_beta.double().sum(),
-        "kl_beta_sum": -groups.curvature.beta_beta.double().sum(),
-        **({} if bounds is None else dict(zip(_AT_BOUNDS, _at_bounds(groups, bounds), strict=True))),
+        **(_weight_sums(groups, bounds) if isinstance(groups, GroupMeasures) else {}),
     }
     numbers = torch.stack([each.double() for each in sums.values()]).tolist()  # one transfer from the device
     values = dict(zip(sums, numbers, strict=True))
@@ -111,7 +138,7 @@ def batch_statistics(
         completions=rewards.numel(),
         tied_groups=int(values.pop("tied_groups")),
         tokens=int(values.pop("tokens")),
-        ranged_groups=0 if bounds is None else rewards.shape[0],
+        ranged_groups=rewards.shape[0] if isinstance(groups, GroupMeasures) and bounds is not None else 0,
         **values,
     )
 
@@ -119,9 +146,20 @@ def batch_statistics(
 _AT_BOUNDS = ("entropy_at_tau_min_sum", "entropy_at_tau_max_sum", "kl_at_beta_min_sum", "kl_at_beta_max_sum")
 
 
+def _weight_sums(groups: GroupMeasures, bounds: CoefficientBounds | None) -> dict[str, Float[Tensor, ""]]:
+    """Sums over groups of what is measured on their weights."""
+    return {
+        "weight_entropy_sum": groups.entropy.double().sum(),
+        "weight_kl_sum": groups.kl.double().sum(),
+        "entropy_tau_sum": groups.curvature.tau_tau.double().sum(),
+        "entropy_beta_sum": groups.curvature.tau_beta.double().sum(),
+        "kl_beta_sum": -groups.curvature.beta_beta.double().sum(),
+        **({} if bounds is None else dict(zip(_AT_BOUNDS, _at_bounds(groups, bounds), strict=True))),
+    }
+
+
 def _at_bounds(groups: GroupMeasures, bounds: CoefficientBounds) -> Float[Tensor, "4"]:
     """Sums over groups of H(w) at both bounds of τ, and of KL(w‖p) at both bounds of β."""
-    log_q, log_p, tau, beta = groups.log_q, groups.log_p, groups.tau, groups.beta
-    entropies = [weighting.weight_entropy(weighting.group_weights(log_q, log_p, bound, beta)) for bound in bounds.tau]
-    kls = [weighting.weight_kl(weighting.group_weights(log_q, log_p, tau, bound), log_p) for bound in bounds.beta]
+    entropies = [weighting.weight_entropy(groups.weights_at(bound, groups.beta)) for bound in bounds.tau]
+    kls = [weighting.weight_kl(groups.weights_at(groups.tau, bound), groups.log_p) for bound in bounds.beta]
     return torch.stack([*entropies, *kls]).double().sum(dim=-1)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from maxent_ray.config import GRPOConfig
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.hypergradient import CoefficientTensors, Params
-from maxent_ray.core.weighting import group_weights, weight_entropy, weight_kl
+from maxent_ray.core.weighting import group_weights, weight_coefficients, weight_entropy, weight_kl
+from maxent_ray.core.weightings import MaxEntWeighting, Weighting
 from maxent_ray.train.batch import PreparedBatch
 from maxent_ray.train.loss import LossTerms, policy_loss
 from maxent_ray.train.unroll.rank_sync import UnrollRanks
@@ -37,6 +38,7 @@ class PolicyUnroll:
     outer_tokens: Tensor
     """Completion tokens of ``outer_batch``, likewise."""
     grpo: GRPOConfig
+    weighting: Weighting
     controller: ControllerConfig
     precision: Precision
     ranks: UnrollRanks | None
@@ -51,6 +53,7 @@ class PolicyUnroll:
         grpo: GRPOConfig,
         controller: ControllerConfig,
         groups: int,
+        weighting: Weighting = MaxEntWeighting(),
         precision: Precision = nullcontext,
         ranks: UnrollRanks | None = None,
     ) -> PolicyUnroll:
@@ -59,7 +62,9 @@ class PolicyUnroll:
         tokens = [part.rollout.completion_mask.sum().double() for part in (inner, outer)]
         inner_tokens, outer_tokens = tokens if ranks is None else ranks.mean(tokens)
         full_kl = grpo.model_copy(update={"kl_estimator": "full"})
-        return cls(model, batch, inner, outer, inner_tokens, outer_tokens, full_kl, controller, precision, ranks)
+        return cls(
+            model, batch, inner, outer, inner_tokens, outer_tokens, full_kl, weighting, controller, precision, ranks
+        )
 
     @property
     def params(self) -> dict[str, Tensor]:
@@ -69,13 +74,16 @@ class PolicyUnroll:
     def inner(self, params: Params, coefficients: CoefficientTensors, k: int) -> Tensor:
         """Policy loss (scalar); the same sequences at every inner step."""
         del k
-        return self._evaluate(self.inner_batch, params, coefficients, self.inner_tokens).loss
+        loss = self._evaluate(self.inner_batch, params, coefficients, self.inner_tokens).loss
+        # an unroll refuses a coefficient that nothing depends on; here that is known, and its derivatives are 0
+        return loss + 0.0 * coefficients[0] if self.weighting.tau is None else loss
 
     def outer(self, params: Params, coefficients: CoefficientTensors) -> Tensor:
-        """H and KL, ``[2]`` (nats). Those of the weights do not depend on θ, so they are means over the whole batch."""
-        rho = self.batch.ref_logprobs.double()  # in float32, dH/dτ loses its sign where weights are nearly flat or 0
-        weights = group_weights(self.batch.log_q.double(), rho, *coefficients)
-        entropy, kl = weight_entropy(weights).mean(), weight_kl(weights, rho).mean()
+        """H and KL, ``[2]`` (nats). Those of the weights do not depend on θ, so they are means over the whole batch.
+
+        0 stands for a signal of weights where the weighting has none: then no coefficient is moved by it.
+        """
+        entropy, kl = self._of_weights(coefficients)
         if {"policy_entropy", "policy_kl"} & {self.controller.entropy_signal, self.controller.kl_signal}:
             terms = self._evaluate(self.outer_batch, params, coefficients, self.outer_tokens)
             if self.controller.entropy_signal == "policy_entropy":
@@ -83,6 +91,14 @@ class PolicyUnroll:
             if self.controller.kl_signal == "policy_kl":
                 kl = terms.mean_kl(self.outer_tokens).double()
         return torch.stack([entropy, kl])
+
+    def _of_weights(self, coefficients: CoefficientTensors) -> tuple[Tensor, Tensor]:
+        rho = self.batch.ref_logprobs.double()  # in float32, dH/dτ loses its sign where weights are nearly flat or 0
+        if self.batch.log_q is None:
+            return rho.new_zeros(()), rho.new_zeros(())
+        chosen = weight_coefficients(*coefficients, self.weighting.reference_in_weights)
+        weights = group_weights(self.batch.log_q.double(), rho, *chosen)
+        return weight_entropy(weights).mean(), weight_kl(weights, rho).mean()
 
     def policy_kl(self, coefficients: CoefficientTensors) -> Tensor:
         """KL of the model's present parameters on ``outer_batch`` (nats per token)."""
@@ -100,6 +116,7 @@ class PolicyUnroll:
                 groups,
                 *coefficients,
                 grpo=self.grpo,
+                weighting=self.weighting,
                 params=params,
                 kl_tokens=tokens.to(groups.rewards.dtype),
             )
