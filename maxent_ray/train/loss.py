@@ -45,6 +45,9 @@ def policy_loss(
 ) -> LossTerms:
     """Loss of a batch at the model's parameters, or at ``params``; differentiable in θ, τ and β.
 
+    Coefficients that are formed from log π̄ are constants in θ, in an unroll too: what a second inner step would change
+    in them is left out of its derivatives.
+
     Args:
         model: The policy's network.
         batch: What was sampled.
