@@ -31,7 +31,7 @@ METHODS = {
         "controller.objective.unroll.steps=2",
     ],
     "grpo": [
-        "grpo.train_grpo_objective=true",
+        "weighting.type=grpo",
         "controller.objective=null",
         "controller.beta=0",
     ],

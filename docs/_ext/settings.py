@@ -16,7 +16,7 @@ from sphinx.pycode import ModuleAnalyzer
 
 from maxent_ray.config import ExperimentConfig
 
-FOLLOWS = {"controller.group_size"}
+FOLLOWS = {"controller.group_size", "controller.weighting"}
 """Fields that are no keys of a configuration: they follow another setting."""
 
 
@@ -36,7 +36,9 @@ class Settings(Generated):
         """Headings and tables."""
         seen: set[type] = set()
         for section in settings_of(ExperimentConfig, ExperimentConfig()):
-            yield from section_lines([section.name], parts_of(section.hint)[0], seen, section.default)
+            for part in parts_of(section.hint):
+                default = section.default if isinstance(section.default, part) else None
+                yield from section_lines([section.name], part, seen, default)
 
 
 def section_lines(
@@ -60,8 +62,9 @@ def section_lines(
     inner: dict[type, list[str]] = {}
     for name, setting in settings.items():
         path = f"{paths[0]}.{name}"
-        if path not in FOLLOWS:
-            rows.append([f"`{name}`", hint_text(setting.hint), default_text(setting.default), setting.meaning])
+        if path in FOLLOWS:
+            continue
+        rows.append([f"`{name}`", hint_text(setting.hint), default_text(setting.default), setting.meaning])
         for part in parts_of(setting.hint):
             inner.setdefault(part, []).append(path)
     if rows:

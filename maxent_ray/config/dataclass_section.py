@@ -53,7 +53,7 @@ def read_section(cls: type[T], place: str, values: object) -> T:
     for name, choices in members(cls).items():  # type: ignore[arg-type]
         value = values.get(name)
         if isinstance(value, Mapping):
-            built[name] = _read_choice(name, value, choices, f"{place}.{name}")
+            built[name] = read_choice(name, value, choices, f"{place}.{name}")
         elif value is not None and not isinstance(value, tuple(choices.values())):
             types = f" with a type: {', '.join(choices)}" if len(choices) > 1 else ""
             raise ConfigError(f"{place}.{name} is {shown(value)}; it must be a mapping of settings{types}")
@@ -67,8 +67,23 @@ def read_section(cls: type[T], place: str, values: object) -> T:
         raise ConfigError(f"{place}.{error}") from None
 
 
-def _read_choice(name: str, value: Mapping[str, Any], choices: Mapping[str, type], place: str) -> Any:
-    """Build the dataclass that a mapping asks for; a plug-in's name or import path becomes ``custom``."""
+def read_choice(name: str, value: Mapping[str, Any], choices: Mapping[str, type], place: str) -> Any:
+    """Build the dataclass that a mapping asks for; a plug-in's name or import path becomes ``custom``.
+
+    Args:
+        name: The field.
+        value: Settings, with a ``type`` unless it is the first choice's.
+        choices: Type → dataclass.
+        place: Dotted key, for messages.
+
+    Raises:
+        ConfigError: as :func:`read_section`.
+
+    Example:
+        >>> from maxent_ray.core.weightings import GRPOWeighting
+        >>> read_choice("weighting", {"normalization": "none"}, {"grpo": GRPOWeighting}, "weighting").normalization
+        'none'
+    """
     default = next(iter(choices))
     if len(choices) == 1:
         return read_section(choices[default], place, value)

@@ -20,9 +20,10 @@ NEW_SPELLINGS: Mapping[str, str] = {
         f"weighting.{name}": f"controller.{name}"
         for name in ("tau", "beta", "tau_min", "tau_max", "beta_min", "beta_max", "entropy_signal", "kl_signal")
     },
+    **{f"grpo.{name}": f"weighting.{name}" for name in ("q_temperature", "q_epsilon", "length_normalize_ref")},
     **{
-        f"weighting.{name}": f"grpo.{name}"
-        for name in ("q_temperature", "q_epsilon", "length_normalize_ref", "train_grpo_objective")
+        f"{section}.train_grpo_objective": "weighting.type (grpo is plain GRPO, maxent the default)"
+        for section in ("grpo", "weighting")
     },
     "weighting.tau_target_entropy": "controller.target_entropy",
     "weighting.tau_target_entropy_fraction": "controller.target_entropy_fraction",
@@ -53,8 +54,7 @@ NEW_SPELLINGS: Mapping[str, str] = {
     "runtime.retries": "gone: the actor is tried again beside the steps, which do not wait for it",
     "runtime.backoff_s": "gone: the actor is tried again beside the steps, which do not wait for it",
     "runtime.round_policy": "gone: a rank that dies or hangs is an error within runtime.round_timeout_s",
-    "runtime.quorum_fraction": "gone: a rank that dies or hangs is an error within "
-    "runtime.round_timeout_s",
+    "runtime.quorum_fraction": "gone: a rank that dies or hangs is an error within runtime.round_timeout_s",
 }
 """Dotted key → today's."""
 
@@ -78,11 +78,6 @@ def check_spellings(values: Mapping[str, Any]) -> None:
     space = searched.get("search_space") if isinstance(searched, Mapping) else None
     keys = [*dotted_keys(values), *(space if isinstance(space, Mapping) else ())]
     lines = [f"{key} is now {NEW_SPELLINGS[key]}" for key in keys if key in NEW_SPELLINGS]
-    lines += [
-        f"{key} is unknown; the section weighting became controller and grpo"
-        for key in keys
-        if key.partition(".")[0] == "weighting" and key not in NEW_SPELLINGS
-    ]
     if lines:
         raise ConfigError("\n".join(lines))
 

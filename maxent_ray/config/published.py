@@ -26,7 +26,8 @@ class WeightingSettings(Section):
     Example:
         >>> from maxent_ray import ExperimentConfig, build_controller_objective
         >>> config = ExperimentConfig()
-        >>> build_controller_objective(config.grpo, config.weighting).name, config.weighting.kl_target
+        >>> weighting = config.published_weighting
+        >>> build_controller_objective(config.grpo, weighting).name, weighting.kl_target
         ('analytic', 0.05)
     """
 

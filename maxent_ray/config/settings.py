@@ -6,11 +6,20 @@ is an error that names the valid ones. Settings are never part of a checkpoint: 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    WrapSerializer,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticSerializationError
 
 from maxent_ray.config.controller_section import read_controller
@@ -19,8 +28,10 @@ from maxent_ray.config.domains import DEFAULT_SEARCH_SPACE, Domain
 from maxent_ray.config.folders import absolute_folder
 from maxent_ray.config.published import WeightingSettings
 from maxent_ray.config.section import Count, FromList, NonNegative, Number, Positive, Section, Seed, Whole
+from maxent_ray.config.weighting_section import read_weighting
 from maxent_ray.core.answer_metrics import TRAINING_SIGNALS
 from maxent_ray.core.config import ControllerConfig
+from maxent_ray.core.weightings import MaxEntWeighting, Weighting
 from maxent_ray.plugins import check_kwargs
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.shipped import DEFAULT_TASK, EMBEDDED, embedded_in
@@ -88,14 +99,6 @@ class GRPOConfig(Section):
     """Sampling temperature; the policy is scored at the same one."""
     kl_estimator: Literal["full", "k3"] = "full"
     """``full``: over the whole vocabulary at each sampled prefix; ``k3``: Schulman's estimator from samples."""
-    q_temperature: Positive = 1.0
-    """T_q of the distribution q = softmax(r/T_q) that rewards ask for."""
-    q_epsilon: Annotated[Number, Field(ge=0, lt=1)] = 1e-6
-    """Smoothing of q."""
-    length_normalize_ref: bool = True
-    """ρ as mean-token instead of summed reference log-probability."""
-    train_grpo_objective: bool = False
-    """Plain GRPO with standardised advantages: the baseline."""
 
 
 class TrainSettings(Section):
@@ -166,7 +169,18 @@ class TuneSettings(PopulationSettings):
     objective continues."""
 
 
-ControllerSection = Annotated[ControllerConfig, BeforeValidator(read_controller)]
+def _read_controller(values: object, info: ValidationInfo) -> ControllerConfig:
+    """The controller of an experiment with the weighting that was read before it; none where that was refused."""
+    return read_controller(values, info.data.get("weighting"))
+
+
+def _without_weighting(config: ControllerConfig, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    """The keys of a configuration: ``weighting`` is a section of its own."""
+    return {name: value for name, value in handler(config).items() if name != "weighting"}
+
+
+WeightingSection = Annotated[Weighting, BeforeValidator(read_weighting)]
+ControllerSection = Annotated[ControllerConfig, BeforeValidator(_read_controller), WrapSerializer(_without_weighting)]
 RuntimeSection = Annotated[ClientOptions, BeforeValidator(partial(read_section, ClientOptions, "runtime"))]
 
 
@@ -181,11 +195,18 @@ class ExperimentConfig(Section):
     policy: PolicySettings = PolicySettings()
     task: TaskSettings = TaskSettings()
     grpo: GRPOConfig = GRPOConfig()
+    weighting: WeightingSection = MaxEntWeighting()
     controller: ControllerSection = read_controller({})
     runtime: RuntimeSection = ClientOptions()
     train: TrainSettings = TrainSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     tune: TuneSettings = TuneSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_controller(cls, values: Any) -> Any:
+        """An absent controller section is read as an empty one: its default targets depend on the weighting."""
+        return {"controller": {}, **values} if isinstance(values, Mapping) else values
 
     @model_validator(mode="after")
     def _consistent(self) -> ExperimentConfig:
@@ -203,13 +224,13 @@ class ExperimentConfig(Section):
                 f"{self.task.held_out_prompts}"
             )
         least_beta = self.controller.bounds("beta")[0] if self.controller.moves("beta") else self.controller.beta
-        if self.controller.initial("tau") == 0 and least_beta == 0:
+        if self.weighting.reference_in_weights and self.controller.initial("tau") == 0 and least_beta == 0:
             raise ValueError("controller.tau is 0; it must be > 0 where β may be 0: weights need τ + β > 0")
         return self
 
     def controller_config(self) -> ControllerConfig:
         """Settings of this experiment's controller, for its groups."""
-        return replace(self.controller, group_size=self.grpo.group_size)
+        return replace(self.controller, group_size=self.grpo.group_size, weighting=self.weighting)
 
     @property
     def policy_model(self) -> str:
@@ -237,6 +258,6 @@ class ExperimentConfig(Section):
         return self.evaluation.samples
 
     @property
-    def weighting(self) -> WeightingSettings:
+    def published_weighting(self) -> WeightingSettings:
         """Coefficients, targets and objective under the names of the published API."""
         return WeightingSettings.of(self.controller_config())

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from maxent_ray.core.config_checks import check_config
 from maxent_ray.core.diagnostics.alarms import Actuator
@@ -26,22 +26,19 @@ from maxent_ray.core.unions import build_settings
 from maxent_ray.core.update_rules.error_rules import PI, SGD
 from maxent_ray.core.update_rules.loop import Loop, Response
 from maxent_ray.core.update_rules.settings import RuleSettings
+from maxent_ray.core.weightings import TauRange, Weighting
 
 _STEPS_AS_GIVEN = SGD(learning_rate=1.0, clip=None)
 """Rule of an objective whose signals are steps of ln τ and ln β already."""
 
 
-class _UsualTau(NamedTuple):
-    initial: float
-    least: float
-
-
-_USUAL_TAU: Mapping[EntropySignal, _UsualTau] = {
-    "weight_entropy": _UsualTau(0.3, 1e-3),
-    "informative_weight_entropy": _UsualTau(0.3, 1e-3),
-    "mode_entropy": _UsualTau(0.3, 1e-3),
-    "policy_entropy": _UsualTau(0.01, 1e-6),  # an entropy bonus in the loss
+_USUAL_TAU: Mapping[EntropySignal, TauRange] = {
+    "weight_entropy": TauRange(initial=0.3, low=1e-3),
+    "informative_weight_entropy": TauRange(initial=0.3, low=1e-3),
+    "mode_entropy": TauRange(initial=0.3, low=1e-3),
+    "policy_entropy": TauRange(initial=0.01, low=1e-6),  # an entropy bonus in the loss
 }
+"""Range of τ where settings name no weighting."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +64,10 @@ class ControllerConfig:
     """From measurements to error signals; None keeps τ and β fixed."""
     group_size: int | None = None
     """G ≥ 2: completions per prompt; weight entropies lie between 0 and log G. None: there are no groups."""
+    weighting: Weighting | None = None
+    """Weighting whose coefficient τ is. None: not known here; τ's range follows from the entropy signal."""
     tau: float | None = None
-    """Initial τ; None: by the entropy signal, .01 for ``policy_entropy`` and .3 for the others."""
+    """Initial τ; None: the weighting's published value; without a weighting .3, and .01 for ``policy_entropy``."""
     beta: float = 0.1
     """Initial β."""
 
@@ -104,8 +103,9 @@ class ControllerConfig:
     """From the error signal to steps of τ; None: ``pi``, unless the objective steps by itself."""
     beta_rule: RuleSettings | None = None
     tau_min: float | None = None
-    """Lower bound of τ; None: by the entropy signal, 1e-6 for ``policy_entropy`` and 1e-3 for the others."""
-    tau_max: float = 100.0
+    """Lower bound of τ; None: the weighting's; without a weighting 1e-3, and 1e-6 for ``policy_entropy``."""
+    tau_max: float | None = None
+    """Upper bound of τ; None: the weighting's, or 100."""
     beta_min: float = 1e-4
     beta_max: float = 100.0
 
@@ -199,13 +199,26 @@ class ControllerConfig:
         """Value of ``"tau"`` or ``"beta"`` that training starts with."""
         if name == "beta":
             return self.beta
-        return _USUAL_TAU[self.entropy_signal].initial if self.tau is None else self.tau
+        return self.tau_range.initial if self.tau is None else self.tau
+
+    @property
+    def tau_range(self) -> TauRange:
+        """Values that τ may have: those of the weighting; without one, or without a coefficient, by the signal."""
+        of_weighting = None if self.weighting is None else self.weighting.tau
+        return _USUAL_TAU[self.entropy_signal] if of_weighting is None else of_weighting
 
     def bounds(self, name: str) -> tuple[float, float]:
         """Lower and upper bound of ``"tau"`` or ``"beta"``."""
         if name == "beta":
             return self.beta_min, self.beta_max
-        return _USUAL_TAU[self.entropy_signal].least if self.tau_min is None else self.tau_min, self.tau_max
+        usual = self.tau_range
+        low = usual.low if self.tau_min is None else self.tau_min
+        return low, usual.high if self.tau_max is None else self.tau_max
+
+    @property
+    def reference_in_weights(self) -> bool:
+        """True where the weights depend on β too, so that β is a part of κ = τ + β."""
+        return self.weighting is None or self.weighting.reference_in_weights
 
     @property
     def coefficient_bounds(self) -> CoefficientBounds:
@@ -215,7 +228,14 @@ class ControllerConfig:
     @property
     def loops(self) -> Loops:
         """Both loops, as objectives need to know them."""
-        return Loops(self.entropy_signal, self.kl_signal, self.tau_rule, self.beta_rule, self.bounds("beta"))
+        return Loops(
+            self.entropy_signal,
+            self.kl_signal,
+            self.tau_rule,
+            self.beta_rule,
+            self.bounds("beta"),
+            self.reference_in_weights,
+        )
 
     def loop(self, name: str) -> Loop:
         """The loop of ``"tau"`` or ``"beta"``, as its rule needs to know it."""
@@ -264,6 +284,7 @@ class ControllerConfig:
             targets=self.entropy_targets if name == "tau" else (self.target_kl,),
             patience=self.saturation_patience,
             why_at_rest=partial(self.why_at_rest, name),
+            reference_in_weights=self.reference_in_weights,
         )
 
     def why_at_rest(self, name: str, share: float, tied_share: float, in_dead_band: bool) -> str:
@@ -271,7 +292,7 @@ class ControllerConfig:
 
         Args:
             name: The coefficient.
-            share: β/κ.
+            share: β/κ; 0 where the weights do not depend on β.
             tied_share: Share of the groups whose rewards all tie.
             in_dead_band: Every error of late was inside the dead band.
         """

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, get_args
 from maxent_ray.core.numbers import numeric_fields
 from maxent_ray.core.objectives.analytic import Analytic
 from maxent_ray.core.objectives.settings import ObjectiveSettings
-from maxent_ray.core.statistics import EntropySignal, KlReference, KlSignal
+from maxent_ray.core.statistics import WEIGHT_ENTROPIES, EntropySignal, KlReference, KlSignal
 from maxent_ray.core.update_rules.error_rules import PI
 from maxent_ray.core.update_rules.loop import Response
 from maxent_ray.core.update_rules.settings import RuleSettings
+from maxent_ray.core.weightings import MaxEntWeighting, Weighting
 from maxent_ray.errors import ConfigError, UnknownObjectiveError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def check_config(config: ControllerConfig) -> None:
     """
     _check_types(config)
     _check_ranges(config)
+    _check_weighting(config)
     _check_targets(config)
     for name in ("tau", "beta"):
         _check_bounds(config, name)
@@ -56,10 +58,49 @@ def _check_types(config: ControllerConfig) -> None:
     if objective is not None and not isinstance(objective, choices):
         names = ", ".join(f"{choice.__name__}()" for choice in choices)
         raise UnknownObjectiveError(f"objective is {objective!r}; valid: {names}, or None")
+    if config.weighting is not None and not isinstance(config.weighting, get_args(Weighting)):
+        names = ", ".join(f"{choice.__name__}()" for choice in get_args(Weighting))
+        raise ConfigError(f"weighting is {config.weighting!r}; valid: {names}, or None")
     for name, rule in (("tau_rule", config.tau_rule), ("beta_rule", config.beta_rule)):
         if rule is not None and not isinstance(rule, get_args(RuleSettings)):
             names = ", ".join(f"{choice.__name__}()" for choice in get_args(RuleSettings))
             raise ConfigError(f"{name} is {rule!r}; valid: {names}, or None")
+
+
+def _check_weighting(config: ControllerConfig) -> None:
+    """Signals must be those that the weighting has, and a target of H needs a coefficient that τ can be."""
+    weighting = config.weighting
+    if weighting is None:
+        return
+    weighting.check(config.group_size)
+    if config.objective is None:
+        return
+    if config.moves("tau") and weighting.tau is None:
+        others = ", ".join(choice.type for choice in get_args(Weighting) if choice.tau is not None)
+        why = f"weighting.type is {weighting.type!r}, which has no coefficient for τ to be"
+        raise ConfigError(
+            f"{_entropy_target(config)}, and {why}; set it to null, or choose another weighting: {others}"
+        )
+    if config.moves("tau") and config.entropy_signal in WEIGHT_ENTROPIES and not weighting.has_weights:
+        why = f"the answers of weighting {weighting.type!r} have no weights"
+        raise ConfigError(
+            f"entropy_signal is {config.entropy_signal!r}, and {why}; choose policy_entropy with a target_entropy in "
+            "nats per token, or set target_entropy and target_entropy_fraction to null"
+        )
+    if config.kl_signal == "weight_kl" and not weighting.reference_in_weights:
+        where = (
+            "weighting.reference is 'loss'"
+            if isinstance(weighting, MaxEntWeighting)
+            else f"weighting.type is {weighting.type!r}"
+        )
+        remedy = "choose policy_kl, or weighting.type maxent with weighting.reference weights_and_loss"
+        raise ConfigError(f"kl_signal is {config.kl_signal!r}, and {where}: no reference is in the weights; {remedy}")
+
+
+def _entropy_target(config: ControllerConfig) -> str:
+    in_nats = config.target_entropy is not None
+    name = "target_entropy" if in_nats else "target_entropy_fraction"
+    return f"{name} is {config.target_entropy if in_nats else config.target_entropy_fraction}"
 
 
 def _check_rule(config: ControllerConfig, name: str) -> None:
@@ -128,7 +169,13 @@ def _check_ranges(config: ControllerConfig) -> None:
 
 def _check_bounds(config: ControllerConfig, name: str) -> None:
     value, (low, high) = config.initial(name), config.bounds(name)
-    _require(low >= 0 if name == "beta" else low > 0, f"{name}_min", low, "> 0 (≥ 0 for β)")
+    may_be_zero = name == "beta" or not config.reference_in_weights
+    _require(low >= 0 if may_be_zero else low > 0, f"{name}_min", low, ">= 0" if may_be_zero else "> 0")
+    if name == "tau" and config.weighting is not None:
+        most = config.tau_range.most
+        valid = f"in [0, {most:g}], the range of weighting {config.weighting.type!r}"
+        for field, given in (("tau", value), ("tau_min", low), ("tau_max", high)):
+            _require(given <= most, field, given, valid)
     if low > high:
         raise ConfigError(f"{name}_min is {low} and {name}_max is {high}: the bounds cross")
     if config.moves(name):

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 Coefficient = Tensor | float
+_COLDEST = 1e-12
 
 
 def listwise_q(rewards: Float[Tensor, "B G"], temperature: float, epsilon: float) -> Float[Tensor, "B G"]:
@@ -120,6 +121,23 @@ def group_weights(
         tensor([[0.5000, 0.5000]])
     """
     return log_group_weights(log_q, ref_logprobs, tau, beta).exp()
+
+
+def weight_coefficients(
+    tau: Coefficient, beta: Coefficient, reference_in_weights: bool
+) -> tuple[Coefficient, Coefficient]:
+    """τ and β as :func:`group_weights` takes them; without a reference in the weights, β is 0 there: w ∝ q^(1/τ).
+
+    Then τ may be 0, for weights that are uniform on the best answers: it is taken as 1e-12, where every other weight
+    underflows.
+
+    Example:
+        >>> weight_coefficients(0.3, 0.1, reference_in_weights=False)
+        (0.3, 0.0)
+    """
+    if reference_in_weights:
+        return tau, beta
+    return tau.clamp(min=_COLDEST) if isinstance(tau, Tensor) else max(tau, _COLDEST), 0.0
 
 
 def weight_entropy(weights: Float[Tensor, "B G"]) -> Float[Tensor, "B"]:
@@ -247,6 +265,8 @@ def dual_curvature(
     """
     tilted = _tilted(log_q, log_p, tau, beta)
     weights = torch.softmax(tilted, dim=-1) if weights is None else weights
+    # At a small κ log-probabilities are huge and means over them inexact; relative to the largest they are not.
+    tilted = tilted - tilted.amax(-1, keepdim=True)
     tilted, log_p = (values.masked_fill(weights == 0, 0.0) for values in (tilted, log_p))  # −∞ would make NaN of 0·∞
     centred = tilted - (weights * tilted).sum(-1, keepdim=True)
     residual = tilted - log_p

@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from maxent_ray.config import GRPOConfig
-from maxent_ray.core.weighting import listwise_log_q
+from maxent_ray.core.weightings import MaxEntWeighting, Weighting
+from maxent_ray.core.weightings.coefficients import log_q_of
 from maxent_ray.evaluation.held_out import HeldOutMetrics, grade_groups, metrics_of_grades
 from maxent_ray.policy import Policy, Rollout, TokenScores, sample_groups, score, sequence_mean
 from maxent_ray.tasks import Prompt, Task, tells_modes
@@ -27,8 +28,8 @@ class PreparedBatch:
 
     rollout: Rollout
     rewards: Float[Tensor, "B G"]
-    log_q: Float[Tensor, "B G"]
-    """Logarithm of the smoothed reward distribution q."""
+    log_q: Float[Tensor, "B G"] | None
+    """Logarithm of the smoothed reward distribution q, which weights follow; None of a weighting without weights."""
     ref: TokenScores
     """Token log-probabilities under the frozen reference (nats)."""
     ref_logprobs: Float[Tensor, "B G"]
@@ -44,7 +45,7 @@ class PreparedBatch:
         return PreparedBatch(
             rollout=self.rollout.take(groups),
             rewards=self.rewards[groups],
-            log_q=self.log_q[groups],
+            log_q=None if self.log_q is None else self.log_q[groups],
             ref=TokenScores(self.ref.logprobs[rows], self.ref.full_logprobs[rows]),
             ref_logprobs=self.ref_logprobs[groups],
             graded=self.graded,
@@ -58,6 +59,7 @@ def prepare_batch(
     task: Task,
     prompts: Sequence[Prompt],
     grpo: GRPOConfig,
+    weighting: Weighting = MaxEntWeighting(),
     *,
     seed: int,
 ) -> PreparedBatch:
@@ -69,6 +71,7 @@ def prepare_batch(
         task: Grades completions.
         prompts: B prompts of this rank.
         grpo: Group size, length and temperature.
+        weighting: From rewards to coefficients.
         seed: Seeds the sampling; a function of run, rank and step.
     """
     rollout = sample_groups(
@@ -85,11 +88,12 @@ def prepare_batch(
     with torch.no_grad():
         ref = score(reference, rollout, temperature=grpo.temperature)
         mask = rollout.completion_mask
-        rho = sequence_mean(ref.logprobs, mask) if grpo.length_normalize_ref else ref.logprobs.sum(-1)
+        in_all = isinstance(weighting, MaxEntWeighting) and not weighting.length_normalize_ref
+        rho = ref.logprobs.sum(-1) if in_all else sequence_mean(ref.logprobs, mask)
     return PreparedBatch(
         rollout=rollout,
         rewards=rewards,
-        log_q=listwise_log_q(rewards, grpo.q_temperature, grpo.q_epsilon),
+        log_q=log_q_of(weighting, rewards, mask.sum(dim=-1).to(rewards.dtype).view(shape), grpo.max_new_tokens),
         ref=ref,
         ref_logprobs=rho.view(shape),
         graded=metrics_of_grades(prompts, grades),

@@ -9,8 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from maxent_ray.config import GRPOConfig
-from maxent_ray.core.policy_loss import group_advantages, grpo_loss, maxent_loss
-from maxent_ray.core.weighting import Coefficient, group_weights
+from maxent_ray.core.policy_loss import coefficient_loss
+from maxent_ray.core.weighting import Coefficient, group_weights, weight_coefficients
+from maxent_ray.core.weightings import MaxEntWeighting, Weighting
+from maxent_ray.core.weightings.coefficients import GroupValues, coefficients
 from maxent_ray.policy import k3_kl, score, sequence_mean, token_entropy, token_kl
 from maxent_ray.train.batch import PreparedBatch
 
@@ -36,11 +38,15 @@ def policy_loss(
     beta: Coefficient,
     *,
     grpo: GRPOConfig,
+    weighting: Weighting = MaxEntWeighting(),
     params: Mapping[str, Tensor] | None = None,
     kl_tokens: Tensor | None = None,
     weights: Tensor | None = None,
 ) -> LossTerms:
     """Loss of a batch at the model's parameters, or at ``params``; differentiable in θ, τ and β.
+
+    Coefficients that are formed from log π̄ are constants in θ, in an unroll too: what a second inner step would change
+    in them is left out of its derivatives.
 
     Args:
         model: The policy's network.
@@ -48,6 +54,7 @@ def policy_loss(
         tau: Entropy temperature τ.
         beta: KL coefficient β.
         grpo: Temperature and KL estimator.
+        weighting: From rewards to coefficients; the one that the batch was prepared for.
         params: Parameters to evaluate at, by name; None for the model's own.
         kl_tokens: Divisor of the KL term's sum; None: the completion tokens of this batch. If every rank gives the mean
             of the ranks' counts, the mean of their losses is the loss of the whole batch.
@@ -59,9 +66,18 @@ def policy_loss(
     kl = token_kl(scores.full_logprobs, batch.ref.full_logprobs, mask)
     penalty = kl if grpo.kl_estimator == "full" else k3_kl(scores.logprobs, batch.ref.logprobs, mask)
     mean_kl = penalty.sum() / (mask.sum() if kl_tokens is None else kl_tokens)
-    if grpo.train_grpo_objective:
-        loss = grpo_loss(group_advantages(batch.rewards), mean_logprobs, mean_kl, beta)
-    else:
-        weights = group_weights(batch.log_q, batch.ref_logprobs, tau, beta) if weights is None else weights
-        loss = maxent_loss(weights, mean_logprobs, mean_kl, beta)
+    if weights is None:
+        weights = weights_of(batch, weighting, tau, beta)
+    values = GroupValues(batch.rewards, mean_logprobs.detach(), weights)
+    loss = coefficient_loss(coefficients(weighting, values, tau), mean_logprobs, mean_kl, beta)
     return LossTerms(loss, kl, token_entropy(scores.full_logprobs, mask))
+
+
+def weights_of(
+    batch: PreparedBatch, weighting: Weighting, tau: Coefficient, beta: Coefficient
+) -> Float[Tensor, "B G"] | None:
+    """Weights of a batch's groups at τ and β; None of a weighting that has none."""
+    if batch.log_q is None:
+        return None
+    chosen = weight_coefficients(tau, beta, weighting.reference_in_weights)
+    return group_weights(batch.log_q, batch.ref_logprobs, *chosen)

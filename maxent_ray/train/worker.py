@@ -17,11 +17,12 @@ from torch.nn.parallel import DistributedDataParallel
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.core.answer_metrics import TRAINING_SIGNALS
 from maxent_ray.core.hypergradient.preconditioner import gradient_share, preconditioner
-from maxent_ray.core.measurement import GroupMeasures, batch_statistics, measure_groups
+from maxent_ray.core.measurement import GroupMeasures, RewardedGroups, batch_statistics, measure_groups
 from maxent_ray.core.objectives import ControllerGradients
 from maxent_ray.core.signals import Value
 from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.weightings import GRPOWeighting
 from maxent_ray.evaluation.answers import HeldOutEvaluation
 from maxent_ray.policy import frozen_copy
 from maxent_ray.report.labels import GRPO
@@ -63,9 +64,7 @@ class TrainingWorker:
         ConfigError: ``grpo.max_new_tokens`` is more than the model's positions leave.
     """
 
-    def __init__(
-        self, config: ExperimentConfig, client: ControllerClient, placement: Placement = Placement()
-    ) -> None:
+    def __init__(self, config: ExperimentConfig, client: ControllerClient, placement: Placement = Placement()) -> None:
         self.config = config
         self.client = client
         self.placement = placement
@@ -84,6 +83,7 @@ class TrainingWorker:
             self._hypergradients = WorkerHypergradients(
                 self.policy.model,
                 grpo=config.grpo,
+                weighting=config.weighting,
                 controller=self._controller,
                 unroll=self._controller.unroll,
                 world_size=placement.world_size,
@@ -105,8 +105,8 @@ class TrainingWorker:
         rolled_out = time.perf_counter()
         coefficients = self.client.coefficients(step)
         received = time.perf_counter()
-        groups = measure_groups(batch.rewards, batch.log_q, batch.ref_logprobs, coefficients.tau, coefficients.beta)
-        update = self._update_policy(batch, groups)
+        groups = self._weigh(batch, coefficients)
+        update = self._update_policy(batch, groups, coefficients)
         statistics = self._measure(batch, update.terms, groups)
         updated = time.perf_counter()
         gradients = self._hypergradient(batch, update, statistics, coefficients)
@@ -162,6 +162,7 @@ class TrainingWorker:
                 self.task,
                 self._prompts(step, rank, world_size),
                 self.config.grpo,
+                self.config.weighting,
                 seed=stream_seed(_ROLLOUT_STREAM, seed, rank, step),
             )
 
@@ -173,19 +174,35 @@ class TrainingWorker:
         batch = draw(self.task.train, self.config.grpo.prompts_per_step, seed=self.config.train.seed, step=step)
         return rank_share(batch, rank, world_size)
 
-    def _update_policy(self, batch: PreparedBatch, groups: GroupMeasures) -> PolicyUpdate:
-        """2: weights → policy loss → optimiser step."""
+    def _weigh(self, batch: PreparedBatch, coefficients: Coefficients) -> GroupMeasures | RewardedGroups:
+        """2: weights, where the weighting has some, and what is measured on them."""
+        if batch.log_q is None:
+            return RewardedGroups(batch.rewards)
+        return measure_groups(
+            batch.rewards,
+            batch.log_q,
+            batch.ref_logprobs,
+            coefficients.tau,
+            coefficients.beta,
+            self.config.weighting.reference_in_weights,
+        )
+
+    def _update_policy(
+        self, batch: PreparedBatch, groups: GroupMeasures | RewardedGroups, coefficients: Coefficients
+    ) -> PolicyUpdate:
+        """2: coefficients of log-probabilities → policy loss → optimiser step."""
         with self._precision():
             terms = policy_loss(
                 self.network,
                 batch,
-                groups.tau,
-                groups.beta,
+                coefficients.tau,
+                coefficients.beta,
                 grpo=self.config.grpo,
+                weighting=self.config.weighting,
                 kl_tokens=self._mean_tokens(batch),
-                weights=groups.weights,
+                weights=groups.weights if isinstance(groups, GroupMeasures) else None,
             )
-        where = f"step {self.next_step} (tau {groups.tau}, beta {groups.beta})"
+        where = f"step {self.next_step} (tau {coefficients.tau}, beta {coefficients.beta})"
         return step_optimizer(self.optimizer, terms, self.config.grpo.gradient_clip, where)
 
     def _mean_tokens(self, batch: PreparedBatch) -> Tensor:
@@ -195,7 +212,9 @@ class TrainingWorker:
             dist.all_reduce(tokens)
         return tokens / self.placement.world_size
 
-    def _measure(self, batch: PreparedBatch, terms: LossTerms, groups: GroupMeasures) -> BatchStatistics:
+    def _measure(
+        self, batch: PreparedBatch, terms: LossTerms, groups: GroupMeasures | RewardedGroups
+    ) -> BatchStatistics:
         """3: sums and counts of this batch."""
         return batch_statistics(
             groups,
@@ -257,8 +276,9 @@ class TrainingWorker:
 
 
 def objective_name(config: ExperimentConfig) -> str:
-    """Name of a run in records and tables: that of its objective, or fixed, or grpo."""
-    return GRPO if config.grpo.train_grpo_objective else config.controller.label
+    """Name of a run in records and tables: that of its objective; without one fixed, or grpo with GRPO's weighting."""
+    is_plain = config.controller.objective is None and isinstance(config.weighting, GRPOWeighting)
+    return GRPO if is_plain else config.controller.label
 
 
 def _number(value: float | None) -> float:

@@ -22,14 +22,20 @@ from maxent_ray.errors import ConfigError
 
 PERTURBATION_FACTORS = (0.8, 1.2)
 """Jaderberg et al. 2017, "Population Based Training of Neural Networks", section 4."""
-SEARCHED_SECTIONS = {"controller": "controller.target_kl", "grpo": "grpo.learning_rate"}
+SEARCHED_SECTIONS = {
+    "controller": "controller.target_kl",
+    "grpo": "grpo.learning_rate",
+    "weighting": "weighting.q_temperature",
+}
 """Section → a key of it, for messages."""
+_SECTIONS = "controller, grpo and weighting"
 EXCLUDED_KEYS = (
     "grpo.group_size",  # scores over groups of different size cannot be compared
     "controller.group_size",
+    "controller.weighting",
     "controller.objective",
     "controller.objective.type",  # the objective is the stratum, not a setting of it
-    "grpo.train_grpo_objective",
+    "weighting.type",
 )
 
 
@@ -189,7 +195,7 @@ def _check_is_searchable(name: str) -> None:
     example = SEARCHED_SECTIONS.get(name)
     whole = f"; name the searched keys of the section one by one, as {example}" if example else ""
     raise ConfigError(
-        f"tune.search_space has {name!r}; a search runs over keys of {' and '.join(SEARCHED_SECTIONS)}, "
+        f"tune.search_space has {name!r}; a search runs over keys of {_SECTIONS}, "
         f"except {', '.join(EXCLUDED_KEYS)}{whole}"
     )
 

@@ -22,8 +22,8 @@ from maxent_ray.tune.search_space import SearchSpace, setting
 
 REFERENCE_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     WARM_START: {"controller.objective": None},
-    GRPO: {"controller.objective": None, "grpo.train_grpo_objective": True, "controller.beta": 0.0},
-    FIXED: {"controller.objective": None, "grpo.train_grpo_objective": False},
+    GRPO: {"controller.objective": None, "weighting.type": "grpo", "controller.beta": 0.0},
+    FIXED: {"controller.objective": None},
 }
 """Reference → the settings that set it apart."""
 
@@ -59,7 +59,8 @@ class TrialSpec(FlatMember):
     def overrides(self) -> dict[str, Any]:
         """All settings in which it differs from the run's, those of its objective included."""
         own = REFERENCE_SETTINGS[self.objective] if self.is_reference else objective_settings(self.objective)
-        return {**self.values, **own}
+        values = {name: value for name, value in self.values.items() if not _is_replaced(name, own)}
+        return {**values, **own}
 
     @property
     def reported_settings(self) -> dict[str, Any]:
@@ -82,12 +83,17 @@ class RunSize(NamedTuple):
     steps: int
 
 
+def _is_replaced(name: str, own: Mapping[str, Any]) -> bool:
+    """True for a searched setting of the weighting where a reference has a weighting of its own."""
+    return "weighting.type" in own and name.startswith("weighting.")
+
+
 def objective_settings(objective: str) -> dict[str, Any]:
     """Settings that choose an objective by its type, by a plug-in's name or by its import path.
 
     Truncated backprop does not fall back on analytic gradients: a run is what its label says.
     """
-    chosen = {"controller.objective.type": objective, "grpo.train_grpo_objective": False}
+    chosen = {"controller.objective.type": objective}
     return {**chosen, "controller.objective.fallback": None} if objective == "truncated_backprop" else chosen
 
 

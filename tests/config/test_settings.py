@@ -37,6 +37,8 @@ from maxent_ray.errors import ConfigError
 from maxent_ray.runtime.options import ClientOptions
 
 CONTROLLER_KEYS = ControllerConfig.__dataclass_fields__
+FOLLOWING = ("group_size", "weighting")
+"""Fields that are no keys of a configuration: they follow another setting."""
 
 
 def rejected(*overrides: str) -> str:
@@ -305,8 +307,8 @@ TOO_HIGH = 2.1
         (["train.steps=1.5"], ["train.steps is 1.5", "integer"]),
         (["train.seed=-1"], ["train.seed is -1"]),
         (["evaluation.seed=-1"], ["evaluation.seed is -1"]),
-        (["grpo.q_temperature=0"], ["grpo.q_temperature is 0"]),
-        (["grpo.q_epsilon=1"], ["grpo.q_epsilon is 1"]),
+        (["weighting.q_temperature=0"], ["weighting.q_temperature is 0"]),
+        (["weighting.q_epsilon=1"], ["weighting.q_epsilon is 1"]),
         (["grpo.learning_rate=fast"], ["grpo.learning_rate is 'fast'", "number"]),
         # names
         (["controller.entropy_signal=entropy"], ["entropy_signal is", "weight_entropy", "policy_entropy"]),
@@ -402,6 +404,7 @@ def other_value(name: str, value: Any) -> Any:
         "entropy_scale": 0.5,
         "tau": 0.4,
         "tau_min": 0.1,
+        "tau_max": 50.0,
         "target_entropy": 1.5,
         "target_entropy_fraction": 0.5,
         "target_entropy_final": 1.2,
@@ -410,7 +413,7 @@ def other_value(name: str, value: Any) -> Any:
     return special[name] if name in special else value + (0.01 if isinstance(value, float) else 2)
 
 
-@pytest.mark.parametrize("name", [name for name in CONTROLLER_KEYS if name != "group_size"])
+@pytest.mark.parametrize("name", [name for name in CONTROLLER_KEYS if name not in FOLLOWING])
 def test_every_controller_setting_can_be_set(name: str) -> None:
     default = getattr(ExperimentConfig().controller, name)
     overrides = {"controller.target_entropy_horizon": 7, f"controller.{name}": other_value(name, default)}
@@ -427,6 +430,14 @@ def test_the_group_size_is_that_of_the_groups() -> None:
     assert load_config(overrides=["grpo.group_size=4"]).controller_config().group_size == 4
     message = rejected("controller.group_size=4")
     assert message == "controller.group_size is 4; set grpo.group_size, which it follows"
+
+
+def test_the_controllers_weighting_is_that_of_the_experiment() -> None:
+    config = load_config(overrides=["weighting.type=listwise"])
+    assert config.controller.weighting == config.controller_config().weighting == config.weighting
+    assert "weighting" not in config.model_dump()["controller"]
+    message = rejected("controller.weighting.type=grpo")
+    assert message == "controller.weighting is a dict; set weighting, which it follows"
 
 
 def test_disabling_the_controller_fixes_both_coefficients() -> None:
@@ -561,7 +572,7 @@ def test_the_view_has_the_published_names() -> None:
     config = load_config(
         overrides=["controller.objective={type: truncated_backprop, unroll: {steps: 3}}", "controller.tau=0.4"]
     )
-    view = config.weighting
+    view = config.published_weighting
     assert (view.tau, view.beta, view.kl_target) == (0.4, 0.1, 0.05)
     assert view.tau_target_entropy == pytest.approx(0.95 * math.log(8))
     assert view.controller_meta.model_dump() == {
@@ -571,12 +582,12 @@ def test_the_view_has_the_published_names() -> None:
         "analytic_steps": 1,
         "fallback": None,
     }
-    assert not load_config(overrides=["controller.objective=null"]).weighting.controller_meta.enabled
+    assert not load_config(overrides=["controller.objective=null"]).published_weighting.controller_meta.enabled
 
 
 def test_the_view_gives_the_objective_its_targets_in_nats() -> None:
     """What the analytic objective reads of our own settings (design: they satisfy the published interface)."""
-    weighting = load_config(overrides=["controller.target_entropy_fraction=0.9"]).weighting
+    weighting = load_config(overrides=["controller.target_entropy_fraction=0.9"]).published_weighting
     objective = build_controller_objective(None, weighting)
     assert isinstance(objective, AnalyticControllerObjective)
     view = SimpleNamespace(weight_entropy=2.0)
@@ -594,7 +605,7 @@ def test_a_former_spelling_names_todays(old: str) -> None:
 
 def test_todays_spellings_exist() -> None:
     """Every dotted key that a message names is one, with one form of truncated backprop or another."""
-    words = [re.findall(r"(?:controller|grpo|runtime)\.[\w.]+", text) for text in NEW_SPELLINGS.values()]
+    words = [re.findall(r"(?:controller|grpo|runtime|weighting)\.[\w.]+", text) for text in NEW_SPELLINGS.values()]
     for key in {word for found in words for word in found}:
         messages = []
         for form in ("paired", "decoupled"):
@@ -609,7 +620,7 @@ def test_todays_spellings_exist() -> None:
 def test_former_spellings_are_found_in_files_and_in_search_spaces(tmp_path: Path) -> None:
     path = tmp_path / "old.yaml"
     path.write_text(
-        "weighting: {kl_target: 0.1, controller_meta: {form: joint}, zzz: 1}\n"
+        "weighting: {kl_target: 0.1, controller_meta: {form: joint}, q_epsilon: 0.1}\n"
         "tune: {search_space: {weighting.kl_target: {type: choice, values: [1]}}}\n"
     )
     with pytest.raises(ConfigError) as caught:
@@ -618,7 +629,6 @@ def test_former_spellings_are_found_in_files_and_in_search_spaces(tmp_path: Path
         "weighting.kl_target is now controller.target_kl",
         "weighting.controller_meta.form is now controller.objective.form.type",
         "weighting.kl_target is now controller.target_kl",
-        "weighting.zzz is unknown; the section weighting became controller and grpo",
     ]
 
 

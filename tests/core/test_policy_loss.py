@@ -1,4 +1,4 @@
-"""The two policy losses against their gradients written out by hand."""
+"""The policy loss against its gradients written out by hand."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from maxent_ray.core.policy_loss import group_advantages, grpo_loss, maxent_loss
+from maxent_ray.core.policy_loss import coefficient_loss, maxent_loss
 from maxent_ray.core.weighting import group_weights
+from maxent_ray.core.weightings.advantages import group_advantages
 
 B, G = 3, 4
 
@@ -101,7 +102,7 @@ def test_grpo_gradient_is_reinforce_with_advantages() -> None:
     advantages, mean_logprobs = group_advantages(rewards), logprobs()
     kl = torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
     by_logprobs, by_kl = torch.autograd.grad(
-        grpo_loss(advantages, mean_logprobs, kl, 0.7), (mean_logprobs, kl)
+        coefficient_loss(advantages / G, mean_logprobs, kl, 0.7), (mean_logprobs, kl)
     )
     torch.testing.assert_close(by_logprobs, -advantages / (B * G))
     assert by_kl.item() == pytest.approx(0.7)

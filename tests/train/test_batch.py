@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from maxent_ray.config import GRPOConfig
+from maxent_ray.core.weightings import GRPOWeighting, ListwiseWeighting, MaxEntWeighting, Weighting
 from maxent_ray.policy import Policy, frozen_copy, score
 from maxent_ray.tasks import CountdownSmall
 from maxent_ray.train.batch import PreparedBatch, grouped, prepare_batch, stream_seed
@@ -17,10 +18,12 @@ GROUPS, SIZE = 4, 4
 GRPO = GRPOConfig(group_size=SIZE, prompts_per_step=GROUPS, max_new_tokens=8)
 
 
-def prepare(policy: Policy, *, seed: int = 3, **settings: object) -> PreparedBatch:
+def prepare(
+    policy: Policy, *, seed: int = 3, weighting: Weighting = MaxEntWeighting(), **settings: object
+) -> PreparedBatch:
     task = CountdownSmall(held_out_count=8)
     grpo = GRPO.model_copy(update=settings)
-    return prepare_batch(policy, frozen_copy(policy), task, task.train[:GROUPS], grpo, seed=seed)
+    return prepare_batch(policy, frozen_copy(policy), task, task.train[:GROUPS], grpo, weighting, seed=seed)
 
 
 def test_rewards_are_the_graders(policy: Policy) -> None:
@@ -38,7 +41,7 @@ def test_rewards_are_the_graders(policy: Policy) -> None:
 
 
 def test_log_q_is_the_smoothed_reward_distribution(policy: Policy) -> None:
-    made = prepare(policy, q_temperature=0.5, q_epsilon=0.1)
+    made = prepare(policy, weighting=MaxEntWeighting(q_temperature=0.5, q_epsilon=0.1))
     q = 0.9 * torch.softmax(made.rewards.double() / 0.5, dim=-1) + 0.1 / SIZE
     torch.testing.assert_close(made.log_q.double(), q.log(), rtol=0, atol=1e-6)
 
@@ -58,7 +61,7 @@ def test_the_reference_is_scored_at_the_sampling_temperature(policy: Policy) -> 
 
 
 def test_rho_is_the_mean_or_the_sum_over_a_completions_tokens(policy: Policy) -> None:
-    mean, total = prepare(policy), prepare(policy, length_normalize_ref=False)
+    mean, total = prepare(policy), prepare(policy, weighting=MaxEntWeighting(length_normalize_ref=False))
     lengths = mean.rollout.completion_mask.sum(-1).view(GROUPS, SIZE)
     assert len(lengths.unique()) > 1
     expected = mean.ref.logprobs.sum(-1).view(GROUPS, SIZE)
@@ -87,7 +90,7 @@ def test_some_groups_of_a_batch_are_those_rows_of_everything(batch: PreparedBatc
 
 def test_without_smoothing_extreme_rewards_still_give_finite_weights(policy: Policy) -> None:
     """softmax(1/T_q) underflows in float32 at T_q = .005; log q must not become −∞."""
-    made = prepare(policy, q_temperature=0.005, q_epsilon=0.0)
+    made = prepare(policy, weighting=MaxEntWeighting(q_temperature=0.005, q_epsilon=0.0))
     assert bool((made.rewards == 0).any())
     assert bool((made.rewards == 1).any())
     assert bool(made.log_q.isfinite().all())
@@ -95,6 +98,19 @@ def test_without_smoothing_extreme_rewards_still_give_finite_weights(policy: Pol
     expected = made.rewards[mixed] / 0.005
     expected = expected - expected.logsumexp(-1, keepdim=True)
     torch.testing.assert_close(made.log_q[mixed], expected, rtol=1e-5, atol=1e-4)
+
+
+def test_listwise_utilities_count_tokens_against_the_longest_answer_allowed(policy: Policy) -> None:
+    made = prepare(policy, weighting=ListwiseWeighting())
+    lengths = made.rollout.completion_mask.sum(-1).view(GROUPS, SIZE)
+    expected = (made.rewards - made.rewards.mean(-1, keepdim=True)) * lengths / GRPO.max_new_tokens
+    torch.testing.assert_close(made.log_q, expected)
+
+
+def test_a_weighting_without_weights_has_no_q(policy: Policy) -> None:
+    made = prepare(policy, weighting=GRPOWeighting())
+    assert made.log_q is None
+    assert made.take(slice(0, 2)).log_q is None
 
 
 # --- seeds of the streams ---

@@ -44,7 +44,7 @@ def test_kl_is_held_where_plain_grpo_lets_it_run() -> None:
     steps = "train.steps=50"
     held = run(steps, "controller.target_kl=0.03")
     plain = run(
-        steps, "grpo.train_grpo_objective=true", "controller.objective=null", "controller.beta=0"
+        steps, "weighting.type=grpo", "controller.objective=null", "controller.beta=0"
     )
     assert fmean(row.kl for row in held.rows[-15:]) == pytest.approx(0.03, rel=0.5)
     assert fmean(row.kl for row in plain.rows[-15:]) > 0.06

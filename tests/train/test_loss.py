@@ -9,6 +9,7 @@ from torch.func import functional_call
 
 from maxent_ray.config import GRPOConfig
 from maxent_ray.core.weighting import group_weights
+from maxent_ray.core.weightings import GRPOWeighting
 from maxent_ray.policy import Policy
 from maxent_ray.train.batch import PreparedBatch
 from maxent_ray.train.loss import policy_loss
@@ -69,9 +70,8 @@ def test_grpo_gradient_is_reinforce_with_standardised_advantages(policy: Policy,
     rewards = batch.rewards
     advantages = (rewards - rewards.mean(-1, keepdim=True)) / (rewards.std(-1, keepdim=True) + 1e-4)
     expected = reinforce(policy, batch, advantages / 4)
-    plain = GRPO.model_copy(update={"train_grpo_objective": True})
     for tau in (TAU, 5.0):  # τ plays no part
-        terms = policy_loss(policy.model, batch, tau, 0.0, grpo=plain)
+        terms = policy_loss(policy.model, batch, tau, 0.0, grpo=GRPO, weighting=GRPOWeighting())
         torch.testing.assert_close(gradient(terms.loss, policy), expected, rtol=1e-9, atol=1e-12)
 
 

@@ -26,7 +26,7 @@ TRUNCATED: dict[str, Any] = {
     "controller.objective.unroll.groups": 2,
 }
 GRPO: dict[str, Any] = {
-    "grpo.train_grpo_objective": True,
+    "weighting.type": "grpo",
     "controller.objective": None,
     "controller.beta": 0.0,
     "controller.target_kl": 0.0,

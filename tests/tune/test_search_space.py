@@ -121,7 +121,7 @@ def test_grid_is_the_product_of_evenly_spaced_values() -> None:
         (
             "train.steps",
             Choice(values=(1, 2)),
-            r"'train.steps'; a search runs over keys of controller and grpo",
+            r"'train.steps'; a search runs over keys of controller, grpo and weighting",
         ),
         (
             "controller.objective.type",
@@ -154,7 +154,7 @@ tune:
     controller.update_interval: {type: choice, values: [1, 2.0]}
     controller.tau_rule.clip: {type: choice, values: [null, auto, 0.5]}
     grpo.kl_estimator: {type: choice, values: [full, k3]}
-    grpo.length_normalize_ref: {type: choice, values: [yes, false]}
+    weighting.length_normalize_ref: {type: choice, values: [yes, false]}
 """
 
 
@@ -167,7 +167,7 @@ def test_choices_are_values_of_the_setting_that_they_are_for(tmp_path: Path) -> 
         INTERVAL: (1, 2),
         CLIP: (None, "auto", 0.5),
         "grpo.kl_estimator": ("full", "k3"),
-        "grpo.length_normalize_ref": (True, False),
+        "weighting.length_normalize_ref": (True, False),
     }
     found = {key.name: key.domain.values for key in space.keys}  # type: ignore[union-attr]
     assert found == expected
@@ -189,7 +189,7 @@ def test_numbers_are_clamped_to_the_nearest_choice(tmp_path: Path) -> None:
         (RATE, True, r"reaches True: grpo.learning_rate is True"),
         (RATE, None, r"reaches None: grpo.learning_rate is None"),
         (INTERVAL, True, r"reaches True: controller.update_interval is True"),
-        ("grpo.length_normalize_ref", 1, r"reaches 1: grpo.length_normalize_ref is 1: .*true or false"),
+        ("weighting.length_normalize_ref", 1, r"reaches 1: weighting.length_normalize_ref is 1: .*true or false"),
     ],
 )
 def test_a_choice_that_the_setting_cannot_have_is_named(key: str, value: object, message: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from maxent_ray.config import ExperimentConfig, TuneSettings
 from maxent_ray.config.loading import apply_overrides, load_config
+from maxent_ray.core.weightings import GRPOWeighting, UCPOWeighting
 from maxent_ray.errors import ConfigError
 from maxent_ray.report.labels import REFERENCES
 from maxent_ray.tune.search_space import build_search_space
@@ -76,7 +77,8 @@ def test_references_share_budget_and_seed_and_leave_the_controller_out() -> None
         experiment = spec.experiment()
         assert experiment.controller_config().objective is None
         assert (experiment.train, experiment.task) == (CONFIG.train, CONFIG.task)
-    assert grpo.experiment().grpo.train_grpo_objective
+    assert grpo.experiment().weighting == GRPOWeighting()
+    assert fixed.experiment().weighting == CONFIG.weighting
     assert grpo.experiment().controller.beta == 0.0
     assert fixed.experiment().controller.tau == CONFIG.controller.tau
 
@@ -92,6 +94,21 @@ def test_grpo_is_grpo_even_when_beta_is_searched_over() -> None:
     )
     grpo = references(tuned, build_search_space(tuned))[1]
     assert grpo.experiment().controller.beta == 0.0
+
+
+def test_grpo_is_grpo_even_when_its_weighting_has_none_of_the_searched_settings() -> None:
+    space = {"weighting.q_temperature": {"type": "uniform", "low": 0.5, "high": 2.0}}
+    tuned = CONFIG.model_copy(update={"tune": TuneSettings.model_validate({"search_space": space})})
+    _, grpo, fixed = references(tuned, build_search_space(tuned))
+    assert grpo.experiment().weighting == GRPOWeighting()
+    assert fixed.experiment().weighting == CONFIG.weighting
+
+
+def test_objectives_train_with_the_weighting_of_the_run() -> None:
+    config = load_config(overrides=["weighting.type=ucpo", "controller.target_entropy_fraction=null"])
+    config = config.model_copy(update={"tune": TuneSettings(search_space={})})
+    for spec in population(config, build_search_space(config)):
+        assert spec.experiment().weighting == UCPOWeighting()
 
 
 def test_a_clone_keeps_its_name_and_takes_the_donors_objective() -> None:

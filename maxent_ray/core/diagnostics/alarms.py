@@ -53,6 +53,12 @@ class Actuator(NamedTuple):
     """Updates that a condition must last before an alarm is raised."""
     why_at_rest: Callable[[float, float, bool], str]
     """β/κ, share of tied groups, inside the dead band → likely cause when it does not move."""
+    reference_in_weights: bool = True
+    """The weights depend on β too, so that β is a part of κ = τ + β."""
+
+    def share_of_kappa(self, part: float, rest: float) -> float:
+        """Share of one coefficient in κ = τ + β; 0 where the weights do not depend on β, so that it hides nothing."""
+        return part / (part + rest) if self.reference_in_weights else 0.0
 
     @property
     def target_name(self) -> str:
@@ -154,7 +160,7 @@ def no_response(
     tied_share: float,
 ) -> Alarm:
     """Alarm: the coefficient moved far, and the signal did not respond."""
-    share = other / (other + after.value)
+    share = actuator.share_of_kappa(other, after.value)
     if actuator.counts_tied_groups and tied_share >= 0.5:
         cause = f"in {tied_share:.0%} of the groups all rewards tie, and τ cannot move their weights"
     elif actuator.name == "tau" and share > 2 / 3:
@@ -192,7 +198,7 @@ def stuck(
     if actuator.low == actuator.high:
         cause = f"{actuator.name}_min and {actuator.name}_max are equal; set them apart"
     else:
-        cause = actuator.why_at_rest(value / (value + other), tied_share, in_dead_band)
+        cause = actuator.why_at_rest(actuator.share_of_kappa(value, other), tied_share, in_dead_band)
     message = (
         f"{actuator.symbol} has stayed at {value:.4g} for {updates} updates with a gradient to follow: "
         f"{actuator.signal} is {measured:.4g} nats, the target {target:.4g}. Likely cause: {cause}."
@@ -220,7 +226,7 @@ def _checksum(settings: tuple[object, ...]) -> int:
 def _why_out_of_reach(
     actuator: Actuator, bound: str, above: bool, value: float, other: float, tied_share: float
 ) -> str:
-    share = other / (other + value)
+    share = actuator.share_of_kappa(other, value)
     if actuator.counts_tied_groups and not above and tied_share >= 0.5:
         return f"in {tied_share:.0%} of the groups all rewards tie, and τ cannot move their weights"
     if actuator.name == "tau" and share > 2 / 3:

@@ -131,6 +131,8 @@ class Aim(NamedTuple):
     """ω: KL's error decays as e^(−ω) a step, with a double pole."""
     beta_bounds: tuple[float, float]
     """Bounds that the controller's rule projects β to; proposals may lie outside, but τ makes room for no more."""
+    reference_in_weights: bool = True
+    """β is a part of κ = τ + β; else β takes nothing from τ."""
 
 
 def decoupled(
@@ -165,7 +167,7 @@ def decoupled(
 
 def _most_beta(aim: Aim, sensitivity: Sensitivity, entropy: float | None) -> float:
     """The largest β with which τ still holds H: a share of the κ = τ + β that H* asks for."""
-    if aim.target_entropy is None or entropy is None:
+    if aim.target_entropy is None or entropy is None or not aim.reference_in_weights:
         return math.inf
     kappa = _newton_tau(sensitivity, entropy - aim.target_entropy) + sensitivity.beta
     return LARGEST_SHARE_OF_BETA * kappa
@@ -224,15 +226,19 @@ class DecoupledObjective(SensitivityObjective):
         steps: K ≥ 1.
         bandwidth: ω, see :class:`Aim`.
         beta_bounds: Bounds of β.
+        reference_in_weights: The weights depend on β too.
     """
 
     name = "decoupled"
     memory_type = Decoupling
 
-    def __init__(self, steps: int, *, bandwidth: float, beta_bounds: tuple[float, float]) -> None:
+    def __init__(
+        self, steps: int, *, bandwidth: float, beta_bounds: tuple[float, float], reference_in_weights: bool = True
+    ) -> None:
         super().__init__(steps, fallback=None)
         self.bandwidth = bandwidth
         self.beta_bounds = beta_bounds
+        self.reference_in_weights = reference_in_weights
 
     def form(
         self, sensitivity: Sensitivity, meta_ctx: ControllerMetaContext, memory: Memory
@@ -246,7 +252,8 @@ class DecoupledObjective(SensitivityObjective):
         known = build_dataclass(Decoupling, memory)
         if kl is not None and target_kl > 0:
             known = known.track(sensitivity, kl, meta_ctx.global_step, target_kl)
-        aim = Aim(targets.tau_target_entropy, target_kl, self.bandwidth, self.beta_bounds)
+        wanted = (targets.tau_target_entropy, target_kl)
+        aim = Aim(*wanted, self.bandwidth, self.beta_bounds, self.reference_in_weights)
         pending = min(max(latest.version - sensitivity.version, 0), MOST_PENDING)
         signals = decoupled(known, sensitivity, entropy, (latest.tau, latest.beta), pending, aim)
         return signals, to_plain(known)
@@ -289,7 +296,12 @@ class Decoupled(FormBase):
 
     def build(self, loops: Loops, steps: int, fallback: Literal["analytic"] | None) -> SensitivityObjective:
         """The objective."""
-        return DecoupledObjective(steps, bandwidth=self.kl_bandwidth, beta_bounds=loops.beta_bounds)
+        return DecoupledObjective(
+            steps,
+            bandwidth=self.kl_bandwidth,
+            beta_bounds=loops.beta_bounds,
+            reference_in_weights=loops.reference_in_weights,
+        )
 
     def why_at_rest(self, coefficient: str, share: float, tied_share: float) -> str:
         """Explain a coefficient that does not move: τ makes Newton steps, a filter places β inside its share of κ."""

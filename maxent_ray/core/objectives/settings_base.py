@@ -19,6 +19,8 @@ class Loops(NamedTuple):
     """Settings of τ's update rule; None: not set."""
     beta_rule: Any
     beta_bounds: tuple[float, float]
+    reference_in_weights: bool = True
+    """The weights depend on β too, so that β is a part of κ = τ + β."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +104,7 @@ class ObjectiveBase:
 
         Args:
             coefficient: ``tau`` or ``beta``.
-            share: β/κ.
+            share: β/κ; 0 where the weights do not depend on β.
             tied_share: Share of the groups whose rewards all tie.
         """
         return ""

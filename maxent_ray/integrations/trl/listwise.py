@@ -9,13 +9,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from trl import GRPOTrainer
 
-from maxent_ray.config import GRPOConfig
 from maxent_ray.core.measurement import batch_statistics, measure_groups
 from maxent_ray.core.statistics import BatchStatistics, CoefficientBounds, merge_all
 from maxent_ray.core.weighting import group_weights, listwise_log_q
+from maxent_ray.core.weightings import MaxEntWeighting
 from maxent_ray.errors import ConfigError
 
-_DEFAULTS = GRPOConfig()
+_DEFAULTS = MaxEntWeighting()
 
 
 class GeneratedGroups(NamedTuple):

@@ -16,6 +16,7 @@ from maxent_ray.core.hypergradient import ModeChoice, choose_mode, smaller_mode
 from maxent_ray.core.objectives import ControllerGradients, Sensitivity, Unroll
 from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.weightings import MaxEntWeighting, Weighting
 from maxent_ray.errors import RankLeftError
 from maxent_ray.train.batch import PreparedBatch
 from maxent_ray.train.unroll.memory import activation_bytes, free_bytes, is_out_of_memory
@@ -49,6 +50,7 @@ class WorkerHypergradients:
         unroll: How to differentiate.
         world_size: Ranks of the run.
         precision: The worker's own precision, which ``first_order`` runs in; exact modes run in full precision.
+        weighting: From rewards to coefficients.
     """
 
     def __init__(
@@ -60,9 +62,11 @@ class WorkerHypergradients:
         unroll: Unroll,
         world_size: int,
         precision: Precision,
+        weighting: Weighting = MaxEntWeighting(),
     ) -> None:
         self._model = model
         self._grpo = grpo
+        self._weighting = weighting
         self._controller = controller
         self._settings = unroll
         self._steps = unroll.steps
@@ -153,6 +157,7 @@ class WorkerHypergradients:
             self._model,
             inputs.batch,
             grpo=self._grpo,
+            weighting=self._weighting,
             controller=self._controller,
             groups=self._settings.groups,
             precision=precision,

@@ -13,7 +13,8 @@ from maxent_ray.config import GRPOConfig
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.hypergradient import CoefficientTensors, Params
 from maxent_ray.core.measurement import rewards_differ
-from maxent_ray.core.weighting import group_weights, weight_entropy, weight_kl
+from maxent_ray.core.weighting import group_weights, weight_coefficients, weight_entropy, weight_kl
+from maxent_ray.core.weightings import MaxEntWeighting, Weighting
 from maxent_ray.train.batch import PreparedBatch
 from maxent_ray.train.loss import LossTerms, policy_loss
 from maxent_ray.train.unroll.rank_sync import UnrollRanks
@@ -40,6 +41,7 @@ class PolicyUnroll:
     informative_groups: Tensor
     """Groups of ``batch`` whose rewards differ, likewise."""
     grpo: GRPOConfig
+    weighting: Weighting
     controller: ControllerConfig
     precision: Precision
     ranks: UnrollRanks | None
@@ -54,6 +56,7 @@ class PolicyUnroll:
         grpo: GRPOConfig,
         controller: ControllerConfig,
         groups: int,
+        weighting: Weighting = MaxEntWeighting(),
         precision: Precision = nullcontext,
         ranks: UnrollRanks | None = None,
     ) -> PolicyUnroll:
@@ -64,7 +67,7 @@ class PolicyUnroll:
         inner_tokens, outer_tokens, informative = counts if ranks is None else ranks.mean(counts)
         full_kl = grpo.model_copy(update={"kl_estimator": "full"})
         of_batch = (batch, inner, outer, inner_tokens, outer_tokens, informative)
-        return cls(model, *of_batch, full_kl, controller, precision, ranks)
+        return cls(model, *of_batch, full_kl, weighting, controller, precision, ranks)
 
     @property
     def params(self) -> dict[str, Tensor]:
@@ -74,20 +77,16 @@ class PolicyUnroll:
     def inner(self, params: Params, coefficients: CoefficientTensors, k: int) -> Tensor:
         """Policy loss (scalar); the same sequences at every inner step."""
         del k
-        return self._evaluate(self.inner_batch, params, coefficients, self.inner_tokens).loss
+        loss = self._evaluate(self.inner_batch, params, coefficients, self.inner_tokens).loss
+        # an unroll refuses a coefficient that nothing depends on; here that is known, and its derivatives are 0
+        return loss + 0.0 * coefficients[0] if self.weighting.tau is None else loss
 
     def outer(self, params: Params, coefficients: CoefficientTensors) -> Tensor:
         """H and KL, ``[2]`` (nats). Those of the weights do not depend on θ, so they are means over the whole batch.
 
-        H over informative groups is 0 where there are none: a mean over ranks counts it for nothing.
+        0 stands for a signal of weights where the weighting has none: then no coefficient is moved by it.
         """
-        rho = self.batch.ref_logprobs.double()  # in float32, dH/dτ loses its sign where weights are nearly flat or 0
-        weights = group_weights(self.batch.log_q.double(), rho, *coefficients)
-        entropies, kl = weight_entropy(weights), weight_kl(weights, rho).mean()
-        entropy = entropies.mean()
-        if self.controller.entropy_signal == "informative_weight_entropy":
-            chosen = torch.where(rewards_differ(self.batch.rewards), entropies, 0.0).sum()
-            entropy = chosen / torch.where(self.informative_groups > 0, self.informative_groups, 1.0)
+        entropy, kl = self._of_weights(coefficients)
         if {"policy_entropy", "policy_kl"} & {self.controller.entropy_signal, self.controller.kl_signal}:
             terms = self._evaluate(self.outer_batch, params, coefficients, self.outer_tokens)
             if self.controller.entropy_signal == "policy_entropy":
@@ -95,6 +94,19 @@ class PolicyUnroll:
             if self.controller.kl_signal == "policy_kl":
                 kl = terms.mean_kl(self.outer_tokens).double()
         return torch.stack([entropy, kl])
+
+    def _of_weights(self, coefficients: CoefficientTensors) -> tuple[Tensor, Tensor]:
+        """H and KL of the weights. H over informative groups is 0 where there are none: then no rank counts it."""
+        rho = self.batch.ref_logprobs.double()  # in float32, dH/dτ loses its sign where weights are nearly flat or 0
+        if self.batch.log_q is None:
+            return rho.new_zeros(()), rho.new_zeros(())
+        chosen = weight_coefficients(*coefficients, self.weighting.reference_in_weights)
+        weights = group_weights(self.batch.log_q.double(), rho, *chosen)
+        entropies, kl = weight_entropy(weights), weight_kl(weights, rho).mean()
+        if self.controller.entropy_signal != "informative_weight_entropy":
+            return entropies.mean(), kl
+        informative = torch.where(rewards_differ(self.batch.rewards), entropies, 0.0).sum()
+        return informative / torch.where(self.informative_groups > 0, self.informative_groups, 1.0), kl
 
     def policy_kl(self, coefficients: CoefficientTensors) -> Tensor:
         """KL of the model's present parameters on ``outer_batch`` (nats per token)."""
@@ -112,6 +124,7 @@ class PolicyUnroll:
                 groups,
                 *coefficients,
                 grpo=self.grpo,
+                weighting=self.weighting,
                 params=params,
                 kl_tokens=tokens.to(groups.rewards.dtype),
             )

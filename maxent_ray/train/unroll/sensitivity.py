@@ -15,6 +15,7 @@ from maxent_ray.core.hypergradient import Mode, unrolled_gradients
 from maxent_ray.core.objectives import Sensitivity, Unroll
 from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.weightings import MaxEntWeighting, Weighting
 from maxent_ray.errors import ConfigError
 from maxent_ray.train.batch import PreparedBatch
 from maxent_ray.train.unroll.policy_unroll import PolicyUnroll
@@ -31,6 +32,7 @@ def unroll_sensitivity(
     grpo: GRPOConfig,
     controller: ControllerConfig,
     settings: Unroll,
+    weighting: Weighting = MaxEntWeighting(),
 ) -> Sensitivity:
     """Unroll K policy-gradient steps on the first groups of a batch and differentiate H and KL after them.
 
@@ -47,6 +49,7 @@ def unroll_sensitivity(
         grpo: Policy settings.
         controller: The controller's settings, which name the signals.
         settings: K, the mode, and the size of the subset.
+        weighting: From rewards to coefficients.
 
     Returns:
         H and KL after K steps, and their derivatives.
@@ -57,7 +60,9 @@ def unroll_sensitivity(
     """
     if settings.mode == "auto":
         raise ConfigError("the unroll's mode is 'auto'; it must be resolved to forward, reverse or first_order")
-    unroll = PolicyUnroll.over(model, batch, grpo=grpo, controller=controller, groups=settings.groups)
+    unroll = PolicyUnroll.over(
+        model, batch, grpo=grpo, weighting=weighting, controller=controller, groups=settings.groups
+    )
     return differentiate(
         unroll,
         statistics,

@@ -14,7 +14,7 @@ import torch
 
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
-from maxent_ray.core.diagnostics.alarms import Alarm, AlarmKind, stuck
+from maxent_ray.core.diagnostics.alarms import Alarm, AlarmKind, stuck, unreachable
 from maxent_ray.core.diagnostics.detector_state import DetectorState, Observation
 from maxent_ray.core.diagnostics.detectors import _no_response, apply_detectors
 from maxent_ray.core.diagnostics.observer import Observer, ObserverState
@@ -23,10 +23,11 @@ from maxent_ray.core.diagnostics.trend import Trend
 from maxent_ray.core.measurement import batch_statistics, measure_groups
 from maxent_ray.core.objectives import Decoupled, TruncatedBackprop
 from maxent_ray.core.state import ControllerState, Decision
-from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.statistics import BatchStatistics, Reach
 from maxent_ray.core.update_rules import PI, EntropyStep
 from maxent_ray.core.validation import check_fields, read_dataclass, to_plain
 from maxent_ray.core.weighting import group_weights, listwise_q, weight_entropy, weight_kl
+from maxent_ray.core.weightings import MaxEntWeighting
 
 BETA_ONLY = ControllerConfig(group_size=8, target_kl=0.05, beta=0.1, beta_min=0.01, beta_max=1.0)
 TAU_ONLY = ControllerConfig(
@@ -194,6 +195,19 @@ def test_a_target_below_what_any_tau_gives_and_why(ties: int, beta: float, cause
     found = alarms(config, weights_plant(config, groups(ties=ties)), 20)
     assert [alarm.kind for alarm in found.values()] == [AlarmKind.UNREACHABLE]
     assert cause in found[19].message
+
+
+def test_no_alarm_blames_beta_where_it_is_not_in_the_weights() -> None:
+    config = ControllerConfig(
+        group_size=8, target_entropy=0.5, tau=0.1, beta=2.0, weighting=MaxEntWeighting(reference="loss")
+    )
+    beta, tau = config.actuator("beta"), config.actuator("tau")
+    coefficients = {"value": 0.1, "other": 2.0, "tied_share": 0.0}
+    figures: dict[str, Any] = {"updates": 20, "target": 0.5, "reach": Reach(0.7, 2.0), **coefficients}
+    assert "q and the reference" in unreachable(tau, **figures).message
+    coupled = replace(config, weighting=MaxEntWeighting()).actuator("tau")
+    assert "β makes 95% of κ" in unreachable(coupled, **figures).message
+    assert beta.share_of_kappa(2.0, 0.1) == 0.0
 
 
 @pytest.mark.parametrize(("target", "side", "at"), [(3.0, "above", "beta_min"), (0.001, "below", "beta_max")])

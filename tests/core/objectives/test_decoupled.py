@@ -45,6 +45,7 @@ from maxent_ray.core.state import ControllerState, Reason
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.core.update_rules import PI
 from maxent_ray.core.weighting import group_weights, weight_entropy
+from maxent_ray.core.weightings import MaxEntWeighting
 from maxent_ray.errors import ConfigError, InvalidReportError
 
 TARGET_ENTROPY, TARGET_KL, SHARE = 1.9, 0.05, 0.1
@@ -169,6 +170,23 @@ def test_beta_leaves_tau_its_hold_on_the_entropy() -> None:
     assert 0.4 * math.exp(moves(far, at)[1]) == pytest.approx(LARGEST_SHARE_OF_BETA * kappa)
     alone = moves(far, at, target_entropy=None)[1]
     assert alone == pytest.approx(LARGEST_LOG_MOVE)
+
+
+def test_a_beta_outside_the_weights_takes_nothing_from_tau() -> None:
+    """w ∝ q^(1/τ): no share of κ limits β, and τ makes no room for it."""
+    far = knowing(20 * TARGET_KL, 0.0, 5 * TARGET_KL)
+    at = replace(USUAL, tau=0.3, beta=0.4, entropy_beta=0.0)
+    apart = AIM._replace(reference_in_weights=False)
+    signals = decoupled(far, at, TARGET_ENTROPY, (0.3, 0.4), 0, apart)
+    assert signals.beta_grad == pytest.approx(LARGEST_LOG_MOVE)
+    assert signals.tau_grad == 0.0  # H is on target
+    assert decoupled(far, at, TARGET_ENTROPY, (0.3, 0.4), 0, AIM).beta_grad < LARGEST_LOG_MOVE
+
+
+@pytest.mark.parametrize(("reference", "limits"), [("weights_and_loss", True), ("loss", False)])
+def test_the_form_knows_where_the_reference_is(reference: str, limits: bool) -> None:
+    settings = config(weighting=MaxEntWeighting(reference=reference))  # type: ignore[arg-type]
+    assert settings.objective.build(settings.loops).reference_in_weights == limits
 
 
 @pytest.mark.parametrize(("deviations", "reach"), [(0.2, QUIET_RANGE), (2.5, 2.5), (9.0, FREE_RANGE)])

@@ -282,11 +282,12 @@ def test_an_unknown_method_names_all_valid_ones() -> None:
 def test_our_own_settings_satisfy_the_contract() -> None:
     """What comparison runs use: typed settings, fallback off."""
     own = load_config(overrides=["controller.objective={type: truncated_backprop, unroll: {steps: 2}}"])
-    built = build_controller_objective(own.grpo, own.weighting)
+    built = build_controller_objective(own.grpo, own.published_weighting)
     assert isinstance(built, TruncatedBackpropControllerObjective)
     assert (built.steps, built.fallback) == (2, None)
-    assert build_controller_objective(None, load_config(overrides=["controller.objective=null"]).weighting) is None
-    targets = load_config(overrides=["controller.target_entropy=1.5", "controller.target_kl=0.25"]).weighting
+    fixed = load_config(overrides=["controller.objective=null"])
+    assert build_controller_objective(None, fixed.published_weighting) is None
+    targets = load_config(overrides=["controller.target_entropy=1.5", "controller.target_kl=0.25"]).published_weighting
     assert AnalyticControllerObjective().compute(context(weighting=targets)) == ControllerGradients(
         0.25, -0.125, source="analytic"
     )
