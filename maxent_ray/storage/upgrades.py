@@ -104,5 +104,12 @@ def _trend(trend: Values) -> Values:
     return {"curvature_products" if name == "bends" else name: value for name, value in trend.items()}
 
 
-_UPGRADES: Mapping[int, Callable[[Values], Values]] = {1: _from_1, 2: _from_2, 3: _from_3}
+def _from_4(client_state: Values) -> Values:
+    """Let both set points have arrived, as they jumped to their targets. Rules that now have a limit owe nothing."""
+    arrived = {"start": None, "progress": 1, "target": None}
+    ways = {"entropy_set_point": arrived, "kl_set_point": arrived}
+    return {**client_state, "state": {**client_state["state"], **ways}}
+
+
+_UPGRADES: Mapping[int, Callable[[Values], Values]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
 """Schema → function that makes the next one of it."""

@@ -1,9 +1,9 @@
 """Checkpoints of older schemas are read: coefficients and averages continue, and no alarm is raised twice.
 
-``schema_N.safetensors`` were written by the code of those schemas (commits 38c1b0d, de68b1c and 07c1441):
+``schema_N.safetensors`` were written by the code of those schemas (commits 38c1b0d, de68b1c, 07c1441 and c1a7c45):
 ``encode_state`` of the ``MODEL`` and the ``OPTIMIZER`` below and of a local client after forty updates at KL = .2 under
-``CONFIG``, at step 30 of which an alarm was raised on β (saturated). In schema 3, with ``lag=1``, the last of the forty
-rounds was still pending.
+``CONFIG``, at step 30 of which an alarm was raised on β (saturated). In schemas 3 and 4, with ``lag=1``, the last of
+the forty rounds was still pending.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from maxent_ray.storage import checkpoint
 from maxent_ray.storage.upgrades import upgrade_client_state
 from maxent_ray.train.worker_state import decode_state, encode_state
 
-FILES = {schema: Path(__file__).with_name(f"schema_{schema}.safetensors") for schema in (1, 2, 3)}
+FILES = {schema: Path(__file__).with_name(f"schema_{schema}.safetensors") for schema in (1, 2, 3, 4)}
 CONFIG = ControllerConfig(group_size=8, target_entropy=1.9, target_kl=0.05, beta=0.1, beta_max=1.0)
 WEIGHT = torch.arange(6, dtype=torch.float32).reshape(2, 3) / 3
 MODEL = {"embedding": WEIGHT, "head": WEIGHT, "bias": torch.tensor([0.5, -2.0], dtype=torch.bfloat16)}
@@ -40,7 +40,7 @@ NEXT = [
     (0.23923986913722795, 1.0, 43),
     (0.2379840196971947, 1.0, 44),
 ]
-"""Coefficients and versions of steps 40 to 45 under schemas 2 and 3, uninterrupted, ``lag=1``, with ``AS_BEFORE``."""
+"""Coefficients and versions of steps 40 to 45 under schemas 2 to 4, uninterrupted, ``lag=1``, with ``AS_BEFORE``."""
 AS_BEFORE = BatchStatistics(groups=1, weight_entropy_sum=1.905, tokens=1, policy_kl_sum=0.2)
 
 
@@ -78,11 +78,11 @@ def test_schema_1_goes_on_where_it_was() -> None:
     client = resumed(1, lag=0)
     assert client.coefficients(40) == Coefficients(0.27925321776992656, 1.0, version=40, step=40)
     state = client.state_dict()["state"]
-    assert state["tau_rule"] == {"step": {"previous_gradient": -0.0013157894736841825, "started": 1.0}}
-    assert state["beta_rule"] == {"step": {"previous_gradient": -1.0, "started": 1.0}}
+    assert state["tau_rule"] == {"step": {"previous_gradient": -0.0013157894736841825, "started": 1.0, "owed": 0.0}}
+    assert state["beta_rule"] == {"step": {"previous_gradient": -1.0, "started": 1.0, "owed": 0.0}}
 
 
-@pytest.mark.parametrize("schema", [2, 3])
+@pytest.mark.parametrize("schema", [2, 3, 4])
 def test_a_run_continues_as_under_its_own_code(schema: int) -> None:
     client = resumed(schema, lag=1)
     seen = []
@@ -91,6 +91,17 @@ def test_a_run_continues_as_under_its_own_code(schema: int) -> None:
         seen.append((known.tau, known.beta, known.version))
         client.report(step, AS_BEFORE)
     assert seen == NEXT
+
+
+@pytest.mark.parametrize("schema", FILES)
+def test_set_points_of_older_checkpoints_have_arrived(schema: int) -> None:
+    client = resumed(schema, lag=0)
+    for step in range(40, 42):
+        client.coefficients(step)
+        client.report(step, AS_BEFORE)
+    decision = client.last_decision
+    assert decision is not None
+    assert (decision["entropy_set_point"], decision["kl_set_point"]) == (CONFIG.target_entropy, CONFIG.target_kl)
 
 
 @pytest.mark.parametrize("schema", FILES)
@@ -115,13 +126,13 @@ def test_what_is_upgraded_is_left_as_it_was(schema: int) -> None:
 @pytest.mark.parametrize("schema", FILES)
 def test_an_older_state_without_its_schema_is_refused_by_name(schema: int) -> None:
     client = connect("run", 0, 1, CONFIG, local=True)
-    with pytest.raises(InvalidReportError, match=r"client state is a dict; .*missing: 'recent_coefficients'"):
+    with pytest.raises(InvalidReportError, match=r"client state.* is a dict; .*missing: '(recent_co|entropy_set)"):
         client.load_state_dict(as_written(schema))
 
 
 def test_a_newer_one_is_refused_with_its_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with monkeypatch.context() as later:
-        later.setattr(checkpoint, "SCHEMA", 5)
+        later.setattr(checkpoint, "SCHEMA", 6)
         block = encode_state({"step": 1, "model": {}, "optimizer": {}, "controller": {}})
-    with pytest.raises(ResumeError, match=rf"{tmp_path / 'state'} was written by a newer maxent_ray \(schema 5"):
+    with pytest.raises(ResumeError, match=rf"{tmp_path / 'state'} was written by a newer maxent_ray \(schema 6"):
         decode_state(block, tmp_path / "state")
