@@ -22,11 +22,12 @@ from maxent_ray.core.objectives import (
 )
 from maxent_ray.core.relative_errors import relative_error
 from maxent_ray.core.report_checks import missing_signal
+from maxent_ray.core.set_points import kl_scale
 from maxent_ray.core.state import Coefficients, ControllerState, Decision, NestedMemory, Reason
 from maxent_ray.core.statistics import BatchStatistics, merge
 from maxent_ray.core.update_rules import Signal, Tuning, UpdateRule
-from maxent_ray.core.update_rules.base import has_keys_of
 from maxent_ray.core.update_rules.settings import build_rule
+from maxent_ray.core.update_rules.step_limit import carry_over
 from maxent_ray.errors import ConfigError, InvalidReportError
 
 
@@ -84,7 +85,8 @@ class Controller:
 
         A coefficient that this config moves is brought inside this config's bounds; one that it holds fixed is a
         setting, and takes this config's value. Averages and moments are kept when the update rule has the same parts
-        and reset when it has not; the objective's memory likewise.
+        and reset when it has not; the objective's memory likewise. Set points continue on their ways, and leave for a
+        target that is another under this config at the next step.
 
         Raises:
             InvalidReportError: the objective's memory is out of range.
@@ -99,8 +101,8 @@ class Controller:
             state,
             tau=tau,
             beta=beta,
-            tau_rule=state.tau_rule if has_keys_of(state.tau_rule, fresh.tau_rule) else fresh.tau_rule,
-            beta_rule=state.beta_rule if has_keys_of(state.beta_rule, fresh.beta_rule) else fresh.beta_rule,
+            tau_rule=carry_over(state.tau_rule, fresh.tau_rule),
+            beta_rule=carry_over(state.beta_rule, fresh.beta_rule),
             objective=memory,
         )
 
@@ -122,25 +124,51 @@ class Controller:
             InvalidReportError: the batch was not measured for a signal that has a target.
         """
         state = replace(state, step=state.step + 1, version=state.version + 1)
-        config = self.config
-        targets = Targets(
-            config.target_entropy_at(state.step), config.target_kl, config.entropy_scale_at(state.step)
-        )
+        nothing = self._measure(BatchStatistics())
+        unmeasured = self._advance_set_points(state, nothing)
         if statistics is None or statistics.invalid_field() is not None:
-            return self._keep(state, Reason.NON_FINITE, targets, self._measure(BatchStatistics()))
-        missing = missing_signal(config, statistics)
+            return self._keep(unmeasured, Reason.NON_FINITE, self._targets(unmeasured), nothing)
+        missing = missing_signal(self.config, statistics)
         if missing:
             raise InvalidReportError(f"step {state.step}: {missing}")
         window = merge(state.window, statistics)
         measured = self._measure(window)
-        if _is_unrolled(gradients) and not statistics.is_empty and config.measure("tau", statistics) is None:
+        if _is_unrolled(gradients) and not statistics.is_empty and self.config.measure("tau", statistics) is None:
             measured = measured._replace(entropy=None)  # H after the unroll is a mean over no group
-        decided, decision = self._decide(state, window, targets, measured, gradients)
+        state = self._advance_set_points(state, measured)
+        decided, decision = self._decide(state, window, self._targets(state), measured, gradients)
         overflow = overflow_path(decided)
         if overflow:  # it could not be read back from a checkpoint or a client either
-            state = replace(state, window=BatchStatistics())
+            state, targets = replace(unmeasured, window=BatchStatistics()), self._targets(unmeasured)
             return self._keep(state, Reason.NON_FINITE, targets, measured, (f"overflow.{overflow}",))
         return decided, decision
+
+    def _advance_set_points(self, state: ControllerState, measured: Measured) -> ControllerState:
+        """One training step of both set points; they leave when the warm-up is over. No KL is below 0 but by noise."""
+        kl = None if measured.kl is None else max(measured.kl, 0.0)
+        at_start = {"tau": measured.entropy, "beta": kl} if state.step >= self.config.warmup_steps else {}
+        ways = {
+            name: way.advance(
+                at_start.get(name),
+                target=self.config.target_at(name, state.step),
+                expected=self.config.target_at(name, state.step - 1),
+            )
+            for name, way in (("tau", state.entropy_set_point), ("beta", state.kl_set_point))
+        }
+        return replace(state, entropy_set_point=ways["tau"], kl_set_point=ways["beta"])
+
+    def _targets(self, state: ControllerState) -> Targets:
+        """Set points and targets of the newest step, with the errors that count as 100 %."""
+        config, step = self.config, state.step
+        kl = state.kl_set_point.value(config.target_at("beta", step), config.horizon("beta"))
+        return Targets(
+            tau_target_entropy=state.entropy_set_point.value(config.target_at("tau", step), config.horizon("tau")),
+            kl_target=kl or 0.0,
+            entropy_scale=config.entropy_scale_at(step),
+            kl_scale=kl_scale(kl, config.target_kl),
+            target_entropy=config.target_entropy_at(step),
+            target_kl=config.target_kl,
+        )
 
     def _decide(
         self,
@@ -242,7 +270,7 @@ class Controller:
             measured=measured.entropy,
             target=targets.tau_target_entropy,
             scale=targets.entropy_scale if in_nats else 1.0,
-            error=relative_error(measured.entropy, targets.tau_target_entropy, targets.entropy_scale),
+            error=relative_error(measured.entropy, targets.target_entropy, targets.entropy_scale),
         )
         beta = self._apply(
             self._beta_rule,
@@ -252,7 +280,7 @@ class Controller:
             curvature=None if kl_beta is None else -kl_beta,
             measured=measured.kl,
             target=targets.kl_target,
-            scale=targets.kl_target if in_nats else 1.0,
+            scale=targets.kl_scale if in_nats else 1.0,
             error=_kl_error(measured.kl, targets),
         )
         falls_back = in_nats and isinstance(self._objective, TruncatedBackpropControllerObjective)
@@ -309,9 +337,9 @@ class Controller:
 
 def _kl_error(kl: float | None, targets: Targets) -> float | None:
     """ln(KL*/KL), which rises with ln β; None where there is none. KL may be 0 (at the start) or below."""
-    if kl is None or targets.kl_target <= 0:
+    if kl is None or targets.target_kl <= 0:
         return None
-    return -math.log(max(kl / targets.kl_target, 1e-3))
+    return -math.log(max(kl / targets.target_kl, 1e-3))
 
 
 def _is_unrolled(gradients: ControllerGradients | None) -> bool:

@@ -13,12 +13,20 @@ from maxent_ray.core.statistics import BatchStatistics, Reach
 
 @dataclass(frozen=True)
 class Targets:
-    """The targets in force at one step, in the form that objectives read."""
+    """Set points and targets in force at one step, in the form that objectives read."""
 
     tau_target_entropy: float | None
+    """Set point of H (nats); None: τ stays as it is."""
     kl_target: float
-    entropy_scale: float = 1.0
+    """Set point of KL (nats); 0: β stays as it is."""
+    entropy_scale: float
     """Error of H that counts as 100 % (nats)."""
+    kl_scale: float
+    """Error of KL that counts as 100 % (nats)."""
+    target_entropy: float | None
+    """H* (nats)."""
+    target_kl: float
+    """KL* (nats); 0: none."""
 
 
 class Measured(NamedTuple):
@@ -82,10 +90,12 @@ def build_decision(
         previous_tau=old.tau,
         previous_beta=old.beta,
         entropy=measured.entropy,
-        target_entropy=targets.tau_target_entropy,
-        entropy_scale=None if targets.tau_target_entropy is None else targets.entropy_scale,
+        target_entropy=targets.target_entropy,
+        entropy_set_point=targets.tau_target_entropy,
+        entropy_scale=None if targets.target_entropy is None else targets.entropy_scale,
         kl=measured.kl,
-        target_kl=targets.kl_target or None,
+        target_kl=targets.target_kl or None,
+        kl_set_point=targets.kl_target or None,
         tau_grad=signals.tau_grad,
         beta_grad=signals.beta_grad,
         source=signals.source,

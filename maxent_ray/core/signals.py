@@ -144,11 +144,25 @@ SIGNALS: tuple[LoggedSignal, ...] = (
     LoggedSignal(
         "target_entropy", "nats", "Target entropy H*", exporter="decision", metric="target_entropy_nats", symbol="H*"
     ),
+    LoggedSignal(
+        "entropy_set_point",
+        "nats",
+        "Set point of H on its way to the target",
+        exporter="decision",
+        metric="entropy_set_point_nats",
+    ),
     LoggedSignal("entropy_scale", "nats", "Error of H that counts as 100 %"),
     LoggedSignal(
         "kl", "nats", "Measured KL, of the declared signal", exporter="decision", metric="kl_nats", symbol="KL"
     ),
     LoggedSignal("target_kl", "nats", "Target KL*", exporter="decision", metric="target_kl_nats", symbol="KL*"),
+    LoggedSignal(
+        "kl_set_point",
+        "nats",
+        "Set point of KL on its way to the target",
+        exporter="decision",
+        metric="kl_set_point_nats",
+    ),
     LoggedSignal(
         "policy_entropy",
         "nats per token",

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 from maxent_ray.core.field_types import LastStep, Nested, NonNegative, Within
+from maxent_ray.core.set_points import SetPoint
 from maxent_ray.core.statistics import BatchStatistics, Reach
 from maxent_ray.core.update_rules.base import Tuning
 from maxent_ray.core.validation import read_dataclass, to_plain
@@ -78,6 +79,10 @@ class ControllerState:
     """Memory of the objective, under its name."""
     window: BatchStatistics = BatchStatistics()
     """Statistics since the last update."""
+    entropy_set_point: SetPoint = SetPoint()
+    """Way of H's set point to its target."""
+    kl_set_point: SetPoint = SetPoint()
+    """Way of KL's set point to its target."""
 
     def coefficients(self, step: int) -> Coefficients:
         """The coefficients that ``step`` trains with."""
@@ -120,11 +125,15 @@ class Decision:
     entropy: float | None = None
     """Measured H (nats, of the declared signal)."""
     target_entropy: float | None = None
+    entropy_set_point: float | None = None
+    """Set point of H on its way to the target (nats)."""
     entropy_scale: float | None = None
     """Error of H that counts as 100 % (nats)."""
     kl: float | None = None
     """Measured KL (nats, of the declared signal)."""
     target_kl: float | None = None
+    kl_set_point: float | None = None
+    """Set point of KL on its way to the target (nats)."""
     tau_grad: float | None = None
     beta_grad: float | None = None
     source: str = ""

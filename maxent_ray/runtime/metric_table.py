@@ -22,7 +22,7 @@ SECONDS = (1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.
 OTHER_EVENT = "other"
 """Any event of a rule of the user's own: its texts are not bounded, as a tag's values must be."""
 
-_RULES = ("clipped", "dead_band", "projected_low", "projected_high")
+_RULES = ("clipped", "dead_band", "step_limited", "projected_low", "projected_high")
 _NOTES = ("fallback", "overflow", UNUSABLE.rstrip(": "), PARTIAL)
 EVENTS = (*(f"{coefficient}.{event}" for coefficient in ("tau", "beta") for event in _RULES), *_NOTES, OTHER_EVENT)
 """Values of the tag ``event``."""

@@ -92,13 +92,22 @@ def _from_3(client_state: Values) -> Values:
 
 
 def _from_4(client_state: Values) -> Values:
-    """Add sums over informative and solved groups, of which there were none, and the memory of one more alarm."""
+    """Add sums over informative and solved groups, of which there were none, and the memory of one more alarm.
+
+    Both set points have arrived, as they jumped to their targets. Rules that now have a limit owe nothing.
+    """
+    arrived = {"start": None, "progress": 1, "target": None}
     state, pending, alarms = (client_state[name] for name in ("state", "pending", "alarms"))
     if pending is not None and pending["statistics"] is not None:
         pending = {**pending, "statistics": {**pending["statistics"], **_NO_GROUPS}}
     return {
         **client_state,
-        "state": {**state, "window": {**state["window"], **_NO_GROUPS}},
+        "state": {
+            **state,
+            "window": {**state["window"], **_NO_GROUPS},
+            "entropy_set_point": arrived,
+            "kl_set_point": arrived,
+        },
         "pending": pending,
         "alarms": alarms and {**alarms, "informative": _EMPTY_INFORMATIVE},
     }

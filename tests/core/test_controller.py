@@ -44,7 +44,8 @@ def controller(
     **changes: Any,
 ) -> Controller:
     """A controller of G = 8 with plain sgd on relative errors and no clip, unless told otherwise."""
-    settings = {"group_size": 8, "target_entropy": TARGET_ENTROPY, "target_kl": TARGET_KL, **changes}
+    settings = {"group_size": 8, "target_entropy": TARGET_ENTROPY, "target_kl": TARGET_KL, "set_point_horizon": 0}
+    settings |= changes
     usual = {"learning_rate": 0.5, "clip": None, **both}
     tau, beta = {**usual, **tau_rule}, {**usual, **beta_rule}
     return Controller(ControllerConfig(**rules(optimizer, tau=tau, beta=beta), **settings))
@@ -280,11 +281,11 @@ def test_the_next_window_starts_empty() -> None:
     assert decision.entropy == pytest.approx(1.3)
 
 
-def test_between_updates_nothing_moves_but_step_and_version() -> None:
+def test_between_updates_nothing_moves_but_step_version_and_set_points() -> None:
     loop = controller("adam", update_interval=3, both={"ema_decay": 0.5})
     start = loop.init()
     state, _ = loop.step(start, *OFF)
-    same = {"step", "version", "window"}
+    same = {"step", "version", "window", "entropy_set_point", "kl_set_point"}
     assert {k: v for k, v in state.to_dict().items() if k not in same} == {
         k: v for k, v in start.to_dict().items() if k not in same
     }

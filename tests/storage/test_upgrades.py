@@ -79,8 +79,8 @@ def test_schema_1_goes_on_where_it_was() -> None:
     client = resumed(1, lag=0)
     assert client.coefficients(40) == Coefficients(0.27925321776992656, 1.0, version=40, step=40)
     state = client.state_dict()["state"]
-    assert state["tau_rule"] == {"step": {"previous_gradient": -0.0013157894736841825, "started": 1.0}}
-    assert state["beta_rule"] == {"step": {"previous_gradient": -1.0, "started": 1.0}}
+    assert state["tau_rule"] == {"step": {"previous_gradient": -0.0013157894736841825, "started": 1.0, "owed": 0.0}}
+    assert state["beta_rule"] == {"step": {"previous_gradient": -1.0, "started": 1.0, "owed": 0.0}}
 
 
 @pytest.mark.parametrize("schema", [2, 3, 4])
@@ -111,6 +111,17 @@ def test_a_signal_that_the_schema_lacked_may_be_tracked_next(schema: int, signal
 
 
 @pytest.mark.parametrize("schema", FILES)
+def test_set_points_of_older_checkpoints_have_arrived(schema: int) -> None:
+    client = resumed(schema, lag=0)
+    for step in range(40, 42):
+        client.coefficients(step)
+        client.report(step, AS_BEFORE)
+    decision = client.last_decision
+    assert decision is not None
+    assert (decision["entropy_set_point"], decision["kl_set_point"]) == (CONFIG.target_entropy, CONFIG.target_kl)
+
+
+@pytest.mark.parametrize("schema", FILES)
 def test_alarms_that_were_given_are_not_given_again(schema: int, caplog: pytest.LogCaptureFixture) -> None:
     client = resumed(schema, lag=0)
     with caplog.at_level(logging.WARNING):
@@ -132,8 +143,8 @@ def test_what_is_upgraded_is_left_as_it_was(schema: int) -> None:
 @pytest.mark.parametrize("schema", FILES)
 def test_an_older_state_without_its_schema_is_refused_by_name(schema: int) -> None:
     client = connect("run", 0, 1, CONFIG, local=True)
-    missing = "informative_groups" if schema == 4 else "recent_coefficients"
-    with pytest.raises(InvalidReportError, match=rf"client state\S* is a dict; .*missing: '{missing}'"):
+    missing = "informative_groups|entropy_set_point" if schema == 4 else "recent_coefficients"
+    with pytest.raises(InvalidReportError, match=rf"client state\S* is a dict; .*missing: '({missing})'"):
         client.load_state_dict(as_written(schema))
 
 

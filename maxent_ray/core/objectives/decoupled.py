@@ -125,8 +125,10 @@ class Aim(NamedTuple):
 
     target_entropy: float | None
     """H* (nats); None: τ is left alone."""
+    kl_set_point: float
+    """Set point of KL (nats), on its way to KL*; 0: β is left alone."""
     target_kl: float
-    """KL* (nats); 0: β is left alone."""
+    """KL* (nats), which the model's noise is relative to."""
     bandwidth: float
     """ω: KL's error decays as e^(−ω) a step, with a double pole."""
     beta_bounds: tuple[float, float]
@@ -155,7 +157,7 @@ def decoupled(
     """
     tau, beta = latest
     tau_move = beta_move = None
-    if aim.target_kl > 0:
+    if aim.kl_set_point > 0:
         beta_move = _beta_move(memory, sensitivity, pending, math.log(beta), aim, _most_beta(aim, sensitivity, entropy))
         beta = min(max(beta * math.exp(beta_move), aim.beta_bounds[0]), aim.beta_bounds[1])
     if aim.target_entropy is not None and entropy is not None:
@@ -186,9 +188,9 @@ def _beta_move(
         estimate = estimate.predict(share, pull, log_beta)
     pole = math.exp(-aim.bandwidth)
     on_error, on_velocity = (1 - pole) ** 2 / share, (1 - share - pole**2) / share
-    wanted = -on_error * (estimate.level - aim.target_kl) - on_velocity * estimate.velocity
+    wanted = -on_error * (estimate.level - aim.kl_set_point) - on_velocity * estimate.velocity
     needed = (estimate.push - wanted) / max(estimate.level, 0.1 * aim.target_kl)
-    reach = _reach(estimate.level - aim.target_kl, memory.kl.level_level)
+    reach = _reach(estimate.level - aim.kl_set_point, memory.kl.level_level)
     placed = min(max(pull.log_beta_for(needed), pull.log_beta - reach), pull.log_beta + reach)
     return _cut(min(placed, math.log(most)) - log_beta)
 
@@ -248,11 +250,11 @@ class DecoupledObjective(SensitivityObjective):
         if latest is None:
             raise ConfigError("the decoupled form needs ControllerMetaContext.coefficients, the newest τ and β")
         entropy, kl, targets = meta_ctx.entropy_value(), meta_ctx.kl_metric(), meta_ctx.weighting
-        target_kl = targets.kl_target if kl is not None else 0.0
-        known = build_dataclass(Decoupling, memory)
-        if kl is not None and target_kl > 0:
+        set_point = targets.kl_target if kl is not None else 0.0
+        known, target_kl = build_dataclass(Decoupling, memory), meta_ctx.target_kl()
+        if kl is not None and set_point > 0:
             known = known.track(sensitivity, kl, meta_ctx.global_step, target_kl)
-        wanted = (targets.tau_target_entropy, target_kl)
+        wanted = (targets.tau_target_entropy, set_point, target_kl)
         aim = Aim(*wanted, self.bandwidth, self.beta_bounds, self.reference_in_weights)
         pending = min(max(latest.version - sensitivity.version, 0), MOST_PENDING)
         signals = decoupled(known, sensitivity, entropy, (latest.tau, latest.beta), pending, aim)

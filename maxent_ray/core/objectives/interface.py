@@ -56,11 +56,11 @@ class TargetView(Protocol):
 
     @property
     def tau_target_entropy(self) -> float | None:
-        """H* in nats; None: no τ signal."""
+        """Set point of H (nats), which goes to H*; None: no τ signal."""
 
     @property
     def kl_target(self) -> float:
-        """KL* in nats; ≤ 0: no β signal."""
+        """Set point of KL (nats), which goes to KL*; ≤ 0: no β signal."""
 
 
 class ObjectiveSource(Protocol):
@@ -112,6 +112,16 @@ class ControllerMetaContext:
         """Error of H that counts as 100 % (nats): ``weighting.entropy_scale``; None where it has none."""
         value = optional_attribute(self.weighting, "entropy_scale")
         return None if value is None else float(value)
+
+    def kl_scale(self) -> float | None:
+        """Error of KL that counts as 100 % (nats): ``weighting.kl_scale``; None where it has none."""
+        value = optional_attribute(self.weighting, "kl_scale")
+        return None if value is None else float(value)
+
+    def target_kl(self) -> float:
+        """KL*, which the set point ``weighting.kl_target`` goes to (nats); the same where it has no other."""
+        value = optional_attribute(self.weighting, "target_kl")
+        return float(self.weighting.kl_target if value is None else value)
 
     def kl_metric(self) -> float | None:
         """Measured KL: ``kl_value``, else ``loss_outputs.kl_loss_scalar``, else None (nats)."""

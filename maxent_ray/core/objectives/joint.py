@@ -13,7 +13,11 @@ from maxent_ray.core.relative_errors import relative_error, usual_scale
 
 
 def joint(
-    sensitivity: Sensitivity, target_entropy: float | None, target_kl: float, entropy_scale: float | None = None
+    sensitivity: Sensitivity,
+    target_entropy: float | None,
+    target_kl: float,
+    entropy_scale: float | None = None,
+    kl_scale: float | None = None,
 ) -> ControllerGradients:
     """The plain gradient of M: ``tau_grad`` = dM/dτ, ``beta_grad`` = −dM/dβ.
 
@@ -22,6 +26,7 @@ def joint(
         target_entropy: H* (nats); None: no entropy term.
         target_kl: KL* (nats); 0: no KL term.
         entropy_scale: What H − H* is divided by (nats); None: H* itself, or 1 nat if it is not above 0.
+        kl_scale: What KL − KL* is divided by (nats); None: KL* itself.
     """
     d_tau = d_beta = 0.0
     if target_entropy is not None:
@@ -30,7 +35,8 @@ def joint(
         d_tau += error * sensitivity.entropy_tau
         d_beta += error * sensitivity.entropy_beta
     if target_kl > 0:
-        error = relative_error(sensitivity.kl, target_kl, target_kl) / target_kl
+        scale = target_kl if kl_scale is None else kl_scale
+        error = relative_error(sensitivity.kl, target_kl, scale) / scale
         d_tau += error * sensitivity.kl_tau
         d_beta += error * sensitivity.kl_beta
     return ControllerGradients(d_tau, -d_beta)
@@ -47,7 +53,8 @@ class JointObjective(SensitivityObjective):
         """Form the signals from one round's merged sensitivities."""
         targets, lacks_entropy = meta_ctx.weighting, self.lacks_entropy(meta_ctx)
         target_entropy = None if lacks_entropy else targets.tau_target_entropy
-        signals = joint(sensitivity, target_entropy, targets.kl_target, meta_ctx.entropy_scale())
+        aims = (target_entropy, targets.kl_target, meta_ctx.entropy_scale(), meta_ctx.kl_scale())
+        signals = joint(sensitivity, *aims)
         return replace(signals, tau_grad=None) if lacks_entropy else signals, memory
 
 

@@ -60,6 +60,7 @@ def paired(
     target_entropy: float | None,
     target_kl: float,
     entropy_scale: float | None = None,
+    kl_scale: float | None = None,
 ) -> ControllerGradients:
     """τ from the entropy term, β from the KL term, each relative to the running magnitude of its own sensitivity.
 
@@ -74,6 +75,7 @@ def paired(
         target_entropy: H* (nats); None: no τ signal.
         target_kl: KL* (nats); 0: no β signal.
         entropy_scale: What H − H* is divided by (nats); None: H* itself, or 1 nat if it is not above 0.
+        kl_scale: What KL − KL* is divided by (nats); None: KL* itself.
     """
     tau_grad = beta_grad = None
     if target_entropy is not None:
@@ -81,7 +83,8 @@ def paired(
         error = relative_error(sensitivity.entropy, target_entropy, scale)
         tau_grad = error * track.entropy_tau.direction
     if target_kl > 0:
-        beta_grad = -relative_error(sensitivity.kl, target_kl, target_kl) * track.kl_beta.direction
+        scale = target_kl if kl_scale is None else kl_scale
+        beta_grad = -relative_error(sensitivity.kl, target_kl, scale) * track.kl_beta.direction
     return ControllerGradients(tau_grad, beta_grad)
 
 
@@ -110,7 +113,8 @@ class PairedObjective(SensitivityObjective):
         target_entropy = targets.tau_target_entropy
         if self.lacks_entropy(meta_ctx):
             track, target_entropy = replace(track, entropy_tau=known.entropy_tau), None
-        return paired(sensitivity, track, target_entropy, targets.kl_target, meta_ctx.entropy_scale()), to_plain(track)
+        aims = (target_entropy, targets.kl_target, meta_ctx.entropy_scale(), meta_ctx.kl_scale())
+        return paired(sensitivity, track, *aims), to_plain(track)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,7 +66,7 @@ class Signal:
     tuning: Tuning | None = None
     """Set by rules that find their gains by themselves."""
     events: tuple[str, ...] = ()
-    """Notes of the rules: "clipped", "dead_band", "projected_low", "projected_high"."""
+    """Notes of the rules: "clipped", "dead_band", "step_limited", "projected_low", "projected_high"."""
 
     def with_event(self, event: str) -> Signal:
         """The same signal with one more event."""

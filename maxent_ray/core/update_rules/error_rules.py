@@ -19,6 +19,7 @@ from maxent_ray.core.update_rules.loop import (
     is_positive,
     require_setting,
 )
+from maxent_ray.core.update_rules.step_limit import limit_step
 from maxent_ray.core.update_rules.steps import Space, adam, newton, proportional_integral, sgd
 from maxent_ray.core.update_rules.transforms import clip, deadband, ema
 from maxent_ray.errors import ConfigError
@@ -78,6 +79,8 @@ class ErrorRule:
     def parts(self, loop: Loop) -> dict[str, UpdateRule]:
         """Links of the chain, those of them that are asked for."""
         limit, step = self.clip_of(loop), self.step(loop)
+        if loop.max_step_factor is not None and self.space == "log":
+            step = limit_step(step, loop.max_step_factor, loop.low, loop.high)
         parts: dict[str, UpdateRule] = {}
         if limit is not None:
             parts["clip"] = clip(limit)

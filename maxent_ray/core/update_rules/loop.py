@@ -33,6 +33,8 @@ class Loop(NamedTuple):
     """Training steps between two updates."""
     expected: Literal["fast", "slow"] = "slow"
     """The response by the signal's declaration, which ``auto`` starts from."""
+    max_step_factor: float | None = None
+    """Largest factor that one step in log space moves the coefficient by; None: any."""
 
     @property
     def raises(self) -> bool:

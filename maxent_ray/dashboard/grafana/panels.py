@@ -16,6 +16,7 @@ VARIABLES = {"SessionName": "Ray session", "run": "Run", "trial": "Trial", "obje
 LISTED = metric("rounds").in_prometheus
 """The series that the variables' values are read from: each run has it from its first decision on."""
 TARGET = "target"
+SET_POINT = "set point"
 """Beginning of the legends of targets, whose lines are dashed."""
 
 _SELECTED = ",".join(f'{label}=~"${label}"' for label in VARIABLES)
@@ -110,8 +111,8 @@ SECTIONS = (
             ),
             Panel(
                 "KL and its target",
-                "Measured KL of the declared signal; dashed: its target KL*",
-                (_gauge("kl_nats"), _gauge("target_kl_nats", TARGET)),
+                "Measured KL of the declared signal; dashed: its target KL*, and the set point on its way there",
+                (_gauge("kl_nats"), _gauge("target_kl_nats", TARGET), _gauge("kl_set_point_nats", SET_POINT)),
             ),
             Panel("Tracking error of H", "(H − H*)/H*", (_gauge("entropy_error_ratio"),), "percentunit"),
             Panel("Tracking error of KL", "(KL − KL*)/KL*", (_gauge("kl_error_ratio"),), "percentunit"),

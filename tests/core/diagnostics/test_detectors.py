@@ -29,7 +29,9 @@ from maxent_ray.core.validation import check_fields, read_dataclass, to_plain
 from maxent_ray.core.weighting import group_weights, listwise_q, weight_entropy, weight_kl
 from maxent_ray.core.weightings import MaxEntWeighting
 
-BETA_ONLY = ControllerConfig(group_size=8, target_kl=0.05, beta=0.1, beta_min=0.01, beta_max=1.0)
+BETA_ONLY = ControllerConfig(
+    group_size=8, target_kl=0.05, beta=0.1, beta_min=0.01, beta_max=1.0, set_point_horizon=0
+)
 TAU_ONLY = ControllerConfig(
     group_size=8, entropy_signal="policy_entropy", target_entropy=1.0, tau=0.3, tau_min=0.1, tau_max=3.0
 )

@@ -63,7 +63,7 @@ USUAL = Sensitivity(
     version=0,
     share=SHARE,
 )
-AIM = Aim(TARGET_ENTROPY, TARGET_KL, 0.16, beta_bounds=(1e-4, 100.0))
+AIM = Aim(TARGET_ENTROPY, TARGET_KL, TARGET_KL, 0.16, beta_bounds=(1e-4, 100.0))
 
 
 def config(**changes: Any) -> ControllerConfig:
@@ -74,6 +74,7 @@ def config(**changes: Any) -> ControllerConfig:
         "target_kl": TARGET_KL,
         "tau": 0.6,
         "beta": 0.1,
+        "set_point_horizon": 0,
     }
     return ControllerConfig(**{**settings, **changes})
 
@@ -249,7 +250,7 @@ def test_newton_brings_the_weights_entropy_to_target_in_a_few_decisions(start: f
     for _ in range(8):
         entropy, by_tau, by_beta = real_weights(tau, 0.1)
         at = replace(USUAL, tau=tau, entropy=entropy, entropy_tau=by_tau, entropy_beta=by_beta)
-        tau *= math.exp(moves(Decoupling(), at, target_entropy=target, target_kl=0.0)[0])
+        tau *= math.exp(moves(Decoupling(), at, target_entropy=target, kl_set_point=0.0)[0])
     assert real_weights(tau, 0.1)[0] == pytest.approx(target, rel=2e-3)
     assert tau == pytest.approx(0.6, rel=0.02)
 
@@ -270,7 +271,7 @@ def test_tau_takes_up_what_a_move_of_beta_would_do_to_the_entropy() -> None:
 def test_a_damped_step_on_a_slope_is_the_newton_gain_of_it() -> None:
     error = 0.02
     at = replace(USUAL, entropy=TARGET_ENTROPY + error)
-    d_tau = moves(Decoupling(), at, target_kl=0.0)[0]
+    d_tau = moves(Decoupling(), at, kl_set_point=0.0)[0]
     assert d_tau == pytest.approx(-NEWTON_GAIN * error / (USUAL.entropy_tau * USUAL.tau), rel=2e-3)
 
 

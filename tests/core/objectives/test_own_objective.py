@@ -31,6 +31,7 @@ CONFIG = ControllerConfig(
     group_size=8,
     target_entropy=1.5,
     target_kl=0.05,
+    set_point_horizon=0,
     tau_rule=SGD(learning_rate=0.5, clip=None),
     beta_rule=SGD(learning_rate=0.5, clip=None),
 )

@@ -1,0 +1,89 @@
+"""Set points that move: from what a signal is at the start of its way to the target, in finite time.
+
+At the start of a run KL to the reference is 0, and its target is not: taken as an error, the whole distance would be
+integrated, β pulled far down, and KL sent past its target. So the loop is given a set point that leaves from what was
+measured and arrives after T steps along a raised cosine, without a jump in value or slope:
+
+    r(k) = x₀ + (r* − x₀) · ½(1 − cos(πk/T)),  k = 1 … T;   r(k) = r* from then on
+
+A way begins at the first measurement of a run, and anew whenever the target is another than the settings say it was a
+step before. So it begins anew under other settings, and not at every step of an annealed target, which it follows.
+
+Source: Åström and Hägglund 2006, "Advanced PID control", section 5.3 (set-point handling).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+SLOW_HORIZON = 15
+"""Usual T where KL answers over many steps; chosen on training runs: ``experiments/benchmarks/set_points.py``."""
+
+
+@dataclass(frozen=True)
+class SetPoint:
+    """Memory of one loop's set point. Pure: :meth:`advance` returns a new one.
+
+    Example:
+        >>> way = SetPoint()
+        >>> for kl in (0.0, 0.01, 0.04):
+        ...     way = way.advance(kl, target=0.05, expected=0.05)
+        ...     print(round(way.value(0.05, horizon=2), 3))
+        0.025
+        0.05
+        0.05
+    """
+
+    start: float | None = None
+    """Signal at the start of the way (nats); None: it is at its target, or has not begun."""
+    progress: int = 0
+    """Steps of the way taken; 0: waiting for a measurement to begin with."""
+    target: float | None = None
+    """Target of the last step (nats); None: there was none, or a checkpoint of an older schema did not say."""
+
+    def advance(self, measured: float | None, target: float | None, expected: float | None) -> SetPoint:
+        """Take one training step.
+
+        Args:
+            measured: The signal now (nats); None: nothing was measured, or the loop is not to begin yet.
+            target: Its target at this step (nats); None: it has none.
+            expected: Target at the step before, as today's settings have it (nats).
+        """
+        changed = self.target is not None and self.target != expected
+        if target is not None and self.progress and not changed:
+            return replace(self, progress=self.progress + 1, target=target)
+        if target is None or measured is None:
+            return SetPoint()
+        return SetPoint(start=measured, progress=1, target=target)
+
+    def value(self, target: float | None, horizon: int) -> float | None:
+        """Set point at this step (nats); None while there is no target or the way has not begun.
+
+        Args:
+            target: Target at this step (nats).
+            horizon: T, steps; 0: the set point is the target.
+        """
+        if target is None or horizon == 0:
+            return target
+        if self.progress == 0:
+            return None
+        if self.start is None or self.progress >= horizon:
+            return target
+        part = 0.5 * (1 - math.cos(math.pi * self.progress / horizon))
+        return self.start + part * (target - self.start)
+
+
+def kl_scale(set_point: float | None, target: float) -> float:
+    """Error of KL that counts as 100 %: the geometric mean of set point and target, and the target once it is reached.
+
+    KL is a rate's result: its noise, and what β does to it, grow with it. An error relative to the target alone would
+    count for little while the set point is low, and one relative to the set point would be all noise there.
+
+    Example:
+        >>> kl_scale(0.0125, target=0.05), kl_scale(0.05, target=0.05)
+        (0.025, 0.05)
+    """
+    if set_point is None or set_point <= 0 or set_point == target:
+        return target
+    return math.sqrt(set_point * target)
