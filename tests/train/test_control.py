@@ -12,7 +12,7 @@ from maxent_ray.config.loading import load_config
 from maxent_ray.train.rank import RankProcess, RankSpec
 from maxent_ray.train.run_local import LocalRun, run_local
 
-SHORT = ["grpo.prompts_per_step=12", "evaluation.prompts=4"]
+SHORT = ["task.name=countdown_small", "grpo.prompts_per_step=12", "evaluation.prompts=4"]
 BACKPROP = ["controller.objective.type=truncated_backprop", "controller.objective.unroll.groups=3"]
 METHODS = {"analytic": ["controller.objective.type=analytic"], "truncated_backprop": BACKPROP}
 

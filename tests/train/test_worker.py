@@ -104,7 +104,7 @@ def test_the_state_holds_no_settings() -> None:
     assert (row.step, row.target_kl) == (2, 0.2)
     assert row.tau <= 0.31
     state = decode_state(donor.state_bytes(), "state")
-    assert set(state) == {"step", "model", "optimizer", "controller"}
+    assert set(state) == {"step", "prompts", "model", "optimizer", "controller"}
     assert "lr" not in str(state["optimizer"].keys())
     json.dumps(state["controller"])
 

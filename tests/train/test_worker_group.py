@@ -18,6 +18,7 @@ from maxent_ray.train.worker_group import WorkerGroup
 pytestmark = pytest.mark.ray
 
 TINY = [
+    "task.name=countdown_small",
     "grpo.prompts_per_step=4",
     "grpo.group_size=4",
     "evaluation.prompts=8",
