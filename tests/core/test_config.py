@@ -60,7 +60,7 @@ def gains(settings: ControllerConfig, name: str) -> Gains:
         ({"tau_min": 0.0}, "tau_min is 0.0; it must be > 0"),
         ({"tau_min": -1.0, "tau_rule": PI(space="linear")}, "tau_min is -1.0; it must be > 0"),
         ({"beta_min": 0.0}, "beta_rule.space is log; it must be linear while beta_min = 0"),
-        ({"beta_min": -1.0, "beta_rule": PI(space="linear")}, "beta_min is -1.0; it must be > 0"),
+        ({"beta_min": -1.0, "beta_rule": PI(space="linear")}, "beta_min is -1.0; it must be >= 0"),
         ({"tau": 1e-4}, r"tau is 0.0001; it must be in \[0.001, 100.0\]"),
         ({"beta": 101.0}, r"beta is 101.0; it must be in \[0.0001, 100.0\]"),
         ({"beta": 0.0}, r"beta is 0.0; it must be in \[0.0001, 100.0\]"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,13 @@ from maxent_ray.train.unroll.rank_sync import UnrollRanks
 
 Precision = Callable[[], AbstractContextManager[object]]
 """Creates the context of one forward pass, such as autocast to bfloat16."""
+
+
+class _WeightSignals(NamedTuple):
+    """Means over groups of H(w) and KL(w‖p) (nats)."""
+
+    entropy: Tensor
+    kl: Tensor
 
 
 @dataclass(frozen=True)
@@ -95,18 +103,18 @@ class PolicyUnroll:
                 kl = terms.mean_kl(self.outer_tokens).double()
         return torch.stack([entropy, kl])
 
-    def _of_weights(self, coefficients: CoefficientTensors) -> tuple[Tensor, Tensor]:
+    def _of_weights(self, coefficients: CoefficientTensors) -> _WeightSignals:
         """H and KL of the weights. H over informative groups is 0 where there are none: then no rank counts it."""
         rho = self.batch.ref_logprobs.double()  # in float32, dH/dτ loses its sign where weights are nearly flat or 0
         if self.batch.log_q is None:
-            return rho.new_zeros(()), rho.new_zeros(())
+            return _WeightSignals(rho.new_zeros(()), rho.new_zeros(()))
         chosen = weight_coefficients(*coefficients, self.weighting.reference_in_weights)
         weights = group_weights(self.batch.log_q.double(), rho, *chosen)
         entropies, kl = weight_entropy(weights), weight_kl(weights, rho).mean()
         if self.controller.entropy_signal != "informative_weight_entropy":
-            return entropies.mean(), kl
+            return _WeightSignals(entropies.mean(), kl)
         informative = torch.where(rewards_differ(self.batch.rewards), entropies, 0.0).sum()
-        return informative / torch.where(self.informative_groups > 0, self.informative_groups, 1.0), kl
+        return _WeightSignals(informative / torch.where(self.informative_groups > 0, self.informative_groups, 1.0), kl)
 
     def policy_kl(self, coefficients: CoefficientTensors) -> Tensor:
         """KL of the model's present parameters on ``outer_batch`` (nats per token)."""
