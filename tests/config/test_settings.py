@@ -400,6 +400,7 @@ def other_value(name: str, value: Any) -> Any:
         "entropy_response": "slow",
         "kl_response": "fast",
         "entropy_scale": 0.5,
+        "set_point_horizon": 7,
         "tau": 0.4,
         "tau_min": 0.1,
         "target_entropy": 1.5,
