@@ -38,7 +38,7 @@ class SetPoint:
     start: float | None = None
     """Signal at the start of the way (nats); None: it is at its target, or has not begun."""
     progress: int = 0
-    """Steps of the way taken; 0: waiting for a measurement to begin with."""
+    """Steps of the way taken, each with a measurement; 0: waiting for the first."""
     target: float | None = None
     """Target of the last step (nats); None: there was none, or a checkpoint of an older schema did not say."""
 
@@ -52,7 +52,7 @@ class SetPoint:
         """
         changed = self.target is not None and self.target != expected
         if target is not None and self.progress and not changed:
-            return replace(self, progress=self.progress + 1, target=target)
+            return replace(self, progress=self.progress + (measured is not None), target=target)
         if target is None or measured is None:
             return SetPoint()
         return SetPoint(start=measured, progress=1, target=target)

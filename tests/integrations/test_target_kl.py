@@ -104,7 +104,7 @@ def test_it_decides_as_a_client_of_the_controller(response: Any) -> None:
     settings = {"beta_min": 1e-3, "beta_max": 0.2, "update_interval": 2, "warmup_steps": 1}
     config = ControllerConfig(beta=0.1, target_kl=0.05, kl_response=response, **settings)  # type: ignore[arg-type]
     client = connect("run", 0, 1, config, options=ClientOptions(lag=0), local=True)
-    for step in range(160):
+    for step in range(640):
         kl, samples = MEASURED[step % 8] if step < 20 else 0.4, 16 + step
         controller.update(kl, samples)
         client.report(step, BatchStatistics(tokens=samples, policy_kl_sum=kl * samples))

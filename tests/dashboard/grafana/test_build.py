@@ -62,7 +62,8 @@ def test_coefficients_have_log_axes_and_targets_are_dashed() -> None:
     assert log >= {"Entropy temperature τ", "KL coefficient β"}
     for title in ("Entropy H and its target", "KL and its target"):
         panel = next(each for each in PANELS if each["title"] == title)
-        assert [target["legendFormat"].startswith(f"{TARGET} ") for target in panel["targets"]] == [False, True]
+        measured, target, *_ = (each["legendFormat"].startswith(f"{TARGET} ") for each in panel["targets"])
+        assert (measured, target) == (False, True)
         assert panel["fieldConfig"]["overrides"][0]["properties"][0]["value"]["fill"] == "dash"
 
 

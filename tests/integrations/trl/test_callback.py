@@ -91,7 +91,8 @@ def test_a_callback_that_is_added_later_finds_its_trainer(model: str, tmp_path: 
 
 
 def test_a_second_training_begins_anew(model: str, tmp_path: Path) -> None:
-    trainer = build(model, arguments(tmp_path, max_steps=3), MaxEntCallback(target_kl=0.02))
+    callback = MaxEntCallback(target_kl=0.02, set_point_horizon=0)
+    trainer = build(model, arguments(tmp_path, max_steps=3), callback)
     trainer.train()
     trainer.train()
     assert logged(trainer, "beta")[0] == pytest.approx(0.1)
@@ -137,7 +138,7 @@ def test_every_tracker_of_trl_shows_coefficients_errors_and_reasons(model: str, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TENSORBOARD_LOGGING_DIR", str(folder))
         args = arguments(tmp_path, entropy_coef=0.01, logging_steps=2, report_to=["tensorboard"])
-        trainer = build(model, args, MaxEntCallback(**TARGETS))
+        trainer = build(model, args, MaxEntCallback(**TARGETS, set_point_horizon=0))
         trainer.train()
     events = EventAccumulator(str(folder)).Reload()
     names = ("tau", "beta", "entropy", "kl", "target_entropy", "target_kl", "entropy_error", "kl_error")

@@ -21,7 +21,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def train(model: str, folder: Path, steps: int, resume: bool = False, **changes: Any) -> Any:
     args = arguments(folder, max_steps=steps, entropy_coef=0.01, **SAVING, **changes)
-    trainer = build(model, args, MaxEntCallback(target_kl=0.02, target_entropy=2.5))
+    trainer = build(model, args, MaxEntCallback(target_kl=0.02, target_entropy=2.5, set_point_horizon=0))
     trainer.train(resume_from_checkpoint=resume or None)
     return trainer
 

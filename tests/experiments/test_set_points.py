@@ -1,0 +1,56 @@
+"""Measures of the benchmark of set points, on made-up rows; the runs behind its tables are not repeated here."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments" / "benchmarks"))
+
+from set_points import centred_means, measure, meets, noise_at_rest
+
+
+def rows(ratios: list[float], beta: float = 0.1) -> list[dict[str, Any]]:
+    return [{"kl": 0.05 * r, "target_kl": 0.05, "entropy": 1.9, "target_entropy": 2.0, "beta": beta} for r in ratios]
+
+
+def test_windows_are_centred_and_cut_at_the_ends() -> None:
+    assert centred_means([0.0, 3.0, 6.0, 9.0], 3) == [1.5, 3.0, 6.0, 7.5]
+
+
+@pytest.mark.parametrize("falls", [False, True], ids=["rises", "falls"])
+def test_overshoot_is_beyond_the_target_in_the_direction_of_the_way(falls: bool) -> None:
+    sign = -1 if falls else 1
+    ratios = [1 - sign * math.exp(-k / 8) + sign * 0.5 * (20 <= k < 25) for k in range(200)]
+    found = measure(rows(ratios), falls)
+    assert found.overshoot == pytest.approx(0.5 - math.exp(-22 / 8), abs=0.01)
+    assert measure(rows([1.0] * 100 + [2.0] * 100)).overshoot == pytest.approx(0.0)  # too late to be of the start
+
+
+def test_it_has_settled_when_ten_means_in_a_row_are_within_ten_per_cent() -> None:
+    step = measure(rows([0.0] * 30 + [1.0] * 100))
+    assert step.settled == 30 + 8  # at 38 two of the 21 steps around are 0: 9.5 % off
+    assert measure(rows([0.5] * 80)).settled == 80
+
+
+def test_steady_errors_are_of_the_last_hundred_steps_and_the_largest_step_is_a_factor() -> None:
+    found = measure([*rows([9.0] * 50, beta=0.4), *rows([1.1] * 100)])
+    assert (found.kl_error, found.entropy_error) == pytest.approx((0.1, -0.05))
+    assert found.largest_step == pytest.approx(4.0)
+
+
+def test_noise_at_rest_is_relative_to_the_mean_there() -> None:
+    assert noise_at_rest(rows([0.0] * 100 + [2.0] * 60)) == pytest.approx(0.0)
+    assert noise_at_rest(rows([1.0] * 59 + [6.0])) > 0.5
+
+
+def test_a_start_that_is_too_low_has_a_wider_bar() -> None:
+    row = {"overshoot": 0.2, "settled": 20, "entropy_error": 0.02, "kl_error": 0.05, "largest_step": 3.0000000000000004}
+    assert meets({**row, "start": "too low"}) == {
+        "overshoot": True, "settled": True, "H": False, "KL": True, "step": True
+    }  # fmt: skip
+    assert not meets({**row, "start": "right"})["overshoot"]
