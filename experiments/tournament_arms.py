@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,5 +104,5 @@ def digest(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    found = {key: [row[key] for row in rows if row[key] is not None] for key in _TRACKED}
+    found = {key: [row[key] for row in rows if row[key] is not None and not math.isnan(row[key])] for key in _TRACKED}
     return {key: float(f"{fmean(values):.6g}") if values else None for key, values in found.items()}
