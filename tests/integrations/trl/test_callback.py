@@ -91,7 +91,7 @@ def test_a_callback_that_is_added_later_finds_its_trainer(model: str, tmp_path: 
 
 
 def test_a_second_training_begins_anew(model: str, tmp_path: Path) -> None:
-    callback = MaxEntCallback(target_kl=0.02, set_point_horizon=0)
+    callback = MaxEntCallback(target_kl=0.02, set_point_horizon=0, max_step_factor=None)
     trainer = build(model, arguments(tmp_path, max_steps=3), callback)
     trainer.train()
     trainer.train()
