@@ -234,6 +234,8 @@ def main() -> None:
         scenario = SCENARIOS[name]
         runs[label] = [
             "task.name=countdown_small",
+            "controller.target_entropy_fraction=0.95",
+            "controller.target_kl=0.05",
             f"train.steps={arguments.steps[0]}",
             f"train.seed={seed}",
             f"controller.tau={SETTLED_TAU * scenario.factor:g}",

@@ -24,9 +24,11 @@ from maxent_ray.evaluation.bootstrap import seed_paired_interval
 
 COVERAGE_BAR = 0.08
 TASK = "task.name=countdown_small"
+TARGETS = ["controller.target_entropy_fraction=0.95", "controller.target_kl=0.05"]
 METHODS = {
-    "analytic": ["controller.objective.type=analytic"],
+    "analytic": [*TARGETS, "controller.objective.type=analytic"],
     "truncated_backprop": [
+        *TARGETS,
         "controller.objective.type=truncated_backprop",
         "controller.objective.unroll.steps=2",
     ],

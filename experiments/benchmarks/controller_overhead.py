@@ -31,6 +31,8 @@ from maxent_ray.train.worker import TrainingWorker
 
 FROZEN = [
     "task.name=countdown_small",
+    "controller.target_entropy_fraction=0.95",
+    "controller.target_kl=0.05",
     "controller.tau_rule.learning_rate=1e-15",
     "controller.beta_rule.learning_rate=1e-15",
     "controller.beta_rule.proportional_gain=0",

@@ -11,7 +11,7 @@ from maxent_ray.core.field_types import shown
 from maxent_ray.core.weightings import Weighting
 from maxent_ray.errors import ConfigError
 
-EXPERIMENT_TARGETS = {"target_entropy_fraction": 0.95, "target_kl": 0.05}
+EXPERIMENT_TARGETS = {"target_entropy_fraction": 0.8, "target_kl": 0.2}
 """Targets of an experiment that names none."""
 _FOLLOWS = {"group_size": "grpo.group_size", "weighting": "weighting"}
 """Field that is no key of a configuration → the setting that it follows."""

@@ -45,8 +45,8 @@ class Choice(Section):
 Domain = Annotated[Uniform | LogUniform | Choice, Field(discriminator="type")]
 
 DEFAULT_SEARCH_SPACE: dict[str, dict[str, Any]] = {
-    "controller.target_entropy_fraction": {"type": "uniform", "low": 0.85, "high": 0.97},
-    "controller.target_kl": {"type": "loguniform", "low": 0.03, "high": 0.15},
+    "controller.target_entropy_fraction": {"type": "uniform", "low": 0.7, "high": 0.9},
+    "controller.target_kl": {"type": "loguniform", "low": 0.1, "high": 0.4},
     "controller.tau_rule.learning_rate": {"type": "loguniform", "low": 1.0, "high": 4.0},
     "controller.beta_rule.learning_rate": {"type": "loguniform", "low": 0.1, "high": 0.4},
     "controller.update_interval": {"type": "choice", "values": [1, 2, 3]},

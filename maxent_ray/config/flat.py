@@ -14,7 +14,7 @@ def flat_settings(config: Section) -> dict[str, Any]:
     Example:
         >>> from maxent_ray.config import ExperimentConfig
         >>> flat_settings(ExperimentConfig())["controller.target_kl"]
-        0.05
+        0.2
     """
     return dict(_flat("", config.model_dump(mode="json")))
 

@@ -28,7 +28,7 @@ class WeightingSettings(Section):
         >>> config = ExperimentConfig()
         >>> weighting = config.published_weighting
         >>> build_controller_objective(config.grpo, weighting).name, weighting.kl_target
-        ('analytic', 0.05)
+        ('analytic', 0.2)
     """
 
     tau: float = 0.3

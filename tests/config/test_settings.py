@@ -54,8 +54,8 @@ def rejected(*overrides: str) -> str:
 def test_defaults_are_a_valid_experiment() -> None:
     config = load_config()
     assert config == ExperimentConfig()
-    assert config.controller_config().target_entropy_at(0) == pytest.approx(0.95 * math.log(8))
-    assert config.controller_config().target_kl == 0.05
+    assert config.controller_config().target_entropy_at(0) == pytest.approx(0.8 * math.log(8))
+    assert config.controller_config().target_kl == 0.2
 
 
 def test_a_file_sets_what_it_names_and_leaves_the_rest(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_file_sets_what_it_names_and_leaves_the_rest(tmp_path: Path) -> None:
     assert config.controller.tau_rule == PI(dead_band=0.1)
     assert config.grpo == ExperimentConfig().grpo
     assert config.controller.tau == ExperimentConfig().controller.tau
-    assert config.controller.target_entropy_fraction == 0.95
+    assert config.controller.target_entropy_fraction == 0.8
 
 
 def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
@@ -575,8 +575,8 @@ def test_the_view_has_the_published_names() -> None:
         overrides=["controller.objective={type: truncated_backprop, unroll: {steps: 3}}", "controller.tau=0.4"]
     )
     view = config.published_weighting
-    assert (view.tau, view.beta, view.kl_target) == (0.4, 0.1, 0.05)
-    assert view.tau_target_entropy == pytest.approx(0.95 * math.log(8))
+    assert (view.tau, view.beta, view.kl_target) == (0.4, 0.1, 0.2)
+    assert view.tau_target_entropy == pytest.approx(0.8 * math.log(8))
     assert view.controller_meta.model_dump() == {
         "enabled": True,
         "method": "truncated_backprop",

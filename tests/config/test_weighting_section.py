@@ -46,7 +46,7 @@ def test_an_experiment_that_names_no_target_asks_for_no_entropy_that_there_is_no
     weighting = controller.weighting
     assert isinstance(weighting, WeightingBase)
     assert controller.moves("tau") == weighting.has_weights
-    assert controller.target_kl == 0.05
+    assert controller.target_kl == 0.2
 
 
 @pytest.mark.parametrize(
