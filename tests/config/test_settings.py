@@ -402,7 +402,6 @@ def other_value(name: str, value: Any) -> Any:
         "entropy_response": "slow",
         "kl_response": "fast",
         "entropy_scale": 0.5,
-        "set_point_horizon": 7,
         "tau": 0.4,
         "set_point_horizon": 7,
         "tau_min": 0.1,

@@ -386,7 +386,7 @@ def test_a_decision_that_no_message_holds_is_an_error_on_all_ranks() -> None:
 
 def test_alarms_are_given_once_by_rank_0_and_not_again_after_a_resume(caplog: pytest.LogCaptureFixture) -> None:
     """β is held at its bound by a KL of four times the target: the 12th update (11) is the first one held."""
-    config = ControllerConfig(group_size=8, target_kl=0.05, beta=0.1, beta_max=1.0)
+    config = ControllerConfig(group_size=8, target_kl=0.05, beta=0.1, beta_max=1.0, set_point_horizon=0)
     high = BatchStatistics(tokens=1, policy_kl_sum=0.2)
 
     def take(client: ControllerClient, start: int = 0) -> dict[str, Any]:

@@ -44,7 +44,8 @@ class Mute(Silent):
 
 
 def of_task(kind: type[Any], overrides: dict[str, Any]) -> ExperimentConfig:
-    return tiny_config({**overrides, "task.name": f"{__name__}:{kind.__name__}"})
+    name = f"{__name__}:{kind.__name__}"
+    return tiny_config({**overrides, "policy.model": "embedded:countdown_small", "task.name": name})
 
 
 @pytest.mark.parametrize(

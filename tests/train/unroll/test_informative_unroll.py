@@ -47,7 +47,7 @@ class TwoRanks:
 
 def rewarded(batch: PreparedBatch, rewards: Sequence[Sequence[float]]) -> PreparedBatch:
     given = torch.tensor(rewards, dtype=torch.float64)
-    return replace(batch, rewards=given, log_q=listwise_log_q(given, GRPO.q_temperature, GRPO.q_epsilon))
+    return replace(batch, rewards=given, log_q=listwise_log_q(given, temperature=1.0, epsilon=1e-6))
 
 
 @pytest.fixture(scope="module")
