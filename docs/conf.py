@@ -64,9 +64,9 @@ nitpick_ignore_regex = [
     (r"py:class", r"Coefficient|Mode|RuleState|Memory|Nested\w*|Within|Entries|-?[\d.]+(e[+-]\d+)?"),
     # Internals that a constructor takes or a state holds.
     (r"py:class", r"maxent_ray\.runtime\.(collective\.LocalCollective|deciders\.LocalDecider)"),
-    (r"py:class", r"maxent_ray\.core\.(diagnostics\.detector_state|objectives|update_rules)\.\w+(\.\w+)?"),
+    (r"py:class", r"maxent_ray\.core\.(diagnostics\.detector_state|diagnostics\.informative|objectives|update_rules)\.\w+(\.\w+)?"),
     (r"py:exc", r"RunInterrupted"),
-    (r"py:class", r"ObjectiveBase|maxent_ray\.(rllib|tune|config|storage)\.[\w.]+"),
+    (r"py:class", r"ObjectiveBase|maxent_ray\.(rllib|tune|config|storage|tasks\.split)\.[\w.]+"),
 ]
 
 

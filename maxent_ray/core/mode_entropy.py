@@ -16,7 +16,7 @@ def mode_entropy(modes: Sequence[str | None]) -> float | None:
         modes: Mode of each answer; None for a wrong one.
 
     Returns:
-        None for a group without a correct answer: it has no distribution.
+        The entropy, or None: a group without a correct answer has no distribution.
 
     Example:
         >>> round(mode_entropy(["2+3", "3-1", None, "2+3"]), 4), mode_entropy([None, None])

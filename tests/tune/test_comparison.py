@@ -316,7 +316,7 @@ def test_a_sweep_trains_every_point_without_clones(ray_cluster: None, tmp_path: 
     result = run_sweep(config, name="toy", results=tmp_path, keys=keys, points=3, trainable=ToyTrial)
     evaluations = records(result.folder, "evaluations.jsonl")
     assert sorted(e["settings"]["controller.target_kl"] for e in evaluations) == pytest.approx(
-        [0.03, (0.03 * 0.15) ** 0.5, 0.15]
+        [0.1, (0.1 * 0.4) ** 0.5, 0.4]
     )
     assert records(result.folder, "lineage.jsonl") == []
     assert len(read_rows(result.folder / "rows.jsonl")) == 3 * 4

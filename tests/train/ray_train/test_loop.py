@@ -270,7 +270,7 @@ def test_a_folder_is_not_overwritten(whole: TrainingResult, config: ExperimentCo
 
 def test_a_run_goes_on_only_with_its_own_settings(whole: TrainingResult, config: ExperimentConfig) -> None:
     other = apply_overrides(config, {"controller.target_kl": 0.1})
-    with pytest.raises(ResumeError, match=r"controller\.target_kl was 0\.05, now 0\.1"):
+    with pytest.raises(ResumeError, match=r"controller\.target_kl was 0\.2, now 0\.1"):
         run_training(other, name="whole", results=whole.folder.parent, resume=True)
 
 
