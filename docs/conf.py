@@ -64,7 +64,8 @@ nitpick_ignore_regex = [
     (r"py:class", r"Coefficient|Mode|RuleState|Memory|Nested\w*|Within|Entries|-?[\d.]+(e[+-]\d+)?"),
     # Internals that a constructor takes or a state holds.
     (r"py:class", r"maxent_ray\.runtime\.(collective\.LocalCollective|deciders\.LocalDecider)"),
-    (r"py:class", r"maxent_ray\.core\.(diagnostics\.detector_state|diagnostics\.informative|objectives|update_rules)\.\w+(\.\w+)?"),
+    (r"py:class", r"maxent_ray\.core\.diagnostics\.(detector_state|informative)\.\w+"),
+    (r"py:class", r"maxent_ray\.core\.(objectives|update_rules)\.\w+(\.\w+)?"),
     (r"py:exc", r"RunInterrupted"),
     (r"py:class", r"ObjectiveBase|maxent_ray\.(rllib|tune|config|storage|tasks\.split)\.[\w.]+"),
 ]

@@ -16,7 +16,7 @@ def mode_entropy(modes: Sequence[str | None]) -> float | None:
         modes: Mode of each answer; None for a wrong one.
 
     Returns:
-        The entropy, or None: a group without a correct answer has no distribution.
+        The entropy; None where no answer is correct, as there is no distribution.
 
     Example:
         >>> round(mode_entropy(["2+3", "3-1", None, "2+3"]), 4), mode_entropy([None, None])
