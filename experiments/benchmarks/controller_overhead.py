@@ -25,6 +25,7 @@ from median_interval import median_interval
 from rich.progress import track
 
 from maxent_ray.config.loading import load_config
+from maxent_ray.core.set_points import SetPoints
 from maxent_ray.core.state import Coefficients
 from maxent_ray.runtime.connect import connect
 from maxent_ray.train.worker import TrainingWorker
@@ -53,6 +54,10 @@ class FixedCoefficients:
 
     def report(self, step: int, statistics: object, gradients: object = None) -> None:
         """Ignore the report."""
+
+    def set_points(self) -> SetPoints:
+        """No set points."""
+        return SetPoints(None, None)
 
     def counters(self) -> dict[str, int]:
         """Zero counts."""

@@ -14,7 +14,6 @@ from maxent_ray.core.numbers import hold_exact_numbers
 from maxent_ray.core.objectives.analytic import Analytic
 from maxent_ray.core.objectives.settings import ObjectiveSettings
 from maxent_ray.core.objectives.settings_base import Loops, Unroll
-from maxent_ray.core.set_points import SLOW_HORIZON
 from maxent_ray.core.statistics import (
     WEIGHT_ENTROPIES,
     BatchStatistics,
@@ -113,10 +112,9 @@ class ControllerConfig:
     max_step_factor: float | None = 3.0
     """Largest factor that one step moves τ or β by, > 1, of rules in log space that act on errors; what a step
     withholds, later ones make up for. None: any factor."""
-    set_point_horizon: int | None = None
+    set_point_horizon: int = 0
     """Steps in which the set points of H and KL go from what is measured to their targets, at the start and after a
-    change of target; 0: at once. None: 15 for a KL to a frozen policy that answers slowly, unless the rule is one of
-    other systems, else 0."""
+    change of target; 0: at once."""
 
     warmup_steps: int = 0
     update_interval: int = 1
@@ -281,20 +279,6 @@ class ControllerConfig:
         """Time in which the signal of ``"tau"`` or ``"beta"`` answers, as declared."""
         of_weights = self.signal(name) in (*WEIGHT_ENTROPIES, "weight_kl")
         return "fast" if of_weights or (name == "beta" and self.kl_reference == "behaviour_policy") else "slow"
-
-    def horizon(self, name: str) -> int:
-        """Steps in which the set point of ``"tau"`` or ``"beta"`` goes to its target.
-
-        Example:
-            >>> config = ControllerConfig(target_entropy=1.9, target_kl=0.05)
-            >>> config.horizon("tau"), config.horizon("beta")
-            (0, 15)
-        """
-        if self.set_point_horizon is not None:
-            return self.set_point_horizon
-        from_frozen = name == "beta" and self.kl_signal == "policy_kl" and self.kl_reference == "frozen_policy"
-        of_others = self.rule(name).reads_measurement
-        return SLOW_HORIZON if from_frozen and self.response(name) != "fast" and not of_others else 0
 
     def target_at(self, name: str, step: int) -> float | None:
         """Target of ``"tau"`` or ``"beta"`` at a step (nats); None where the controller does not move it."""

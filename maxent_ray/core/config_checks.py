@@ -164,8 +164,7 @@ def _check_ranges(config: ControllerConfig) -> None:
         _require(getattr(config, name) >= 1, name, getattr(config, name), ">= 1")
     _require(config.warmup_steps >= 0, "warmup_steps", config.warmup_steps, ">= 0")
     horizon, factor = config.set_point_horizon, config.max_step_factor
-    range_ = ">= 0 steps: 0 for set points that jump to their targets, null for the usual one"
-    _require(horizon is None or horizon >= 0, "set_point_horizon", horizon, range_)
+    _require(horizon >= 0, "set_point_horizon", horizon, ">= 0 steps: 0 for set points that jump to their targets")
     range_ = "> 1: 3 lets τ and β at most triple in one step, null sets no limit"
     _require(factor is None or factor > 1, "max_step_factor", factor, range_)
     scale = config.entropy_scale

@@ -22,7 +22,7 @@ from maxent_ray.core.objectives import (
 )
 from maxent_ray.core.relative_errors import relative_error
 from maxent_ray.core.report_checks import missing_signal
-from maxent_ray.core.set_points import kl_scale
+from maxent_ray.core.set_points import SetPoints, kl_scale
 from maxent_ray.core.state import Coefficients, ControllerState, Decision, NestedMemory, Reason
 from maxent_ray.core.statistics import BatchStatistics, merge
 from maxent_ray.core.update_rules import Signal, Tuning, UpdateRule
@@ -143,6 +143,13 @@ class Controller:
             return self._keep(state, Reason.NON_FINITE, targets, measured, (f"overflow.{overflow}",))
         return decided, decision
 
+    def set_points(self, state: ControllerState) -> SetPoints:
+        """Set points after the state's round (nats)."""
+        targets = [self.config.target_at(name, state.step) for name in ("tau", "beta")]
+        ways = (state.entropy_set_point, state.kl_set_point)
+        values = (way.value(target, self.config.set_point_horizon) for way, target in zip(ways, targets, strict=True))
+        return SetPoints(*values)
+
     def _advance_set_points(self, state: ControllerState, measured: Measured) -> ControllerState:
         """One training step of both set points; they leave when the warm-up is over. No KL is below 0 but by noise."""
         kl = None if measured.kl is None else max(measured.kl, 0.0)
@@ -160,12 +167,12 @@ class Controller:
     def _targets(self, state: ControllerState) -> Targets:
         """Set points and targets of the newest step, with the errors that count as 100 %."""
         config, step = self.config, state.step
-        kl = state.kl_set_point.value(config.target_at("beta", step), config.horizon("beta"))
+        points = self.set_points(state)
         return Targets(
-            tau_target_entropy=state.entropy_set_point.value(config.target_at("tau", step), config.horizon("tau")),
-            kl_target=kl or 0.0,
+            tau_target_entropy=points.entropy,
+            kl_target=points.kl or 0.0,
             entropy_scale=config.entropy_scale_at(step),
-            kl_scale=kl_scale(kl, config.target_kl),
+            kl_scale=kl_scale(points.kl, config.target_kl),
             target_entropy=config.target_entropy_at(step),
             target_kl=config.target_kl,
         )

@@ -16,9 +16,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
+from zlib import crc32
 
-SLOW_HORIZON = 15
-"""Usual T where KL answers over many steps; chosen on training runs: ``experiments/benchmarks/set_points.py``."""
+
+class SetPoints(NamedTuple):
+    """Set points of H and KL at one step (nats); None where there is no target, or its way has not begun.
+
+    Example:
+        >>> SetPoints(entropy=1.9, kl=None).entropy
+        1.9
+    """
+
+    entropy: float | None
+    kl: float | None
 
 
 @dataclass(frozen=True)
@@ -39,8 +50,9 @@ class SetPoint:
     """Signal at the start of the way (nats); None: it is at its target, or has not begun."""
     progress: int = 0
     """Steps of the way taken, each with a measurement; 0: waiting for the first."""
-    target: float | None = None
-    """Target of the last step (nats); None: there was none, or a checkpoint of an older schema did not say."""
+    target_checksum: int | None = None
+    """Checksum of the last step's target, which is a setting and no part of the state; None: there was none, or a
+    checkpoint of an older schema did not say."""
 
     def advance(self, measured: float | None, target: float | None, expected: float | None) -> SetPoint:
         """Take one training step.
@@ -50,12 +62,13 @@ class SetPoint:
             target: Its target at this step (nats); None: it has none.
             expected: Target at the step before, as today's settings have it (nats).
         """
-        changed = self.target is not None and self.target != expected
+        changed = self.target_checksum is not None and self.target_checksum != checksum_of(expected)
         if target is not None and self.progress and not changed:
-            return replace(self, progress=self.progress + (measured is not None), target=target)
+            progress = self.progress + (measured is not None)
+            return replace(self, progress=progress, target_checksum=checksum_of(target))
         if target is None or measured is None:
             return SetPoint()
-        return SetPoint(start=measured, progress=1, target=target)
+        return SetPoint(start=measured, progress=1, target_checksum=checksum_of(target))
 
     def value(self, target: float | None, horizon: int) -> float | None:
         """Set point at this step (nats); None while there is no target or the way has not begun.
@@ -72,6 +85,16 @@ class SetPoint:
             return target
         part = 0.5 * (1 - math.cos(math.pi * self.progress / horizon))
         return self.start + part * (target - self.start)
+
+
+def checksum_of(target: float | None) -> int | None:
+    """Checksum of a target, by which a change is seen; None without one.
+
+    Example:
+        >>> checksum_of(0.05) == checksum_of(0.1), checksum_of(None)
+        (False, None)
+    """
+    return None if target is None else crc32(repr(float(target)).encode())
 
 
 def kl_scale(set_point: float | None, target: float) -> float:

@@ -16,7 +16,8 @@ from maxent_ray.core.diagnostics.alarms import Alarm
 from maxent_ray.core.diagnostics.observer import Observer, ObserverState
 from maxent_ray.core.field_types import LONGEST_TEXT
 from maxent_ray.core.objectives import ControllerGradients
-from maxent_ray.core.state import Coefficients, Decision
+from maxent_ray.core.set_points import SetPoints
+from maxent_ray.core.state import Coefficients, ControllerState, Decision
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.core.validation import check_whole
 from maxent_ray.errors import InvalidReportError
@@ -166,6 +167,10 @@ class ControllerClient:
         """Wait for the decision on the last report; all ranks call it."""
         with self._lock:
             self._receive_decision()
+
+    def set_points(self) -> SetPoints:
+        """Set points of H and KL after the last decided round (nats), from the state: the same after a resume."""
+        return self._controller.set_points(ControllerState.from_dict(json.loads(self._snapshot.state)))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a checkpoint needs, ready for JSON; any rank's is enough. Returns at once.

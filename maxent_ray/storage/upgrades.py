@@ -96,7 +96,7 @@ def _from_4(client_state: Values) -> Values:
 
     Both set points have arrived, as they jumped to their targets. Rules that now have a limit owe nothing.
     """
-    arrived = {"start": None, "progress": 1, "target": None}
+    arrived = {"start": None, "progress": 1, "target_checksum": None}
     state, pending, alarms = (client_state[name] for name in ("state", "pending", "alarms"))
     if pending is not None and pending["statistics"] is not None:
         pending = {**pending, "statistics": {**pending["statistics"], **_NO_GROUPS}}

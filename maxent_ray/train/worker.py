@@ -254,6 +254,7 @@ class TrainingWorker:
         controller, decision = self._controller, self.client.last_decision
         controls = controller.objective is not None
         target_entropy = controller.target_entropy_at(step) if controls else None
+        set_points = self.client.set_points()
         return {
             "tau": coefficients.tau,
             "beta": coefficients.beta,
@@ -262,6 +263,8 @@ class TrainingWorker:
             "entropy": _number(controller.measure("tau", statistics)),
             "target_entropy": target_entropy,
             "entropy_scale": None if target_entropy is None else controller.entropy_scale_at(step),
+            "entropy_set_point": set_points.entropy,
+            "kl_set_point": set_points.kl,
             "kl": _number(controller.measure("beta", statistics)),
             "target_kl": controller.target_kl or None if controls else None,
             "policy_entropy": _number(statistics.mean("policy_entropy")),

@@ -403,7 +403,6 @@ def other_value(name: str, value: Any) -> Any:
         "kl_response": "fast",
         "entropy_scale": 0.5,
         "tau": 0.4,
-        "set_point_horizon": 7,
         "tau_min": 0.1,
         "tau_max": 50.0,
         "target_entropy": 1.5,

@@ -43,7 +43,7 @@ def results(*extra: Result) -> dict[str, Result]:
 
 def test_every_arm_is_a_valid_configuration_of_a_known_family() -> None:
     arms = read_arms()
-    assert {arm.family for arm in arms} == set(FAMILIES)
+    assert {arm.family for arm in arms} <= set(FAMILIES)
     assert {"analytic", "truncated_backprop", "decoupled", "grpo", "grpo_kl_loop", "kl_loop_tau_0.1"} <= {
         arm.name for arm in arms
     }

@@ -12,7 +12,13 @@ from maxent_ray.config.loading import load_config
 from maxent_ray.train.rank import RankProcess, RankSpec
 from maxent_ray.train.run_local import LocalRun, run_local
 
-SHORT = ["task.name=countdown_small", "grpo.prompts_per_step=12", "evaluation.prompts=4"]
+SHORT = [
+    "task.name=countdown_small",
+    "grpo.prompts_per_step=12",
+    "evaluation.prompts=4",
+    "controller.target_entropy_fraction=0.95",
+    "controller.target_kl=0.05",
+]
 BACKPROP = ["controller.objective.type=truncated_backprop", "controller.objective.unroll.groups=3"]
 METHODS = {"analytic": ["controller.objective.type=analytic"], "truncated_backprop": BACKPROP}
 
