@@ -110,7 +110,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         >>> config = ExperimentConfig()
         >>> changed = apply_overrides(config, {"train.steps": 60, "controller.target_kl": 0.1})
         >>> differences(config.model_dump(), changed.model_dump())
-        ['controller.target_kl was 0.05, now 0.1', 'train.steps was 120, now 60']
+        ['controller.target_kl was 0.2, now 0.1', 'train.steps was 120, now 60']
     """
     lines: list[str] = []
     for name, before in old.items():
