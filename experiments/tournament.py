@@ -54,15 +54,12 @@ def main() -> None:
         parser.error(f"--named has {', '.join(unknown)}; there are {', '.join(arm.name for arm in arms)}")
     # All arms of one seed before the next seed: an interrupted tournament has something of everything.
     labels = {f"{arm.name}-{seed}": (arm, seed) for seed in range(arguments.seeds) for arm in arms}
-    runs = {
-        label: overrides(arm, seed, arguments.steps, arguments.task)
-        for label, (arm, seed) in labels.items()
-        if arguments.named is None or arm.name in arguments.named
-    }
+    wanted = {label: overrides(arm, seed, arguments.steps, arguments.task) for label, (arm, seed) in labels.items()}
     folder = arguments.output / "runs"
     if not arguments.report_only:
+        named = arguments.named or [arm.name for arm in arms]
+        runs = {label: settings for label, settings in wanted.items() if labels[label][0].name in named}
         run_all(runs, folder, arguments.processes, keep=digest)
-    wanted = {label: overrides(arm, seed, arguments.steps, arguments.task) for label, (arm, seed) in labels.items()}
     missing = missing_of(wanted, folder)
     report(arms, {label: labels[label] for label in wanted if label not in missing}, missing, arguments.output)
 
