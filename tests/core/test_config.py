@@ -13,7 +13,7 @@ from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.objectives import Analytic, CustomObjective, Decoupled, Joint, Paired, TruncatedBackprop, Unroll
 from maxent_ray.core.statistics import BatchStatistics, EntropySignal
-from maxent_ray.core.update_rules import PI, SGD, Newton
+from maxent_ray.core.update_rules import PI, SGD, Adam, Newton
 from maxent_ray.core.update_rules.loop import Gains
 from maxent_ray.errors import ConfigError, UnknownObjectiveError
 
@@ -211,6 +211,15 @@ def test_gains_follow_the_declared_response() -> None:
     assert gains(behaviour, "beta") == gains(config(kl_response="fast"), "beta") != gains(config(), "beta")
     assert gains(config(kl_reference="behaviour_policy", kl_response="slow"), "beta") == gains(config(), "beta")
     assert gains(config(entropy_response="slow"), "tau").proportional > 0
+
+
+def test_the_error_is_smoothed_where_a_large_proportional_part_would_follow_the_noise() -> None:
+    """By default in `pi` with the gains of a slow response, and nowhere else."""
+    settings = config(entropy_signal="weight_entropy", kl_signal="policy_kl")
+    tau, beta = settings.loop("tau"), settings.loop("beta")
+    assert PI().smoothing(beta) > 0 == PI().smoothing(tau)
+    assert PI(ema_decay=0.0).smoothing(beta) == 0.0 != PI(ema_decay=0.3).smoothing(tau)
+    assert PI().smoothing(beta._replace(response="auto")) == SGD().smoothing(beta) == Adam().smoothing(beta) == 0.0
 
 
 def test_gains_that_are_set_go_with_any_form() -> None:

@@ -238,7 +238,7 @@ def test_a_dead_band_holds_what_lies_inside_and_moves_what_lies_outside() -> Non
 def test_inside_the_dead_band_no_memory_of_a_rule_moves_anything(optimizer: str) -> None:
     """A proportional part would take back its last step, Adam would coast on; then the loop goes on as it was."""
     gain = {"proportional_gain": 2.0} if optimizer == "pi" else {}
-    loop = controller(optimizer, both={"dead_band": 0.1}, beta_rule=gain)
+    loop = controller(optimizer, both={"dead_band": 0.1, "ema_decay": 0.0}, beta_rule=gain)
     outside, _ = loop.step(loop.init(), measured(1.8, 0.08))
     inside = outside
     for _ in range(3):

@@ -23,12 +23,12 @@ ERROR_LIMIT = 3.0
 """Largest error that the identification sees: a KL of 5 % or 20 times its target."""
 ELASTICITY_RANGE = (0.2, 2.0)
 """Estimates are cut to it."""
-SLOW_RATE = 0.1
+SLOW_RATE = 0.2
 """Fastest closed loop, per update, on a signal that lags: a second lag (an optimiser's momentum) is not modelled."""
 CAUTION = 0.1
 """Largest product of a gain and the variance of the noise: noise of 50 % and more has outliers, and large moves that
 answer them disturb training for many updates, which no hypothesis has."""
-PROPORTIONAL_LIMIT = 5.0
+PROPORTIONAL_LIMIT = 8.0
 
 
 def adaptive_pi(expected: Literal["fast", "slow"] = "slow") -> UpdateRule:
@@ -52,7 +52,7 @@ def adaptive_pi(expected: Literal["fast", "slow"] = "slow") -> UpdateRule:
         >>> rule = adaptive_pi("fast")
         >>> signal, state = rule.update(Signal(gradient=-0.5, value=0.1), rule.init(0.1))
         >>> round(signal.value, 3), round(signal.tuning.integral, 2)
-        (0.108, 0.16)
+        (0.109, 0.17)
 
     Source: Åström and Wittenmark 1995, "Adaptive control" (self-tuning regulators, certainty equivalence, caution).
     """
@@ -86,7 +86,7 @@ def synthesize(hypothesis: Hypothesis) -> Gains:
         >>> synthesize(Hypothesis(Lag(1.0), share=0.2, elasticity=0.5, variance=0.0, noise=0.1, weight=1.0))
         Gains(integral=0.4, proportional=0.0)
         >>> synthesize(Hypothesis(Lag(6.0), share=0.2, elasticity=0.5, variance=0.0, noise=0.1, weight=1.0))
-        Gains(integral=0.2, proportional=1.0)
+        Gains(integral=0.4, proportional=2.0)
 
     Source: Seborg, Edgar and Mellichamp 2011, "Process dynamics and control" (direct synthesis); Åström and
     Wittenmark 1995, "Adaptive control" (minimum variance, cautious control).
@@ -106,8 +106,8 @@ def blend(hypotheses: Sequence[Hypothesis]) -> Gains:
     Example:
         >>> from maxent_ray.core.update_rules.identification import Lag
         >>> quick, slow = (Hypothesis(Lag(T), 0.2, 0.5, 0.0, 0.1, weight=0.5) for T in (1.0, 6.0))
-        >>> [round(gain, 2) for gain in blend([quick, slow])]  # (.4, 0) and (.2, 1)
-        [0.27, 0.33]
+        >>> [round(gain, 2) for gain in blend([quick, slow])]  # (.4, 0) and (.4, 2)
+        [0.4, 0.29]
     """
     weighted = [(each.weight, synthesize(each)) for each in hypotheses]
     integral = 1 / sum(weight / gains.integral for weight, gains in weighted)

@@ -13,6 +13,7 @@ from maxent_ray.core.update_rules.loop import (
     DEFAULT_CLIPS,
     FAST,
     SLOW,
+    SLOW_SMOOTHING,
     WIDE_CLIPS,
     Gains,
     Loop,
@@ -37,8 +38,8 @@ class ErrorRule:
     """``log``: steps are relative, τ = .01 and τ = 1 move equally fast."""
     clip: float | Literal["auto"] | None = "auto"
     """Largest relative error that counts; auto: .25 for τ, 1 for β (1 where gains are found out); null: none."""
-    ema_decay: float = 0.0
-    """Smoothing of the error signal; 0: none."""
+    ema_decay: float | None = None
+    """Smoothing of the error signal; 0: none; null: by the signal's response with ``pi``, else none."""
     dead_band: float = 0.0
     """Relative errors up to this are ignored."""
 
@@ -49,7 +50,8 @@ class ErrorRule:
         require_setting(rate is None or is_positive(rate), loop, "learning_rate", rate, valid)
         require_setting(self.space in ("log", "linear"), loop, "space", self.space, "log or linear")
         require_setting(limit is None or is_positive(limit), loop, "clip", limit, "> 0, auto, or null for none")
-        require_setting(0 <= self.ema_decay < 1, loop, "ema_decay", self.ema_decay, "in [0, 1)")
+        decay, valid = self.ema_decay, "in [0, 1), or null for the default of its response"
+        require_setting(decay is None or 0 <= decay < 1, loop, "ema_decay", decay, valid)
         require_setting(0 <= self.dead_band < math.inf, loop, "dead_band", self.dead_band, ">= 0, and finite")
         in_range = self.space == "linear" or loop.low > 0
         require_setting(in_range, loop, "space", self.space, f"linear while {loop.coefficient}_min = {loop.low:g}")
@@ -70,22 +72,29 @@ class ErrorRule:
         """True where the response is to be found out and no learning rate was set."""
         return loop.response == "auto" and self.learning_rate is None
 
+    def expected_response(self, loop: Loop) -> Literal["fast", "slow"]:
+        """The response as set; where it is to be found out, the declared one."""
+        return loop.expected if loop.response == "auto" else loop.response
+
     def gains(self, loop: Loop) -> Gains:
         """Gains as set, else by the response; where that is to be found out, those of the expected one."""
-        response = loop.expected if loop.response == "auto" else loop.response
-        usual = FAST[loop.coefficient] if response == "fast" else SLOW
+        usual = FAST[loop.coefficient] if self.expected_response(loop) == "fast" else SLOW
         return usual if self.learning_rate is None else usual._replace(integral=self.learning_rate)
+
+    def smoothing(self, loop: Loop) -> float:
+        """Decay of the smoothing in force."""
+        return 0.0 if self.ema_decay is None else self.ema_decay
 
     def parts(self, loop: Loop) -> dict[str, UpdateRule]:
         """Links of the chain, those of them that are asked for."""
-        limit, step = self.clip_of(loop), self.step(loop)
+        limit, decay, step = self.clip_of(loop), self.smoothing(loop), self.step(loop)
         if loop.max_step_factor is not None and self.space == "log":
             step = limit_step(step, loop.max_step_factor, loop.low, loop.high)
         parts: dict[str, UpdateRule] = {}
         if limit is not None:
             parts["clip"] = clip(limit)
-        if self.ema_decay > 0:
-            parts["ema"] = ema(self.ema_decay)
+        if decay > 0:
+            parts["ema"] = ema(decay)
         return {**parts, "step": deadband(self.dead_band, step) if self.dead_band > 0 else step}
 
     def step(self, loop: Loop) -> UpdateRule:
@@ -128,6 +137,12 @@ class PI(ErrorRule):
         """Gains as set, else by the signal's response."""
         gains = super().gains(loop)
         return gains if self.proportional_gain is None else gains._replace(proportional=self.proportional_gain)
+
+    def smoothing(self, loop: Loop) -> float:
+        """Decay of the smoothing as set, else by the signal's response; none where gains are found out."""
+        if self.ema_decay is not None:
+            return self.ema_decay
+        return SLOW_SMOOTHING if self.expected_response(loop) == "slow" and not self.finds_gains(loop) else 0.0
 
     def check_response(self, loop: Loop) -> None:
         """Raise ConfigError for settings that contradict gains which are to be found out."""

@@ -61,8 +61,12 @@ class Gains(NamedTuple):
     """Per unit of change of the error; ``pi`` only."""
 
 
-SLOW = Gains(integral=0.2, proportional=2.0)
-"""For signals that answer over many policy steps: without a proportional part the loop swings around its target."""
+SLOW = Gains(integral=0.2, proportional=8.0)
+"""For signals that answer over many policy steps: without a large proportional part the loop swings around its
+target."""
+SLOW_SMOOTHING = 0.8
+"""Decay of the mean of errors that these gains act on: one batch measures KL with 15 to 20 % noise, and a large
+proportional part would follow it."""
 FAST = {"tau": Gains(2.0, 0.0), "beta": Gains(0.2, 0.0)}
 """For signals that answer in the very next batch: an integrator alone, since with elasticity γ the loop rings at
 γ·(k_i + 2·k_p) = 2."""

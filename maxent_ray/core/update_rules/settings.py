@@ -26,7 +26,7 @@ def build_rule(settings: RuleSettings, loop: Loop) -> UpdateRule:
 
     Example:
         >>> loop = Loop("tau", "weight_entropy", low=1e-3, high=100.0)
-        >>> build_rule(PI(clip=None), loop).init(0.3)
+        >>> build_rule(PI(clip=None, ema_decay=0.0), loop).init(0.3)
         {'step': {'previous_gradient': 0.0, 'started': 0.0}}
     """
     return anti_windup(chain(**settings.parts(loop), project=project(loop.low, loop.high)))

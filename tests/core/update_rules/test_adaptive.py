@@ -16,7 +16,7 @@ from maxent_ray.core.controller import Controller
 from maxent_ray.core.state import ControllerState, Decision
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.core.update_rules import PI, SGD, Adam, Newton, RuleSettings, Signal, Tuning, adaptive_pi
-from maxent_ray.core.update_rules.adaptive import blend, describe, synthesize
+from maxent_ray.core.update_rules.adaptive import PROPORTIONAL_LIMIT, blend, describe, synthesize
 from maxent_ray.core.update_rules.identification import LAGS, PRIORS, Hypothesis, Lag, observe, responses, start
 from maxent_ray.core.update_rules.loop import Gains, Loop
 from maxent_ray.core.update_rules.settings import build_rule
@@ -84,7 +84,7 @@ def test_one_outlier_does_not_move_the_estimate() -> None:
 def test_gains_are_bounded_and_positive_whatever_was_found(lag: Lag, elasticity: float) -> None:
     gains = synthesize(Hypothesis(lag, 0.6, elasticity, variance=0.1, noise=1e-6, weight=1.0))
     assert 0 < gains.integral <= 3
-    assert 0 <= gains.proportional <= 5
+    assert 0 <= gains.proportional <= PROPORTIONAL_LIMIT
 
 
 def test_gains_cancel_the_lag_in_the_closed_loop() -> None:

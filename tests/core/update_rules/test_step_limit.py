@@ -73,7 +73,7 @@ def test_what_is_owed_is_paid_in_full(name: str) -> None:
 
 def test_a_cut_without_memory_would_lose_the_proportional_action() -> None:
     """An impulse of the error moves a proportional term there and back: the sum of both steps is the integral's."""
-    settings = PI(learning_rate=0.1, proportional_gain=5.0, clip=None)
+    settings = PI(learning_rate=0.1, proportional_gain=5.0, clip=None, ema_decay=0.0)
     found, _ = values(settings, [0.0, -1.0, 0.0, 0.0, *[0.0] * 20], loop(2.0))
     assert found[-1] == pytest.approx(0.1 * math.exp(0.1), rel=1e-12)
 
