@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 from maxent_ray.core.config import ControllerConfig
-from maxent_ray.core.decision import Measured, Targets, build_decision, reason_of_update
+from maxent_ray.core.decision import Measured, build_decision, reason_of_update
 from maxent_ray.core.objective_checks import ObjectiveUpdate, check_objective, checked_signals, overflow_path
 from maxent_ray.core.objectives import (
     ControllerGradients,
@@ -22,9 +22,10 @@ from maxent_ray.core.objectives import (
 )
 from maxent_ray.core.relative_errors import relative_error
 from maxent_ray.core.report_checks import missing_signal
-from maxent_ray.core.set_points import SetPoints, kl_scale
+from maxent_ray.core.set_points import SetPoints
 from maxent_ray.core.state import Coefficients, ControllerState, Decision, NestedMemory, Reason
 from maxent_ray.core.statistics import BatchStatistics, merge
+from maxent_ray.core.targets import Targets, advance_set_points, set_points_of, targets_of
 from maxent_ray.core.update_rules import Signal, Tuning, UpdateRule
 from maxent_ray.core.update_rules.settings import build_rule
 from maxent_ray.core.update_rules.step_limit import carry_over
@@ -125,9 +126,9 @@ class Controller:
         """
         state = replace(state, step=state.step + 1, version=state.version + 1)
         nothing = self._measure(BatchStatistics())
-        unmeasured = self._advance_set_points(state, nothing)
+        unmeasured = advance_set_points(self.config, state, entropy=None, kl=None)
         if statistics is None or statistics.invalid_field() is not None:
-            return self._keep(unmeasured, Reason.NON_FINITE, self._targets(unmeasured), nothing)
+            return self._keep(unmeasured, Reason.NON_FINITE, targets_of(self.config, unmeasured), nothing)
         missing = missing_signal(self.config, statistics)
         if missing:
             raise InvalidReportError(f"step {state.step}: {missing}")
@@ -135,47 +136,17 @@ class Controller:
         measured = self._measure(window)
         if _is_unrolled(gradients) and not statistics.is_empty and self.config.measure("tau", statistics) is None:
             measured = measured._replace(entropy=None)  # H after the unroll is a mean over no group
-        state = self._advance_set_points(state, measured)
-        decided, decision = self._decide(state, window, self._targets(state), measured, gradients)
+        state = advance_set_points(self.config, state, measured.entropy, measured.kl)
+        decided, decision = self._decide(state, window, targets_of(self.config, state), measured, gradients)
         overflow = overflow_path(decided)
         if overflow:  # it could not be read back from a checkpoint or a client either
-            state, targets = replace(unmeasured, window=BatchStatistics()), self._targets(unmeasured)
+            state, targets = replace(unmeasured, window=BatchStatistics()), targets_of(self.config, unmeasured)
             return self._keep(state, Reason.NON_FINITE, targets, measured, (f"overflow.{overflow}",))
         return decided, decision
 
     def set_points(self, state: ControllerState) -> SetPoints:
         """Set points after the state's round (nats)."""
-        targets = [self.config.target_at(name, state.step) for name in ("tau", "beta")]
-        ways = (state.entropy_set_point, state.kl_set_point)
-        values = (way.value(target, self.config.set_point_horizon) for way, target in zip(ways, targets, strict=True))
-        return SetPoints(*values)
-
-    def _advance_set_points(self, state: ControllerState, measured: Measured) -> ControllerState:
-        """One training step of both set points; they leave when the warm-up is over. No KL is below 0 but by noise."""
-        kl = None if measured.kl is None else max(measured.kl, 0.0)
-        at_start = {"tau": measured.entropy, "beta": kl} if state.step >= self.config.warmup_steps else {}
-        ways = {
-            name: way.advance(
-                at_start.get(name),
-                target=self.config.target_at(name, state.step),
-                expected=self.config.target_at(name, state.step - 1),
-            )
-            for name, way in (("tau", state.entropy_set_point), ("beta", state.kl_set_point))
-        }
-        return replace(state, entropy_set_point=ways["tau"], kl_set_point=ways["beta"])
-
-    def _targets(self, state: ControllerState) -> Targets:
-        """Set points and targets of the newest step, with the errors that count as 100 %."""
-        config, step = self.config, state.step
-        points = self.set_points(state)
-        return Targets(
-            tau_target_entropy=points.entropy,
-            kl_target=points.kl or 0.0,
-            entropy_scale=config.entropy_scale_at(step),
-            kl_scale=kl_scale(points.kl, config.target_kl),
-            target_entropy=config.target_entropy_at(step),
-            target_kl=config.target_kl,
-        )
+        return set_points_of(self.config, state)
 
     def _decide(
         self,

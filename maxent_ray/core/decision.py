@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from maxent_ray.core.objectives.interface import ControllerGradients
 from maxent_ray.core.relative_errors import relative_error
 from maxent_ray.core.state import Coefficients, ControllerState, Decision, Reason
 from maxent_ray.core.statistics import BatchStatistics, Reach
-
-
-@dataclass(frozen=True)
-class Targets:
-    """Set points and targets in force at one step, in the form that objectives read."""
-
-    tau_target_entropy: float | None
-    """Set point of H (nats); None: τ stays as it is."""
-    kl_target: float
-    """Set point of KL (nats); 0: β stays as it is."""
-    entropy_scale: float
-    """Error of H that counts as 100 % (nats)."""
-    kl_scale: float
-    """Error of KL that counts as 100 % (nats)."""
-    target_entropy: float | None
-    """H* (nats)."""
-    target_kl: float
-    """KL* (nats); 0: none."""
+from maxent_ray.core.targets import Targets
 
 
 class Measured(NamedTuple):
