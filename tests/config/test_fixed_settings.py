@@ -103,3 +103,16 @@ def test_a_domain_of_a_command_line_joins_the_space(tmp_path: Path) -> None:
     changed = load_config(tmp_path / "run.yaml", ["tune.search_space.grpo.temperature={type: choice, values: [2]}"])
     assert changed.tune.search_space["grpo.temperature"].values == (2,)
     assert len(changed.tune.search_space) == 2
+
+
+def test_the_default_space_has_no_entropy_of_weights_where_answers_have_none() -> None:
+    """Else a comparison with such a weighting would have to name a search space, only to leave this target out."""
+    ucpo = load_config(overrides=["weighting.type=ucpo"])
+    assert ucpo.tune.search_space.keys() == {
+        *("controller.target_kl", "controller.beta_rule.learning_rate", "controller.update_interval")
+    }
+    assert len(values_of_trials(ucpo, "target_kl")) > 2
+    signal = ["controller.entropy_signal=policy_entropy", "controller.target_entropy=0.5"]
+    of_the_policy = load_config(overrides=["weighting.type=ucpo", *signal]).tune.search_space
+    assert "controller.tau_rule.learning_rate" in of_the_policy
+    assert load_config(overrides=["weighting.type=maxent"]).tune.search_space.keys() == DEFAULT_SEARCH_SPACE.keys()
