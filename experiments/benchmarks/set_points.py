@@ -3,14 +3,17 @@
     python experiments/benchmarks/set_points.py --output experiments/results/set_points
 
 Runs start from coefficients that are right, ten times too low and ten times too high, or from right ones with a KL*
-that is doubled or halved halfway; objectives are analytic, truncated backprop (paired) and its decoupled form. Measures
+that is doubled or halved halfway, between the target and half of it: a policy of this size does not reach twice the
+target however low β is. Objectives are analytic, truncated backprop (paired) and its decoupled form. Measures
 of KL/KL*, as medians over seeds:
 
 - overshoot: largest 5-step mean beyond the target within 60 steps of the start or the change, in the direction of the
   way; noise alone reaches the one "at rest": the largest 5-step mean over the mean of the last 60 steps;
 - settled: first step from which the 21-step mean is within 10 % for 10 steps;
-- steady errors: means of H and KL over the last 100 steps;
+- steady errors: means of H and KL over the second half of the run, or of the steps after the change;
 - step: largest factor of β in one step.
+
+Runs without a KL penalty say how soon KL could be there at all: β stands at its lower bound.
 
 Finished runs are kept, and an interrupted benchmark can be resumed. Prints a table and writes ``summary.json``.
 """
@@ -33,8 +36,8 @@ from side_by_side import run_all
 
 STARTS = {"right": 1.0, "too low": 0.1, "too high": 10.0}
 """Factor of the settled τ and β that a run starts with."""
-CHANGES = {"doubled": 2.0, "halved": 0.5}
-"""Factor of KL* in the second half of a run."""
+CHANGES = {"doubled": (0.5, 1.0), "halved": (1.0, 0.5)}
+"""Factors of KL* in the first and in the second half of a run."""
 OBJECTIVES: dict[str, list[str]] = {
     "analytic": ["controller.objective.type=analytic"],
     "truncated_backprop": ["controller.objective.type=truncated_backprop", "controller.objective.unroll.steps=2"],
@@ -44,8 +47,10 @@ OBJECTIVES: dict[str, list[str]] = {
         "controller.objective.form.type=decoupled",
     ],
 }
-WATCHED, STEADY, RESTING = 60, 100, 60
-"""Steps in which an overshoot counts, over which the steady errors are means, and of the noise at rest."""
+FREE = ["controller.objective=null", "controller.beta=1e-4"]
+"""Settings of a run without a KL penalty."""
+WATCHED, RESTING = 60, 60
+"""Steps in which an overshoot counts, and of the noise at rest."""
 BARS = {"overshoot": 0.10, "overshoot, too low": 0.25, "settled": 20, "H": 0.01, "KL": 0.05, "step": 3.0}
 
 
@@ -84,11 +89,12 @@ def measure(rows: Sequence[Mapping[str, Any]], falls: bool = False) -> Response:
     slow, sign = centred_means(ratios, 21), -1.0 if falls else 1.0
     within = [abs(ratio - 1) < 0.1 for ratio in slow]
     steps = [abs(math.log(b["beta"] / a["beta"])) for a, b in itertools.pairwise(rows)]
+    later = len(rows) // 2
     return Response(
         overshoot=max(sign * (ratio - 1) for ratio in centred_means(ratios, 5)[:WATCHED]),
         settled=next((i for i in range(len(rows) - 9) if all(within[i : i + 10])), len(rows)),
-        entropy_error=fmean(row["entropy"] / row["target_entropy"] for row in rows[-STEADY:]) - 1,
-        kl_error=fmean(ratios[-STEADY:]) - 1,
+        entropy_error=fmean(row["entropy"] / row["target_entropy"] for row in rows[later:]) - 1,
+        kl_error=fmean(ratios[later:]) - 1,
         largest_step=math.exp(max(steps)),
     )
 
@@ -99,9 +105,14 @@ def noise_at_rest(rows: Sequence[Mapping[str, Any]]) -> float:
     return max(centred_means(values, 5)) / fmean(values) - 1
 
 
+def soonest(kls: Sequence[float], target: float) -> int:
+    """First step whose 21-step mean of KL is 90 % of the target or more; the number of steps for never."""
+    return next((i for i, kl in enumerate(centred_means(kls, 21)) if kl >= 0.9 * target), len(kls))
+
+
 def overrides(arguments: argparse.Namespace, objective: str, start: str, seed: int, steps: int) -> list[str]:
-    """Settings of a run that differ from the defaults."""
-    factor = STARTS.get(start, 1.0)
+    """Settings of a run that differ from the defaults; without an objective, of one without a penalty."""
+    factor, target_kl = STARTS.get(start, 1.0), arguments.target_kl * CHANGES.get(start, (1.0,))[0]
     return [
         f"train.steps={steps}",
         f"train.seed={seed}",
@@ -110,8 +121,8 @@ def overrides(arguments: argparse.Namespace, objective: str, start: str, seed: i
         f"controller.tau={arguments.tau * factor:g}",
         f"controller.beta={arguments.beta * factor:g}",
         f"controller.target_entropy_fraction={arguments.target_entropy_fraction:g}",
-        f"controller.target_kl={arguments.target_kl:g}",
-        *OBJECTIVES[objective],
+        f"controller.target_kl={target_kl:g}",
+        *(OBJECTIVES[objective] if objective else FREE),
         *arguments.set,
     ]
 
@@ -180,21 +191,27 @@ def main() -> None:
 
     half = arguments.steps // 2
     runs, then, labels = {}, {}, {}
-    for objective, start, seed in itertools.product(arguments.objectives, [*STARTS, *CHANGES], arguments.seeds):
+    # All runs of one seed before the next seed: an interrupted benchmark has something of everything.
+    free = {f"no_penalty-{seed}": overrides(arguments, "", "right", seed, arguments.steps) for seed in arguments.seeds}
+    for seed, objective, start in itertools.product(arguments.seeds, arguments.objectives, [*STARTS, *CHANGES]):
         label = f"{objective}-{start.replace(' ', '_')}-{seed}"
         labels[label] = (objective, start, seed)
         first = half if start in CHANGES else arguments.steps
         runs[label] = overrides(arguments, objective, start, seed, first)
         if start in CHANGES:
-            later = f"controller.target_kl={arguments.target_kl * CHANGES[start]:g}"
+            later = f"controller.target_kl={arguments.target_kl * CHANGES[start][1]:g}"
             then[label] = [[f"train.steps={arguments.steps - half}", later]]
-    found = run_all(runs, arguments.runs, arguments.processes, then)
+    found = run_all({**runs, **free}, arguments.runs, arguments.processes, then)
     table = summarise(arguments, {key: found[label] for label, key in labels.items()})
     print_table(table)
+    unpenalised = [[row["kl"] for row in found[label]["rows"]] for label in free]
+    possible = median(soonest(kls, arguments.target_kl) for kls in unpenalised)
+    print(f"without a penalty KL is at 90 % of its target after {possible:.0f} steps")
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(arguments).items()}
     arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / "summary.json"
-    path.write_text(json.dumps({"schema": 1, "settings": settings, "bars": BARS, "medians": table}, indent=1) + "\n")
+    result = {"schema": 1, "settings": settings, "bars": BARS, "without_penalty": possible, "medians": table}
+    path.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -218,6 +218,8 @@ def test_the_error_is_smoothed_where_a_large_proportional_part_would_follow_the_
     settings = config(entropy_signal="weight_entropy", kl_signal="policy_kl")
     tau, beta = settings.loop("tau"), settings.loop("beta")
     assert PI().smoothing(beta) > 0 == PI().smoothing(tau)
+    assert PI().clip_of(beta) < PI().clip_of(beta._replace(response="fast")) == SGD().clip_of(beta)
+    assert PI(clip=None).clip_of(beta) is None and PI(clip=2.0).clip_of(beta) == 2.0
     assert PI(ema_decay=0.0).smoothing(beta) == 0.0 != PI(ema_decay=0.3).smoothing(tau)
     assert PI().smoothing(beta._replace(response="auto")) == SGD().smoothing(beta) == Adam().smoothing(beta) == 0.0
 

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments" / "benchmarks"))
 
-from set_points import centred_means, measure, meets, noise_at_rest
+from set_points import centred_means, measure, meets, noise_at_rest, soonest
 
 
 def rows(ratios: list[float], beta: float = 0.1) -> list[dict[str, Any]]:
@@ -37,8 +37,13 @@ def test_it_has_settled_when_ten_means_in_a_row_are_within_ten_per_cent() -> Non
     assert measure(rows([0.5] * 80)).settled == 80
 
 
-def test_steady_errors_are_of_the_last_hundred_steps_and_the_largest_step_is_a_factor() -> None:
-    found = measure([*rows([9.0] * 50, beta=0.4), *rows([1.1] * 100)])
+def test_the_soonest_step_is_that_of_a_mean() -> None:
+    assert soonest([0.0] * 30 + [0.2] * 60, 0.2) == 30 + 8
+    assert soonest([0.1] * 50, 0.2) == 50
+
+
+def test_steady_errors_are_of_the_second_half_and_the_largest_step_is_a_factor() -> None:
+    found = measure([*rows([9.0] * 100, beta=0.4), *rows([1.1] * 100)])
     assert (found.kl_error, found.entropy_error) == pytest.approx((0.1, -0.05))
     assert found.largest_step == pytest.approx(4.0)
 

@@ -13,6 +13,7 @@ from maxent_ray.core.update_rules.loop import (
     DEFAULT_CLIPS,
     FAST,
     SLOW,
+    SLOW_CLIP,
     SLOW_SMOOTHING,
     WIDE_CLIPS,
     Gains,
@@ -37,7 +38,8 @@ class ErrorRule:
     space: Space = "log"
     """``log``: steps are relative, τ = .01 and τ = 1 move equally fast."""
     clip: float | Literal["auto"] | None = "auto"
-    """Largest relative error that counts; auto: .25 for τ, 1 for β (1 where gains are found out); null: none."""
+    """Largest relative error that counts; auto: .25 for τ, 1 for β (.5 with ``pi`` and a slow response), 1 where gains
+    are found out; null: none."""
     ema_decay: float | None = None
     """Smoothing of the error signal; 0: none; null: by the signal's response with ``pi``, else none."""
     dead_band: float = 0.0
@@ -138,11 +140,20 @@ class PI(ErrorRule):
         gains = super().gains(loop)
         return gains if self.proportional_gain is None else gains._replace(proportional=self.proportional_gain)
 
+    def clip_of(self, loop: Loop) -> float | None:
+        """The clip in force."""
+        limit = super().clip_of(loop)
+        return min(limit, SLOW_CLIP) if limit and self.clip == "auto" and self._is_slow(loop) else limit
+
     def smoothing(self, loop: Loop) -> float:
         """Decay of the smoothing as set, else by the signal's response; none where gains are found out."""
         if self.ema_decay is not None:
             return self.ema_decay
-        return SLOW_SMOOTHING if self.expected_response(loop) == "slow" and not self.finds_gains(loop) else 0.0
+        return SLOW_SMOOTHING if self._is_slow(loop) else 0.0
+
+    def _is_slow(self, loop: Loop) -> bool:
+        """True where the gains are those of a slow response."""
+        return self.expected_response(loop) == "slow" and not self.finds_gains(loop)
 
     def check_response(self, loop: Loop) -> None:
         """Raise ConfigError for settings that contradict gains which are to be found out."""

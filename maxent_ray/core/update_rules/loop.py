@@ -67,6 +67,9 @@ target."""
 SLOW_SMOOTHING = 0.8
 """Decay of the mean of errors that these gains act on: one batch measures KL with 15 to 20 % noise, and a large
 proportional part would follow it."""
+SLOW_CLIP = 0.5
+"""Largest relative error that they act on: a KL that starts at 0 is braked once it is half way, and less is integrated
+until then. At .35 the noise of one batch is cut on one side more than on the other, and KL settles 4 % high."""
 FAST = {"tau": Gains(2.0, 0.0), "beta": Gains(0.2, 0.0)}
 """For signals that answer in the very next batch: an integrator alone, since with elasticity γ the loop rings at
 γ·(k_i + 2·k_p) = 2."""

@@ -72,9 +72,9 @@ def alarms(config: ControllerConfig, plant: Plant, steps: int) -> dict[int, Alar
 
 
 def test_a_coefficient_at_its_bound_is_reported_after_the_patience_and_once() -> None:
-    """e = 1 (cut): ln β rises by .2 a step from ln .1; 11.5 steps to 1, so the 12th step (11) is the first one held."""
+    """e = .5 (cut): ln β rises by .1 a step from ln .1; 23.03 steps to 1, so the 24th step (23) is the first one held."""
     found = alarms(BETA_ONLY, lambda state: kl_of(0.2), 400)
-    assert list(found) == [11 + 19]
+    assert list(found) == [23 + 19]
     alarm = found[30]
     assert (alarm.kind, alarm.coefficient) == (AlarmKind.SATURATED, "beta")
     assert alarm.figures == pytest.approx({"bound": 1.0, "updates": 20, "measured": 0.2, "target": 0.05})
@@ -123,7 +123,7 @@ def test_an_annealed_target_is_one_setting() -> None:
 
 def test_steps_that_do_not_update_do_not_count() -> None:
     late = replace(BETA_ONLY, warmup_steps=50)
-    assert min(alarms(late, lambda state: kl_of(0.2), 200)) == 50 + 30
+    assert min(alarms(late, lambda state: kl_of(0.2), 200)) == 50 + 42
     rare = replace(BETA_ONLY, update_interval=3)
     assert min(alarms(rare, lambda state: kl_of(0.2), 200)) == 3 * 30 + 2
 
@@ -329,7 +329,7 @@ def test_a_weak_answer_is_an_answer() -> None:
     [
         (
             {"beta_rule": PI(learning_rate=1e-6, proportional_gain=0.0)},
-            "beta_rule.learning_rate = 1e-06, on errors cut to 1, is too small",
+            "beta_rule.learning_rate = 1e-06, on errors cut to 0.5, is too small",
         ),
         ({"beta_rule": PI(dead_band=0.9)}, "beta_rule.dead_band = 0.9 is wider than the error"),
         ({"beta_rule": EntropyStep(delta=1e-9)}, "the steps of beta_rule (delta = 1e-09) are too small"),
