@@ -219,7 +219,7 @@ class Controller:
         return kept if kept.has_updates() else None
 
     def _unmeasured(self, measured: Measured, signals: ControllerGradients | None) -> tuple[str, ...]:
-        """Events of coefficients that stay where they are because the batch had nothing to measure their signal on."""
+        """Events of coefficients that stay because the batch had nothing to measure their signal on."""
         if measured.statistics.is_empty:
             return ()
         found = {
@@ -244,6 +244,7 @@ class Controller:
             state.tau,
             state.tau_rule,
             gradient=signals.tau_grad,
+            confidence=signals.tau_confidence,
             curvature=statistics.entropy_slope(self.config.entropy_signal),
             measured=measured.entropy,
             target=targets.tau_target_entropy,
@@ -255,6 +256,7 @@ class Controller:
             state.beta,
             state.beta_rule,
             gradient=None if signals.beta_grad is None else -signals.beta_grad,
+            confidence=signals.beta_confidence,
             curvature=None if kl_beta is None else -kl_beta,
             measured=measured.kl,
             target=targets.kl_target,
@@ -276,18 +278,20 @@ class Controller:
         rule_state: NestedMemory,
         *,
         gradient: float | None,
+        confidence: float,
         curvature: float | None,
         measured: float | None,
         target: float | None,
         scale: float,
         error: float | None,
     ) -> _Moved:
-        """One coefficient through its rule, which sees relative errors; without a signal it stays where it is."""
+        """One coefficient through its rule, which sees relative errors; without a signal it stays."""
         if gradient is None:
             return _Moved(value, rule_state)
         signal = Signal(
-            gradient / scale,
+            gradient / (scale * confidence) if confidence > 0 else 0.0,
             value,
+            confidence=confidence,
             curvature=None if curvature is None else curvature / scale,
             measured=measured,
             target=target,
@@ -295,7 +299,7 @@ class Controller:
             count=self.config.update_interval,
         )
         signal, new_state = rule.update(signal, rule_state)
-        # a user's rule may compute with other floats
+        # a user's rule may give other floats
         return _Moved(float(signal.value), new_state, signal.events, signal.tuning)
 
     def _keep(
@@ -314,7 +318,7 @@ class Controller:
 
 
 def _kl_error(kl: float | None, targets: Targets) -> float | None:
-    """ln(KL*/KL), which rises with ln β; None where there is none. KL may be 0 (at the start) or below."""
+    """ln(KL*/KL), which rises with ln β; None where there is none. KL may be 0 or below."""
     if kl is None or targets.target_kl <= 0:
         return None
     return -math.log(max(kl / targets.target_kl, 1e-3))
@@ -325,7 +329,7 @@ def _is_unrolled(gradients: ControllerGradients | None) -> bool:
 
 
 def _of_steps(gradients: ControllerGradients | None, steps: int) -> ControllerGradients | None:
-    """The workers' gradients, if they are of an unroll of so many steps."""
+    """The workers' gradients of an unroll of so many steps."""
     if gradients is None or gradients.sensitivity is None or gradients.sensitivity.steps == steps:
         return gradients
     return None

@@ -200,8 +200,8 @@ def test_a_batch_without_an_informative_group_moves_beta_alone() -> None:
     state, decision = controller.step(controller.init(), ALL_TIED)
     assert (state.tau, decision.entropy, decision.tau_grad) == (TAU, None, None)
     assert state.beta > BETA
-    assert decision.events == ("tau.not_measured",)
-    assert decision.reason is Reason.UPDATED
+    assert decision.events == ("tau.not_measured", "beta.clipped")
+    assert decision.reason is Reason.CLIPPED
 
 
 def test_without_a_kl_target_such_a_batch_has_no_gradient() -> None:

@@ -128,7 +128,7 @@ def test_the_start_is_hardly_an_error() -> None:
         controller = Controller(config(set_point_horizon=horizon))
         state, _ = controller.step(controller.init(), measured(0))
         moved[horizon] = math.log(state.beta / 0.1)
-    assert moved[0] == pytest.approx(-0.2)
+    assert moved[0] == pytest.approx(-0.2 * 0.5)  # k_i, and an error cut to .5
     sine = math.sin(math.pi / 2 / T)
     assert moved[T] == pytest.approx(-0.2 * sine**2 / kl_scale(sine**2, 1.0))
 

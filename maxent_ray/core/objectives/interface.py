@@ -41,6 +41,11 @@ class ControllerGradients:
     scales; all others are relative errors already."""
     sensitivity: Sensitivity | None = None
     """Measurement of a worker's unroll, when the signals are still to be formed from it."""
+    tau_confidence: float = 1.0
+    """Confidence in the direction of ``tau_grad``, 0 to 1: the signal is an error times this. A rule sees the error,
+    and this share of its step is taken."""
+    beta_confidence: float = 1.0
+    """The same of ``beta_grad``."""
 
     def __post_init__(self) -> None:
         """Take signals of any library."""

@@ -65,7 +65,8 @@ def paired(
     """τ from the entropy term, β from the KL term, each relative to the running magnitude of its own sensitivity.
 
     ``tau_grad`` = e_H · d_τ and ``beta_grad`` = −e_KL · d_β, with d the running mean of the sensitivity over its
-    magnitude. A step stays proportional to its error; it shrinks while batches disagree about the direction.
+    magnitude. A step stays proportional to its error; it shrinks while batches disagree about the direction, by the
+    confidence |d|. A change of d alone is no change of the error, and must not look like one to a proportional part.
     Using one batch's sensitivity here instead of the mean biases the loop: it and the error come from the same
     sequences, and a loop at rest then has E[e·s] = 0, not E[e] = 0.
 
@@ -78,14 +79,17 @@ def paired(
         kl_scale: What KL − KL* is divided by (nats); None: KL* itself.
     """
     tau_grad = beta_grad = None
+    tau_direction, beta_direction = track.entropy_tau.direction, track.kl_beta.direction
     if target_entropy is not None:
         scale = usual_scale(target_entropy) if entropy_scale is None else entropy_scale
         error = relative_error(sensitivity.entropy, target_entropy, scale)
-        tau_grad = error * track.entropy_tau.direction
+        tau_grad = error * tau_direction
     if target_kl > 0:
         scale = target_kl if kl_scale is None else kl_scale
-        beta_grad = -relative_error(sensitivity.kl, target_kl, scale) * track.kl_beta.direction
-    return ControllerGradients(tau_grad, beta_grad)
+        beta_grad = -relative_error(sensitivity.kl, target_kl, scale) * beta_direction
+    return ControllerGradients(
+        tau_grad, beta_grad, tau_confidence=abs(tau_direction), beta_confidence=abs(beta_direction)
+    )
 
 
 class PairedObjective(SensitivityObjective):

@@ -25,7 +25,7 @@ from maxent_ray.core.update_rules.steps import (
     proportional_integral,
     sgd,
 )
-from maxent_ray.core.update_rules.transforms import clip, deadband, ema, project
+from maxent_ray.core.update_rules.transforms import clip, deadband, ema, project, scale_by_confidence
 
 __all__ = [
     "LOG_STEP_LIMIT",
@@ -57,6 +57,7 @@ __all__ = [
     "project",
     "proportional_integral",
     "sac_alpha",
+    "scale_by_confidence",
     "sgd",
     "threshold_kl",
 ]

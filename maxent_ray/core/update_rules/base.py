@@ -61,6 +61,8 @@ class Signal:
     error: float | None = None
     """Error for the identification of the response: ln(KL*/KL), or (H − H*) over its scale. It rises with the
     coefficient, and is not cut. None: the gradient."""
+    confidence: float = 1.0
+    """Share of the step that is taken, 0 to 1: how sure the direction of the gradient is."""
     count: int = 1
     """Training steps (or samples) since the last update: Ziegler's n."""
     tuning: Tuning | None = None

@@ -23,7 +23,7 @@ from maxent_ray.core.update_rules.loop import (
 )
 from maxent_ray.core.update_rules.step_limit import limit_step
 from maxent_ray.core.update_rules.steps import Space, adam, newton, proportional_integral, sgd
-from maxent_ray.core.update_rules.transforms import clip, deadband, ema
+from maxent_ray.core.update_rules.transforms import clip, deadband, ema, scale_by_confidence
 from maxent_ray.errors import ConfigError
 
 
@@ -89,7 +89,8 @@ class ErrorRule:
 
     def parts(self, loop: Loop) -> dict[str, UpdateRule]:
         """Links of the chain, those of them that are asked for."""
-        limit, decay, step = self.clip_of(loop), self.smoothing(loop), self.step(loop)
+        limit, decay = self.clip_of(loop), self.smoothing(loop)
+        step = scale_by_confidence(self.step(loop), self.space)
         if loop.max_step_factor is not None and self.space == "log":
             step = limit_step(step, loop.max_step_factor, loop.low, loop.high)
         parts: dict[str, UpdateRule] = {}

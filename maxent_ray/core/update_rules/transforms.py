@@ -1,4 +1,4 @@
-"""Rules around a step: `clip`, `ema` and `deadband` shape the gradient, `project` bounds the value."""
+"""Rules around a step: `clip`, `ema`, `deadband` shape the gradient, `scale_by_confidence` and `project` the step."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from maxent_ray.core.update_rules.base import (
     require_positive,
     stateless,
 )
+from maxent_ray.core.update_rules.steps import Space
 
 
 def clip(limit: float) -> UpdateRule:
@@ -78,6 +79,37 @@ def ema(decay: float) -> UpdateRule:
         return replace(signal, gradient=mean / (1 - decay**updates)), {"mean": mean, "updates": updates}
 
     return UpdateRule(lambda value: {"mean": 0.0, "updates": 0.0}, update)
+
+
+def scale_by_confidence(rule: UpdateRule, space: Space) -> UpdateRule:
+    """Take the share `Signal.confidence` of a rule's step, of ln v in log space.
+
+    The rule sees the error alone. If it saw the error times the confidence, a change of the confidence would look like
+    one of the error, and a proportional part would answer it.
+
+    Args:
+        rule: moves the value.
+        space: "linear" or "log".
+
+    Returns:
+        A rule with the state of ``rule``.
+
+    Example:
+        >>> from maxent_ray.core.update_rules import sgd
+        >>> rule = scale_by_confidence(sgd(0.1), "linear")
+        >>> rule.update(Signal(gradient=-1.0, value=0.5, confidence=0.5), rule.init(0.5))[0].value
+        0.55
+    """
+
+    def update(signal: Signal, state: RuleState) -> tuple[Signal, RuleState]:
+        proposed, following = rule.update(signal, state)
+        if signal.confidence == 1:
+            return proposed, following
+        old, new, share = signal.value, proposed.value, signal.confidence
+        value = old + share * (new - old) if space == "linear" else old * (new / old) ** share
+        return replace(proposed, value=value), following
+
+    return UpdateRule(rule.init, update)
 
 
 def deadband(width: float, rule: UpdateRule | None = None) -> UpdateRule:

@@ -72,7 +72,7 @@ def alarms(config: ControllerConfig, plant: Plant, steps: int) -> dict[int, Alar
 
 
 def test_a_coefficient_at_its_bound_is_reported_after_the_patience_and_once() -> None:
-    """e = .5 (cut): ln β rises by .1 a step from ln .1; 23.03 steps to 1, so the 24th step (23) is the first one held."""
+    """e = .5 (cut): ln β rises by .1 a step from ln .1; 23.03 steps to 1, so the 24th (23) is the first one held."""
     found = alarms(BETA_ONLY, lambda state: kl_of(0.2), 400)
     assert list(found) == [23 + 19]
     alarm = found[42]

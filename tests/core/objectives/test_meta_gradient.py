@@ -25,6 +25,7 @@ from maxent_ray.core.objectives.joint import joint
 from maxent_ray.core.objectives.merging import RankWeights, merge_sensitivities
 from maxent_ray.core.objectives.paired import RunningSensitivity, SensitivityTrack, paired
 from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.update_rules import PI
 from maxent_ray.core.validation import to_plain
 from maxent_ray.errors import InvalidReportError
 
@@ -220,6 +221,21 @@ def test_a_step_is_proportional_to_the_error() -> None:
     assert full_step.beta_grad is not None
     assert half_step.tau_grad == pytest.approx(full_step.tau_grad / 2)
     assert half_step.beta_grad == pytest.approx(full_step.beta_grad / 2)
+
+
+def test_batches_that_agree_less_change_the_confidence_and_not_the_error() -> None:
+    """A proportional part that saw the error times the confidence would move β on this constant error."""
+    rule = PI(learning_rate=1e-9, proportional_gain=8.0, clip=None, ema_decay=0.0)
+    targets = {"group_size": 8, "target_entropy": TARGET_ENTROPY, "target_kl": TARGET_KL}
+    loop = Controller(ControllerConfig(**targets, objective=TruncatedBackprop(), beta_rule=rule))  # type: ignore[arg-type]
+    batch = BatchStatistics(groups=8, weight_entropy_sum=8 * USUAL.entropy, tokens=1, policy_kl_sum=USUAL.kl)
+    state, signals = loop.init(), set()
+    for kl_beta in (-0.1, -0.9, -0.01, -0.4):
+        measured = ControllerGradients(sensitivity=replace(USUAL, steps=1, kl_beta=kl_beta))
+        state, decision = loop.step(state, batch, measured)
+        signals.add(round(decision.beta_grad or 0.0, 9))
+    assert len(signals) == 3  # the second batch agrees with the first in full
+    assert state.beta == pytest.approx(0.1, abs=1e-8)
 
 
 def test_a_missing_target_gives_no_signal() -> None:

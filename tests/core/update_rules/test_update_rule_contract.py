@@ -31,6 +31,7 @@ from maxent_ray.core.update_rules import (
     project,
     proportional_integral,
     sac_alpha,
+    scale_by_confidence,
     sgd,
     threshold_kl,
 )
@@ -51,6 +52,7 @@ RULES: dict[str, UpdateRule] = {
     "project": project(0.01, 1.0),
     "proportional_integral": proportional_integral(0.5, 0.1),
     "sac_alpha": sac_alpha(0.01),
+    "scale_by_confidence": scale_by_confidence(sgd(0.01, momentum=0.9, space="log"), "log"),
     "sgd": sgd(0.01, momentum=0.9),
     "sgd_log": sgd(0.01, momentum=0.9, space="log"),
     "threshold_kl": threshold_kl(),

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
 
-from maxent_ray.core.update_rules import Signal, UpdateRule, chain, clip, deadband, ema, project, sgd
+from maxent_ray.core.update_rules import (
+    Signal,
+    UpdateRule,
+    chain,
+    clip,
+    deadband,
+    ema,
+    project,
+    scale_by_confidence,
+    sgd,
+)
+from maxent_ray.core.update_rules.steps import Space
 
 
 def once(rule: UpdateRule, gradient: float, value: float = 0.1) -> Signal:
@@ -174,3 +186,13 @@ def test_the_given_state_is_never_changed() -> None:
     before = dict(state)
     rule.update(Signal(gradient=1.0, value=0.1), state)
     assert state == before
+
+
+@pytest.mark.parametrize("confidence", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("space", ["linear", "log"])
+def test_a_step_is_scaled_in_its_own_space_and_the_memory_is_not(space: Space, confidence: float) -> None:
+    rule = scale_by_confidence(sgd(0.1, space=space, momentum=0.5), space)
+    signal, state = rule.update(Signal(gradient=-2.0, value=0.3, confidence=confidence), rule.init(0.3))
+    expected = 0.3 + 0.2 * confidence if space == "linear" else 0.3 * math.exp(0.2 * confidence)
+    assert signal.value == pytest.approx(expected)
+    assert state == {"velocity": -2.0}
