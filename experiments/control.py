@@ -1,9 +1,21 @@
-"""Accuracy of control: both objectives, two pairs of targets, τ₀ ten times too low and too high, three seeds.
+"""Control on training runs: starts, changes of target, steady errors; all objectives, five seeds.
 
     python experiments/control.py --output experiments/results/control
 
-Passes when, over the last 40 of 120 steps, |mean H − H*| ≤ 3 % of H* and |mean KL − KL*| ≤ 15 % of KL* (truncated
-backprop: 25 %). Prints a table, writes ``summary.json`` and ``trajectories.png``, and exits 1 if a run falls short.
+Runs start from coefficients that are right, ten times too low and ten times too high, or from right ones with a KL*
+that is doubled or halved halfway, between the target and half of it: a policy of this size does not reach twice the
+target however low β is. Objectives are analytic, truncated backprop (paired) and its decoupled form. Measures of
+KL/KL*, as medians over seeds:
+
+- overshoot: largest 5-step mean beyond the target within 60 steps of the start or the change, in the direction of the
+  way; noise alone reaches the one "at rest": the largest 5-step mean over the mean of the last 60 steps;
+- settled: first step from which the 21-step mean is within 10 % for 10 steps;
+- steady errors: means of H and KL over the second half of the run, or of the steps after the change;
+- step: largest factor of β in one step.
+
+Runs without a KL penalty say how soon KL could be there at all: β stands at its lower bound. Finished runs are kept,
+and an interrupted experiment is resumed. Writes ``README.md``, with the words of ``notes.md``, ``summary.json`` and
+``trajectories.png``.
 """
 
 from __future__ import annotations
@@ -11,117 +23,148 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from statistics import fmean
+from statistics import median
 from typing import Any
 
-from side_by_side import run_all
+from control_figure import draw_trajectories
+from control_measures import BARS, digest, medians, meets, rows_of, soonest, table
+from side_by_side import missing_of, run_all
 
-from maxent_ray.report.plots.canvas import agg_figure
+STARTS = {"right": 1.0, "too low": 0.1, "too high": 10.0}
+"""Factor of the settled τ and β that a run starts with."""
+CHANGES = {"doubled": (0.5, 1.0), "halved": (1.0, 0.5)}
+"""Factors of KL* in the first and in the second half of a run."""
+OBJECTIVES: dict[str, list[str]] = {
+    "analytic": ["controller.objective.type=analytic"],
+    "truncated_backprop": ["controller.objective.type=truncated_backprop", "controller.objective.unroll.steps=2"],
+    "decoupled": [
+        "controller.objective.type=truncated_backprop",
+        "controller.objective.unroll.steps=2",
+        "controller.objective.form.type=decoupled",
+    ],
+}
+FREE = ["controller.objective=null", "controller.beta=1e-4"]
+"""Settings of a run without a KL penalty."""
 
-TARGETS = {"tight": (0.95, 0.05), "loose": (0.85, 0.10)}
-"""Name → (H* as a fraction of log G, KL* in nats per token)."""
-SETTLED_TAU = {"tight": 0.55, "loose": 0.25}
-"""Final τ for each pair of targets; the starts are ten times lower and higher."""
-STARTS = {"low": 0.1, "high": 10.0}
-OBJECTIVES = {"analytic": 0.15, "truncated_backprop": 0.25}
-"""Objective → largest relative error of KL."""
-ENTROPY_BAR = 0.03
-COLOURS = {"analytic": "#0072B2", "truncated_backprop": "#D55E00"}
 
-
-def overrides(objective: str, targets: str, start: str, seed: int, steps: int) -> list[str]:
-    """Settings of a run that differ from the defaults (G = 8, 24 prompts a step, embedded policy)."""
-    fraction, kl = TARGETS[targets]
+def overrides(arguments: argparse.Namespace, objective: str | None, start: str, seed: int) -> list[str]:
+    """Settings of a run's first phase that differ from the defaults; without an objective nothing is controlled."""
+    factor, target_kl = STARTS.get(start, 1.0), arguments.target_kl * CHANGES.get(start, (1.0,))[0]
     return [
-        "task.name=countdown_small",
-        f"train.steps={steps}",
+        f"train.steps={arguments.steps // 2 if start in CHANGES else arguments.steps}",
         f"train.seed={seed}",
-        f"controller.tau={SETTLED_TAU[targets] * STARTS[start]:g}",
-        f"controller.target_entropy_fraction={fraction}",
-        f"controller.target_kl={kl}",
-        f"controller.objective.type={objective}",
-        *(["controller.objective.unroll.steps=2"] if objective == "truncated_backprop" else []),
+        f"task.name={arguments.task}",
+        f"evaluation.prompts={arguments.held_out}",
+        f"controller.tau={arguments.tau * factor:g}",
+        f"controller.beta={arguments.beta * factor:g}",
+        f"controller.target_entropy_fraction={arguments.target_entropy_fraction:g}",
+        f"controller.target_kl={target_kl:g}",
+        *(FREE if objective is None else OBJECTIVES[objective]),
+        *arguments.set,
     ]
 
 
-def errors(rows: Sequence[Mapping[str, Any]], last: int = 40) -> dict[str, float]:
-    """Relative errors of the means over the last steps, and the spread of single steps around the target."""
-    tail = rows[-last:]
-    target_entropy, target_kl = tail[-1]["target_entropy"], tail[-1]["target_kl"]
-    return {
-        "entropy_error": fmean(row["entropy"] for row in tail) / target_entropy - 1,
-        "kl_error": fmean(row["kl"] for row in tail) / target_kl - 1,
-        "kl_swing": fmean(abs(row["kl"] / target_kl - 1) for row in tail),
-        "tau": tail[-1]["tau"],
-        "beta": tail[-1]["beta"],
-    }
+def changes(arguments: argparse.Namespace, start: str) -> list[list[str]]:
+    """Settings of the second phase of a run; none where it has one phase."""
+    if start not in CHANGES:
+        return []
+    steps, target_kl = arguments.steps - arguments.steps // 2, arguments.target_kl * CHANGES[start][1]
+    return [[f"train.steps={steps}", f"controller.target_kl={target_kl:g}"]]
 
 
-def plot(records: Mapping[tuple[str, str, str, int], Mapping[str, Any]], path: Path) -> None:
-    """H, KL, τ and β of every run against the step; a column for each pair of targets."""
-    figure = agg_figure(figsize=(12, 11), layout="constrained")
-    axes = figure.subplots(4, len(TARGETS), sharex=True)
-    quantities = (("entropy", "H (nats)"), ("kl", "KL (nats per token)"), ("tau", "τ"), ("beta", "β"))
-    for (objective, targets, _, _), record in records.items():
-        column = list(TARGETS).index(targets)
-        for axis, (key, _) in zip(axes[:, column], quantities, strict=True):
-            values = [row[key] for row in record["rows"]]
-            axis.plot(values, color=COLOURS[objective], linewidth=0.8, alpha=0.6)
-    for column, (targets, (fraction, kl)) in enumerate(TARGETS.items()):
-        entropy = next(r["rows"][0]["target_entropy"] for k, r in records.items() if k[1] == targets)
-        axes[0, column].set_title(f"H* = {fraction} log G, KL* = {kl}")
-        axes[0, column].axhspan(entropy * 0.97, entropy * 1.03, color="0.85", zorder=0)
-        axes[1, column].axhspan(kl * 0.85, kl * 1.15, color="0.85", zorder=0)
-        axes[2, column].set_yscale("log")
-        axes[3, column].set_yscale("log")
-        axes[3, column].set_xlabel("policy step (the last 40 are judged)")
-        for axis, (_, label) in zip(axes[:, column], quantities, strict=True):
-            axis.set_ylabel(label)
-            axis.grid(alpha=0.3)
-            axis.axvspan(80, 120, color="0.95", zorder=-1)
-    for objective, colour in COLOURS.items():
-        axes[0, 0].plot([], [], color=colour, label=objective)
-    axes[0, 0].legend(frameon=False, loc="lower right")
-    figure.savefig(path, dpi=110)
+def summarise(arguments: argparse.Namespace, records: Mapping[tuple[str, str], list[Any]]) -> list[dict[str, Any]]:
+    """Medians over seeds of every objective and start, and of the changes of target."""
+    half, rows = arguments.steps // 2, []
+    for (objective, start), found in records.items():
+        phases = [rows_of(record)[half if start in CHANGES else 0 :] for record in found]
+        row = {"objective": objective, "start": start, "seeds": len(found), **medians(phases, start == "halved")}
+        rows.append({**row, "meets": meets(row)})
+    return rows
 
 
-def main() -> int:
-    """Run missing runs, evaluate all, write table, JSON and figure."""
+def page(arguments: argparse.Namespace, rows: list[dict[str, Any]], possible: float | None, notes: str) -> str:
+    """The page of results."""
+    free = "" if possible is None else f" Without a penalty KL is at 90 % of its target after {possible:.0f} steps."
+    seeds = sorted({row["seeds"] for row in rows})
+    return "\n\n".join(
+        (
+            "# Do the loops start, move and end well?",
+            "    python experiments/control.py --output experiments/results/control",
+            f"`{arguments.task}`, embedded policy, G = 8, 24 prompts a step, {arguments.steps} steps, "
+            f"{' to '.join(map(str, seeds))} seeds; H\\* = {arguments.target_entropy_fraction:g} log G, KL\\* = "
+            f"{arguments.target_kl:g}. Truncated backprop has K = 2. What the columns are is said at the head of the "
+            "script; \\* misses its bar: an overshoot of 10 % (25 % from too low), settled after 20 steps, H within "
+            f"1 %, KL within 5 %, β by a factor of 3 in a step.{free}",
+            table(rows),
+            "![KL, H, β and τ from each start](trajectories.png)",
+            *([notes] if notes else []),
+        )
+    )
+
+
+def main() -> None:
+    """Run missing runs, measure all; print the table, write page, JSON and figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("results/control"))
-    parser.add_argument("--runs", type=Path, default=Path("results/control/runs"), help="raw rows of every run")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--task", default="countdown")
+    parser.add_argument("--target-entropy-fraction", type=float, default=0.8, help="H* as a fraction of log G")
+    parser.add_argument("--target-kl", type=float, default=0.2, help="KL*, nats per token")
+    parser.add_argument("--tau", type=float, default=0.12, help="τ of the right start")
+    parser.add_argument("--beta", type=float, default=0.04, help="β of the right start")
+    parser.add_argument("--objectives", nargs="+", choices=list(OBJECTIVES), default=list(OBJECTIVES))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="10 to 12 chose the settings")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--held-out", type=int, default=8, help="prompts of the evaluation, which is not used here")
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of all runs")
+    parser.add_argument("--report-only", action="store_true", help="make no run; report those that there are")
     arguments = parser.parse_args()
 
-    keys = list(itertools.product(OBJECTIVES, TARGETS, STARTS, range(arguments.seeds)))
-    labels = {"-".join(map(str, key)): key for key in keys}
-    runs = {label: overrides(*key, steps=arguments.steps) for label, key in labels.items()}
-    records = run_all(runs, arguments.runs, arguments.processes)
+    runs, then, keys = {}, {}, {}
+    for seed in arguments.seeds:  # all runs of one seed before the next: an interrupted experiment has all starts
+        runs[f"no_penalty-{seed}"] = overrides(arguments, None, "right", seed)
+        for objective, start in itertools.product(arguments.objectives, [*STARTS, *CHANGES]):
+            label = f"{objective}-{start.replace(' ', '_')}-{seed}"
+            keys[label] = (objective, start)
+            runs[label], then[label] = overrides(arguments, objective, start, seed), changes(arguments, start)
+    folder = arguments.output / "runs"
+    if not arguments.report_only:
+        run_all(runs, folder, arguments.processes, then, keep=digest)
+    missing = missing_of(runs, folder, then)
+    report(arguments, {label: keys.get(label) for label in runs if label not in missing}, folder)
+    if missing:
+        print(f"{len(missing)} runs are missing: {', '.join(missing[:5])}{' …' if len(missing) > 5 else ''}")
 
-    rows, failed = [], 0
-    print("objective           targets  start  seed     H error   KL error   KL swing      tau     beta   verdict")
-    for label, key in labels.items():
-        objective, targets, start, seed = key
-        found = errors(records[label]["rows"])
-        passed = abs(found["entropy_error"]) <= ENTROPY_BAR and abs(found["kl_error"]) <= OBJECTIVES[objective]
-        failed += not passed
-        rows.append({"objective": objective, "targets": targets, "start": start, "seed": seed, **found, "ok": passed})
-        print(
-            f"{objective:19s} {targets:8s} {start:5s} {seed:5d} {found['entropy_error']:+10.1%} "
-            f"{found['kl_error']:+10.1%} {found['kl_swing']:10.1%} {found['tau']:8.3f} {found['beta']:8.4f}   "
-            f"{'ok' if passed else 'FALLS SHORT'}"
-        )
-    print(f"{len(rows) - failed} of {len(rows)} runs hold both targets")
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "summary.json").write_text(json.dumps({"schema": 1, "runs": rows}, indent=1))
-    plot({key: records[label] for label, key in labels.items()}, arguments.output / "trajectories.png")
-    return 1 if failed else 0
+
+def report(arguments: argparse.Namespace, done: Mapping[str, tuple[str, str] | None], folder: Path) -> None:
+    """Write page, JSON and figure of the finished runs, and print the table."""
+    free: list[list[float]] = []
+    records: dict[tuple[str, str], list[Any]] = {}
+    for label, key in sorted(done.items(), key=lambda item: _place(item[1])):
+        record = json.loads((folder / f"{label}.json").read_text())
+        if key is None:
+            free.append(record["columns"]["kl"])
+        else:
+            records.setdefault(key, []).append(record)
+    if not records:
+        print(f"no run is finished yet in {folder}")
+        return
+    possible = median(soonest(kls, arguments.target_kl) for kls in free) if free else None
+    rows = summarise(arguments, records)
+    print(table(rows))
+    notes = arguments.output / "notes.md"
+    prose = notes.read_text(encoding="utf-8").strip() if notes.exists() else ""
+    (arguments.output / "README.md").write_text(page(arguments, rows, possible, prose) + "\n", encoding="utf-8")
+    result = {"schema": 1, "bars": BARS, "steps_without_penalty": possible, "medians": rows}
+    (arguments.output / "summary.json").write_text(json.dumps(result, indent=1) + "\n")
+    draw_trajectories(records, arguments.output / "trajectories.png")
+
+
+def _place(key: tuple[str, str] | None) -> tuple[int, int]:
+    return (-1, -1) if key is None else (list(OBJECTIVES).index(key[0]), [*STARTS, *CHANGES].index(key[1]))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,12 +1,12 @@
 """Fit of the model of KL's response to β, behind the ``decoupled`` form, to recorded runs.
 
-    python experiments/fit_kl_model.py results/control/runs results/objectives/runs
+    python experiments/fit_kl_model.py experiments/results/control/runs
 
 The model of ``maxent_ray/core/objectives/kl_filter.py``, with a push that may depend on κ and wanders back:
 d = a·κ^α − c·β^γ·KL + x, v ← (1 − s)v + s·d, KL ← KL + v, with x a slow random walk and a measurement off by a relative
 error σ. The six constants maximise the likelihood of the measured KL, by an extended Kalman filter over all runs at
 once. Prints them, and the loss of log-likelihood at fixed values of γ.
-The raw runs are in the ``--runs`` folders of ``control.py`` and ``objectives.py``.
+The runs are those of ``control.py``.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class Runs(NamedTuple):
 
 
 def load(folders: list[Path]) -> Runs:
-    """Read all ``*.json`` files with rows."""
-    records = [json.loads(path.read_text())["rows"] for folder in folders for path in sorted(folder.glob("*.json"))]
+    """Read all runs of ``control.py``."""
+    records = [json.loads(path.read_text())["columns"] for folder in folders for path in sorted(folder.glob("*.json"))]
     if not records:
-        raise SystemExit(f"no runs in {', '.join(map(str, folders))}: run control.py or objectives.py first")
-    length = max(map(len, records))
+        raise SystemExit(f"no runs in {', '.join(map(str, folders))}: run control.py first")
+    length = max(len(columns["kl"]) for columns in records)
     padded = {
-        name: np.array([[row[name] for row in rows] + [np.nan] * (length - len(rows)) for rows in records])
+        name: np.array([columns[name] + [np.nan] * (length - len(columns[name])) for columns in records])
         for name in ("kl", "tau", "beta")
     }
     there = ~np.isnan(padded["kl"])
@@ -101,7 +101,7 @@ def fit(runs: Runs, gamma: float | None = None) -> tuple[float, dict[str, float]
 def main() -> None:
     """Fit with γ free, then with γ fixed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, nargs="+", help="folders of raw runs")
+    parser.add_argument("runs", type=Path, nargs="+", help="folders of runs")
     parser.add_argument("--gammas", type=float, nargs="*", default=[0.1, 0.2, 0.5, 1.0], help="γ to compare")
     arguments = parser.parse_args()
     runs = load(arguments.runs)

@@ -42,8 +42,7 @@ def run_all(
         RuntimeError: a run failed; the others were made all the same.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = {label: [list(overrides), *map(list, (then or {}).get(label, ()))] for label, overrides in runs.items()}
-    missing = {label: phases for label, phases in wanted.items() if not _is_done(folder, label, phases)}
+    missing = {label: phases for label, phases in _phases(runs, then).items() if not _is_done(folder, label, phases)}
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -67,9 +66,17 @@ def run_all(
     return {label: json.loads(_path(folder, label).read_text()) for label in runs}
 
 
-def missing_of(runs: Mapping[str, Sequence[str]], folder: Path) -> list[str]:
-    """Labels of the runs that are not on disk, or are there with other settings."""
-    return [label for label, overrides in runs.items() if not _is_done(folder, label, [list(overrides)])]
+def missing_of(
+    runs: Mapping[str, Sequence[str]], folder: Path, then: Mapping[str, Sequence[Sequence[str]]] | None = None
+) -> list[str]:
+    """Labels of the runs that are not on disk, or are there with other settings; arguments as of :func:`run_all`."""
+    return [label for label, phases in _phases(runs, then).items() if not _is_done(folder, label, phases)]
+
+
+def _phases(
+    runs: Mapping[str, Sequence[str]], then: Mapping[str, Sequence[Sequence[str]]] | None
+) -> dict[str, list[list[str]]]:
+    return {label: [list(overrides), *map(list, (then or {}).get(label, ()))] for label, overrides in runs.items()}
 
 
 def _path(folder: Path, label: str) -> Path:
