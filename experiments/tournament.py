@@ -21,7 +21,7 @@ from tournament_report import FAMILIES, Result, page, verdicts
 
 from maxent_ray.core.answer_metrics import METRICS
 
-PROMPTS = 256
+PROMPTS = 512
 
 
 def overrides(arm: Arm, seed: int, steps: int, task: str) -> list[str]:
