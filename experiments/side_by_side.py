@@ -16,6 +16,9 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from maxent_ray.config import ExperimentConfig
+from maxent_ray.config.loading import load_config
+
 
 def run_all(
     runs: Mapping[str, Sequence[str]],
@@ -39,10 +42,13 @@ def run_all(
         By label: ``{"overrides", "then", "rows", "warm_start", "held_out"}``, or what ``keep`` made of it.
 
     Raises:
+        ConfigError: the settings of a run are refused; none was made.
         RuntimeError: a run failed; the others were made all the same.
     """
     folder.mkdir(parents=True, exist_ok=True)
     missing = {label: phases for label, phases in _phases(runs, then).items() if not _is_done(folder, label, phases)}
+    for phases in missing.values():
+        _configs(phases)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -91,13 +97,16 @@ def _is_done(folder: Path, label: str, phases: Sequence[Sequence[str]]) -> bool:
     return [record["overrides"], *record.get("then", [])] == list(phases)
 
 
+def _configs(phases: Sequence[Sequence[str]]) -> list[ExperimentConfig]:
+    return [load_config(overrides=[*phases[0], *changed]) for changed in ([], *phases[1:])]
+
+
 def _run(phases: list[list[str]], path: Path, keep: Callable[[Mapping[str, Any]], dict[str, Any]]) -> str:
     """Run in a separate process; returns a line about it."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from maxent_ray.config.loading import load_config
     from maxent_ray.train.run_local import run_local
 
-    first, *then = (load_config(overrides=[*phases[0], *changed]) for changed in ([], *phases[1:]))
+    first, *then = _configs(phases)
     run = run_local(first, then=then)
     record = {
         "overrides": phases[0],

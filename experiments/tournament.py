@@ -22,6 +22,7 @@ from tournament_report import FAMILIES, Result, page, verdicts
 from maxent_ray.core.answer_metrics import METRICS
 
 PROMPTS = 512
+"""Held-out prompts: all that the task has."""
 
 
 def overrides(arm: Arm, seed: int, steps: int, task: str) -> list[str]:
@@ -30,6 +31,7 @@ def overrides(arm: Arm, seed: int, steps: int, task: str) -> list[str]:
         f"task.name={task}",
         f"train.steps={steps}",
         f"train.seed={seed}",
+        f"task.held_out_prompts={PROMPTS}",
         f"evaluation.prompts={PROMPTS}",
         *arm.settings,
     ]
