@@ -87,13 +87,14 @@ def summarise(arguments: argparse.Namespace, records: Mapping[tuple[str, str], l
 def page(arguments: argparse.Namespace, rows: list[dict[str, Any]], possible: float | None, notes: str) -> str:
     """The page of results."""
     free = "" if possible is None else f" Without a penalty KL is at 90 % of its target after {possible:.0f} steps."
-    seeds = sorted({row["seeds"] for row in rows})
+    fewest, most = (choose(row["seeds"] for row in rows) for choose in (min, max))
+    seeds = f"{most} seed{'s' * (most > 1)}" if fewest == most else f"{fewest} to {most} seeds"
     return "\n\n".join(
         (
             "# Do the loops start, move and end well?",
             "    python experiments/control.py --output experiments/results/control",
             f"`{arguments.task}`, embedded policy, G = 8, 24 prompts a step, {arguments.steps} steps, "
-            f"{' to '.join(map(str, seeds))} seeds; H\\* = {arguments.target_entropy_fraction:g} log G, KL\\* = "
+            f"{seeds}; H\\* = {arguments.target_entropy_fraction:g} log G, KL\\* = "
             f"{arguments.target_kl:g}. Truncated backprop has K = 2. What the columns are is said at the head of the "
             "script; \\* misses its bar: an overshoot of 10 % (25 % from too low), settled after 20 steps, H within "
             f"1 %, KL within 5 %, β by a factor of 3 in a step.{free}",

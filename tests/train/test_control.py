@@ -33,6 +33,7 @@ def test_entropy_comes_to_its_target_from_ten_times_too_low_and_too_high(
     method: str, tau: float, steps: int
 ) -> None:
     result = run(
+        "grpo.prompts_per_step=24",  # with 12 the noise of KL moves β so much that it moves H by 3 %
         f"train.steps={steps}",
         f"controller.tau={tau}",
         *METHODS[method],
