@@ -173,8 +173,8 @@ def page(results: Mapping[str, Result], command: str, missing: Sequence[str], no
             f"```console\n{command}\n```",
             f"The same task, prompts, seeds ({', '.join(map(str, seeds))}) and steps for every arm; {prompts} held-out "
             "prompts × 8 samples, which choose nothing. Each arm is a file in "
-            f"[`configs/tournament`]({configs}): add one, run the command again, and the missing runs are made. "
-            f" Finished runs are in [`runs`](runs).{todo}",
+            "`experiments/configs/tournament`: add one, run the command again, and the missing runs are made. "
+            f" Finished runs are in `runs/`.{todo}",
             "## What was to be shown",
             "\n".join(f"- {line}" for line in verdicts(results)),
             "![mean@8 against pass@8 and coverage@8](pareto.png)",
