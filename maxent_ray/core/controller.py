@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -20,9 +19,9 @@ from maxent_ray.core.objectives import (
     ControllerObjective,
     TruncatedBackpropControllerObjective,
 )
-from maxent_ray.core.relative_errors import relative_error
+from maxent_ray.core.relative_errors import log_error, relative_error
 from maxent_ray.core.report_checks import missing_signal
-from maxent_ray.core.set_points import SetPoints
+from maxent_ray.core.set_points import SetPoint, SetPoints
 from maxent_ray.core.state import Coefficients, ControllerState, Decision, NestedMemory, Reason
 from maxent_ray.core.statistics import BatchStatistics, merge
 from maxent_ray.core.targets import Targets, advance_set_points, set_points_of, targets_of
@@ -245,6 +244,7 @@ class Controller:
             state.tau_rule,
             gradient=signals.tau_grad,
             confidence=signals.tau_confidence,
+            set_point=state.entropy_set_point,
             curvature=statistics.entropy_slope(self.config.entropy_signal),
             measured=measured.entropy,
             target=targets.tau_target_entropy,
@@ -257,11 +257,12 @@ class Controller:
             state.beta_rule,
             gradient=None if signals.beta_grad is None else -signals.beta_grad,
             confidence=signals.beta_confidence,
+            set_point=state.kl_set_point,
             curvature=None if kl_beta is None else -kl_beta,
             measured=measured.kl,
             target=targets.kl_target,
             scale=targets.kl_scale if in_nats else 1.0,
-            error=_kl_error(measured.kl, targets),
+            error=log_error(measured.kl, targets.target_kl),
         )
         falls_back = in_nats and isinstance(self._objective, TruncatedBackpropControllerObjective)
         events += ("fallback",) * falls_back
@@ -279,6 +280,7 @@ class Controller:
         *,
         gradient: float | None,
         confidence: float,
+        set_point: SetPoint,
         curvature: float | None,
         measured: float | None,
         target: float | None,
@@ -292,6 +294,7 @@ class Controller:
             gradient / (scale * confidence) if confidence > 0 else 0.0,
             value,
             confidence=confidence,
+            target_changed=set_point.has_left_within(self.config.update_interval),
             curvature=None if curvature is None else curvature / scale,
             measured=measured,
             target=target,
@@ -315,13 +318,6 @@ class Controller:
     def _within_bounds(self, name: str, value: float) -> float:
         low, high = self.config.bounds(name)
         return min(max(value, low), high)
-
-
-def _kl_error(kl: float | None, targets: Targets) -> float | None:
-    """ln(KL*/KL), which rises with ln β; None where there is none. KL may be 0 or below."""
-    if kl is None or targets.target_kl <= 0:
-        return None
-    return -math.log(max(kl / targets.target_kl, 1e-3))
 
 
 def _is_unrolled(gradients: ControllerGradients | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol, TypeVar, overload
 
 
@@ -49,3 +50,15 @@ def usual_scale(target: float) -> float:
         (2.0, 1.0)
     """
     return target if target > 0 else 1.0
+
+
+def log_error(kl: float | None, target: float) -> float | None:
+    """ln(KL*/KL), which rises with ln β; None where there is none. KL may be 0 or below, and counts as KL*/1000 there.
+
+    Example:
+        >>> log_error(0.1, target=0.1), round(log_error(0.0, target=0.1), 2), log_error(0.1, target=0.0)
+        (-0.0, 6.91, None)
+    """
+    if kl is None or target <= 0:
+        return None
+    return -math.log(max(kl / target, 1e-3))

@@ -70,6 +70,10 @@ class SetPoint:
             return SetPoint()
         return SetPoint(start=measured, progress=1, target_checksum=checksum_of(target))
 
+    def has_left_within(self, steps: int) -> bool:
+        """True where the way began in the last ``steps`` steps: for a target that is another one than before."""
+        return 0 < self.progress <= steps
+
     def value(self, target: float | None, horizon: int) -> float | None:
         """Set point at this step (nats); None while there is no target or the way has not begun.
 

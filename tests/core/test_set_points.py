@@ -18,6 +18,7 @@ from maxent_ray.core.objectives.paired import SensitivityTrack, paired
 from maxent_ray.core.set_points import SetPoint, checksum_of, kl_scale
 from maxent_ray.core.state import ControllerState, Reason
 from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.update_rules.loop import Response
 from maxent_ray.errors import ConfigError
 
 T = 12
@@ -131,6 +132,24 @@ def test_the_start_is_hardly_an_error() -> None:
     assert moved[0] == pytest.approx(-0.2 * 0.5)  # k_i, and an error cut to .5
     sine = math.sin(math.pi / 2 / T)
     assert moved[T] == pytest.approx(-0.2 * sine**2 / kl_scale(sine**2, 1.0))
+
+
+@pytest.mark.parametrize("interval", [1, 3])
+@pytest.mark.parametrize("response", ["slow", "auto"])
+def test_a_changed_target_is_no_change_of_the_error(interval: int, response: Response) -> None:
+    """A proportional part that took it for one would kick β; the integral part answers it from the same step on."""
+    settings: dict[str, Any] = {"update_interval": interval, "kl_response": response, "set_point_horizon": 0}
+    batch = BatchStatistics(groups=1, weight_entropy_sum=1.5, tokens=1, policy_kl_sum=0.05)
+    first, changed = Controller(config(**settings)), Controller(config(target_kl=0.045, **settings))
+    state = first.init()
+    for _ in range(10 * interval):
+        state, _ = first.step(state, batch)
+    after = changed.adopt(state)
+    for _ in range(interval):
+        after, decision = changed.step(after, batch)
+    move = math.log(after.beta / state.beta)
+    gain = decision.beta_tuning.integral if decision.beta_tuning else 0.2
+    assert move == pytest.approx(gain / 9, rel=1e-9)  # the error is .005/.045
 
 
 def test_an_annealed_target_is_followed_and_begins_no_new_way() -> None:

@@ -66,7 +66,8 @@ def adaptive_pi(expected: Literal["fast", "slow"] = "slow") -> UpdateRule:
         model = observe(state["model"], math.log(signal.value), error)
         found = responses(model, priors)
         gains = blend(found)
-        change = signal.gradient - state["previous_gradient"] if state["started"] else 0.0
+        is_known = state["started"] and not signal.target_changed
+        change = signal.gradient - state["previous_gradient"] if is_known else 0.0
         step = -(gains.integral * signal.gradient + gains.proportional * change)
         tuned = replace(signal, tuning=describe(gains, found))
         return moved(tuned, step, "log"), {"previous_gradient": signal.gradient, "started": 1.0, "model": model}

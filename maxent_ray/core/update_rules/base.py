@@ -63,6 +63,8 @@ class Signal:
     coefficient, and is not cut. None: the gradient."""
     confidence: float = 1.0
     """Share of the step that is taken, 0 to 1: how sure the direction of the gradient is."""
+    target_changed: bool = False
+    """The target is another one than at the last update: the change of the error since then says nothing."""
     count: int = 1
     """Training steps (or samples) since the last update: Ziegler's n."""
     tuning: Tuning | None = None

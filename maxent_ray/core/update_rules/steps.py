@@ -160,7 +160,8 @@ def newton(
 def proportional_integral(proportional: float, integral: float, *, space: Space = "log") -> UpdateRule:
     """PI control in velocity form: Δ = −(integral·g + proportional·(g − g_prev)).
 
-    At the first update g_prev = g. The sum of the steps is −integral·Σg − proportional·(g − g₁): an integral
+    At the first update, and at one after which the target is another, g_prev = g: only what was measured moves the
+    proportional term. The sum of the steps is −integral·Σg − proportional·(g − g₁): an integral
     and a proportional term whose only memory is the coefficient itself. So no sum winds up while `project`
     holds the value at a bound, and the first error of the other sign moves it away.
 
@@ -192,7 +193,8 @@ def proportional_integral(proportional: float, integral: float, *, space: Space 
 
     def update(signal: Signal, state: RuleState) -> tuple[Signal, RuleState]:
         gradient = signal.gradient
-        change = gradient - state["previous_gradient"] if state["started"] else 0.0
+        is_known = state["started"] and not signal.target_changed
+        change = gradient - state["previous_gradient"] if is_known else 0.0
         step = -(integral * gradient + proportional * change)
         return moved(signal, step, space), {"previous_gradient": gradient, "started": 1.0}
 

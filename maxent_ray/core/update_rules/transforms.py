@@ -50,7 +50,7 @@ def ema(decay: float) -> UpdateRule:
     """Smooth the gradient: m ← decay·m + (1 − decay)·g, passed on as m / (1 − decayᵗ).
 
     The division takes out the pull of m₀ = 0 after t updates: a constant gradient passes unchanged from the
-    start.
+    start. Where the target has changed, t begins anew.
 
     Args:
         decay: in [0, 1); 0 passes every gradient through.
@@ -74,8 +74,9 @@ def ema(decay: float) -> UpdateRule:
     require_fraction(decay=decay)
 
     def update(signal: Signal, state: RuleState) -> tuple[Signal, RuleState]:
-        updates = state["updates"] + 1
-        mean = decay * state["mean"] + (1 - decay) * signal.gradient
+        known = {"mean": 0.0, "updates": 0.0} if signal.target_changed else state
+        updates = known["updates"] + 1
+        mean = decay * known["mean"] + (1 - decay) * signal.gradient
         return replace(signal, gradient=mean / (1 - decay**updates)), {"mean": mean, "updates": updates}
 
     return UpdateRule(lambda value: {"mean": 0.0, "updates": 0.0}, update)
