@@ -385,7 +385,7 @@ def test_a_decision_that_no_message_holds_is_an_error_on_all_ranks() -> None:
 
 
 def test_alarms_are_given_once_by_rank_0_and_not_again_after_a_resume(caplog: pytest.LogCaptureFixture) -> None:
-    """β is held at its bound by a KL of four times the target: the 12th update (11) is the first one held."""
+    """β is held at its bound by a KL of four times the target: the 24th update (23) is the first one held."""
     config = ControllerConfig(group_size=8, target_kl=0.05, beta=0.1, beta_max=1.0, set_point_horizon=0)
     high = BatchStatistics(tokens=1, policy_kl_sum=0.2)
 
@@ -403,9 +403,9 @@ def test_alarms_are_given_once_by_rank_0_and_not_again_after_a_resume(caplog: py
         resumed.load_state_dict(saved[0])
         take(resumed, 60)
     (record,) = caplog.records
-    assert record.getMessage().startswith("step 30: β has been at its upper bound (beta_max = 1) for 20 updates")
+    assert record.getMessage().startswith("step 42: β has been at its upper bound (beta_max = 1) for 20 updates")
     (given,) = [decision for decision in clients[0].decisions() if decision["alarms"]]
-    assert (given["step"], given["alarms"][0]["kind"]) == (30, "saturated")
+    assert (given["step"], given["alarms"][0]["kind"]) == (42, "saturated")
     assert saved[1]["alarms"] is None
     assert "watch" not in json.dumps(saved[0]["state"])
     assert saved[0]["state"] == saved[1]["state"]
