@@ -105,7 +105,7 @@ def test_slimes_hooks_move_the_argument_that_its_loss_reads(
     monkeypatch.setitem(sys.modules, "slime.backends.megatron_utils.loss", loss)
     monkeypatch.setattr(dist, "get_rank", lambda: 0)
     monkeypatch.setattr(dist, "get_world_size", lambda: 1)
-    for step in range(120):
+    for step in range(240):
         page["before_train_step"](args, step // 2, step % 2, None, None, None)
         for samples in (3, 5):  # micro-batches
             loss_of_batch, metrics = page["policy_loss"](args, {"response_lengths": [7] * samples}, torch.zeros(1), sum)
@@ -117,5 +117,5 @@ def test_slimes_hooks_move_the_argument_that_its_loss_reads(
     saved, resumed, coefficient = page["KLControl"].client.state_dict(), defined(), args.kl_loss_coef
     args.kl_loss_coef = 0.01  # as in the settings of a new process
     resumed["start"](args, saved)
-    resumed["before_train_step"](args, 60, 0, None, None, None)
-    assert (args.kl_loss_coef, resumed["KLControl"].step) == (coefficient, 120)
+    resumed["before_train_step"](args, 120, 0, None, None, None)
+    assert (args.kl_loss_coef, resumed["KLControl"].step) == (coefficient, 240)

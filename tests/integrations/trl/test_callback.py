@@ -14,6 +14,7 @@ from trl import GRPOTrainer
 
 from maxent_ray import Controller, ControllerConfig
 from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.update_rules import PI
 from maxent_ray.integrations import MaxEntCallback
 from tests.integrations.trl.recording import Recording
 from tests.integrations.trl.support import arguments, build, logged, tiny_model
@@ -91,7 +92,7 @@ def test_a_callback_that_is_added_later_finds_its_trainer(model: str, tmp_path: 
 
 
 def test_a_second_training_begins_anew(model: str, tmp_path: Path) -> None:
-    callback = MaxEntCallback(target_kl=0.02, set_point_horizon=0, max_step_factor=None)
+    callback = MaxEntCallback(target_kl=0.02, set_point_horizon=0, max_step_factor=None, beta_rule=PI(clip=None))
     trainer = build(model, arguments(tmp_path, max_steps=3), callback)
     trainer.train()
     trainer.train()
@@ -138,7 +139,8 @@ def test_every_tracker_of_trl_shows_coefficients_errors_and_reasons(model: str, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TENSORBOARD_LOGGING_DIR", str(folder))
         args = arguments(tmp_path, entropy_coef=0.01, logging_steps=2, report_to=["tensorboard"])
-        trainer = build(model, args, MaxEntCallback(**TARGETS, set_point_horizon=0))
+        free = {"max_step_factor": None, "beta_rule": PI(clip=None)}  # so that every reason is "updated"
+        trainer = build(model, args, MaxEntCallback(**TARGETS, set_point_horizon=0, **free))
         trainer.train()
     events = EventAccumulator(str(folder)).Reload()
     names = ("tau", "beta", "entropy", "kl", "target_entropy", "target_kl", "entropy_error", "kl_error")

@@ -44,7 +44,7 @@ def test_the_state_is_in_the_trainer_state_of_every_checkpoint(model: str, tmp_p
         text = (tmp_path / f"checkpoint-{step}" / "trainer_state.json").read_text(encoding="utf-8")
         saved = json.loads(text)["stateful_callbacks"]["MaxEntCallback"]["attributes"]["saved"]
         assert saved["client"]["state"]["step"] == step - 1
-        assert saved["reasons"] == {"updated": step}
+        assert sum(saved["reasons"].values()) == step
 
 
 def test_a_checkpoint_from_before_the_callback_starts_the_controller_at_its_step(model: str, tmp_path: Path) -> None:
