@@ -17,7 +17,7 @@ from maxent_ray.core.update_rules.identification import (
     start,
 )
 from maxent_ray.core.update_rules.loop import Gains
-from maxent_ray.core.update_rules.steps import moved
+from maxent_ray.core.update_rules.steps import change_of, moved
 
 ERROR_LIMIT = 3.0
 """Largest error that the identification sees: a KL of 5 % or 20 times its target."""
@@ -66,9 +66,7 @@ def adaptive_pi(expected: Literal["fast", "slow"] = "slow") -> UpdateRule:
         model = observe(state["model"], math.log(signal.value), error)
         found = responses(model, priors)
         gains = blend(found)
-        is_known = state["started"] and not signal.target_changed
-        change = signal.gradient - state["previous_gradient"] if is_known else 0.0
-        step = -(gains.integral * signal.gradient + gains.proportional * change)
+        step = -(gains.integral * signal.gradient + gains.proportional * change_of(signal, state))
         tuned = replace(signal, tuning=describe(gains, found))
         return moved(tuned, step, "log"), {"previous_gradient": signal.gradient, "started": 1.0, "model": model}
 

@@ -193,9 +193,7 @@ def proportional_integral(proportional: float, integral: float, *, space: Space 
 
     def update(signal: Signal, state: RuleState) -> tuple[Signal, RuleState]:
         gradient = signal.gradient
-        is_known = state["started"] and not signal.target_changed
-        change = gradient - state["previous_gradient"] if is_known else 0.0
-        step = -(integral * gradient + proportional * change)
+        step = -(integral * gradient + proportional * change_of(signal, state))
         return moved(signal, step, space), {"previous_gradient": gradient, "started": 1.0}
 
     return UpdateRule(lambda value: {"previous_gradient": 0.0, "started": 0.0}, update)
@@ -203,6 +201,12 @@ def proportional_integral(proportional: float, integral: float, *, space: Space 
 
 def _require_space(space: str) -> None:
     require(space in get_args(Space), "space", space, f"one of {', '.join(get_args(Space))}")
+
+
+def change_of(signal: Signal, state: RuleState) -> float:
+    """Change of the gradient since the last update; 0 at the first one, and where the target is another."""
+    is_known = state["started"] and not signal.target_changed
+    return float(signal.gradient - state["previous_gradient"]) if is_known else 0.0
 
 
 def moved(signal: Signal, step: float, space: Space, max_step: float = math.inf) -> Signal:
