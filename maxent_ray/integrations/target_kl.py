@@ -60,7 +60,7 @@ class TargetKLController:
 
     Example:
         >>> kl_ctl = TargetKLController(0.1, target=0.05)
-        >>> kl_ctl.update(0.1, n_steps=512)
+        >>> kl_ctl.update(0.06, n_steps=512)
         >>> kl_ctl.value > 0.1, str(kl_ctl.last_decision["reason"])
         (True, 'updated')
 

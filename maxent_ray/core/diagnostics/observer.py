@@ -35,7 +35,7 @@ class Observer:
         >>> config = ControllerConfig(group_size=8, target_kl=0.05, beta=0.1, beta_max=1.0)
         >>> controller, observer = Controller(config), Observer(config)
         >>> state, observed, kinds = controller.init(), ObserverState(), []
-        >>> for _ in range(40):
+        >>> for _ in range(50):
         ...     state, decision = controller.step(state, BatchStatistics(tokens=1, policy_kl_sum=0.2))
         ...     observed, alarms = observer.observe(observed, decision)
         ...     kinds += [alarm.kind.value for alarm in alarms]
