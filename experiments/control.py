@@ -30,7 +30,7 @@ from typing import Any
 
 from control_figure import draw_trajectories
 from control_measures import BARS, digest, medians, meets, rows_of, soonest, table
-from side_by_side import missing_of, run_all
+from side_by_side import missing_of, read_notes, run_all
 
 STARTS = {"right": 1.0, "too low": 0.1, "too high": 10.0}
 """Factor of the settled τ and β that a run starts with."""
@@ -45,6 +45,8 @@ OBJECTIVES: dict[str, list[str]] = {
         "controller.objective.form.type=decoupled",
     ],
 }
+HELD_OUT = 8
+"""Prompts of the evaluations before and after a run, which say nothing here."""
 FREE = ["controller.objective=null", "controller.beta=1e-4"]
 """Settings of a run without a KL penalty."""
 
@@ -56,7 +58,7 @@ def overrides(arguments: argparse.Namespace, objective: str | None, start: str, 
         f"train.steps={arguments.steps // 2 if start in CHANGES else arguments.steps}",
         f"train.seed={seed}",
         f"task.name={arguments.task}",
-        f"evaluation.prompts={arguments.held_out}",
+        f"evaluation.prompts={HELD_OUT}",
         f"controller.tau={arguments.tau * factor:g}",
         f"controller.beta={arguments.beta * factor:g}",
         f"controller.target_entropy_fraction={arguments.target_entropy_fraction:g}",
@@ -117,7 +119,6 @@ def main() -> None:
     parser.add_argument("--objectives", nargs="+", choices=list(OBJECTIVES), default=list(OBJECTIVES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="10 to 12 chose the settings")
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--held-out", type=int, default=8, help="prompts of the evaluation, which is not used here")
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of all runs")
     parser.add_argument("--report-only", action="store_true", help="make no run; report those that there are")
@@ -155,9 +156,8 @@ def report(arguments: argparse.Namespace, done: Mapping[str, tuple[str, str] | N
     possible = median(soonest(kls, arguments.target_kl) for kls in free) if free else None
     rows = summarise(arguments, records)
     print(table(rows))
-    notes = arguments.output / "notes.md"
-    prose = notes.read_text(encoding="utf-8").strip() if notes.exists() else ""
-    (arguments.output / "README.md").write_text(page(arguments, rows, possible, prose) + "\n", encoding="utf-8")
+    text = page(arguments, rows, possible, read_notes(arguments.output))
+    (arguments.output / "README.md").write_text(text + "\n", encoding="utf-8")
     result = {"schema": 1, "bars": BARS, "steps_without_penalty": possible, "medians": rows}
     (arguments.output / "summary.json").write_text(json.dumps(result, indent=1) + "\n")
     draw_trajectories(records, arguments.output / "trajectories.png")

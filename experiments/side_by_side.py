@@ -79,6 +79,12 @@ def missing_of(
     return [label for label, phases in _phases(runs, then).items() if not _is_done(folder, label, phases)]
 
 
+def read_notes(output: Path) -> str:
+    """The words of ``notes.md`` beside a page of results, written by hand: what was learned."""
+    notes = output / "notes.md"
+    return notes.read_text(encoding="utf-8").strip() if notes.exists() else ""
+
+
 def _phases(
     runs: Mapping[str, Sequence[str]], then: Mapping[str, Sequence[Sequence[str]]] | None
 ) -> dict[str, list[list[str]]]:

@@ -14,7 +14,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from side_by_side import missing_of, run_all
+from side_by_side import missing_of, read_notes, run_all
 from tournament_arms import ARMS, Arm, digest, read_arms
 from tournament_figures import draw_pareto
 from tournament_report import FAMILIES, Result, page, verdicts
@@ -80,10 +80,9 @@ def report(arms: Sequence[Arm], done: dict[str, tuple[Arm, int]], missing: Seque
     if not results:
         print(f"no run is finished yet in {output / 'runs'}")
         return
-    notes = output / "notes.md"
-    prose = notes.read_text(encoding="utf-8").strip() if notes.exists() else ""
     command = "python experiments/tournament.py --output experiments/results/tournament"
-    (output / "README.md").write_text(page(results, command, missing, prose) + "\n", encoding="utf-8")
+    text = page(results, command, missing, read_notes(output))
+    (output / "README.md").write_text(text + "\n", encoding="utf-8")
     summary = {
         name: {
             "seeds": sorted(result.runs),

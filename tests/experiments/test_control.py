@@ -81,7 +81,7 @@ def test_missing_runs_are_named_and_the_others_reported(
     assert "no run is finished yet" in capsys.readouterr().out
     (tmp_path / "runs").mkdir(exist_ok=True)
     settings = argparse.Namespace(
-        **{"steps": 40, "task": "countdown", "held_out": 8, "tau": 0.12, "beta": 0.04, "set": []},
+        **{"steps": 40, "task": "countdown", "tau": 0.12, "beta": 0.04, "set": []},
         **{"target_entropy_fraction": 0.8, "target_kl": 0.2},
     )
     made = [{**row, "tau": 0.1} for row in rows([0.0] * 10 + [1.0] * 30)]
