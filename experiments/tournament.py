@@ -3,14 +3,16 @@
     python experiments/tournament.py --output experiments/results/tournament
 
 Makes the runs that are missing (each arm of ``configs/tournament`` with each seed), then writes ``README.md``,
-``summary.json`` and ``pareto.png``. An interrupted tournament is resumed by the same command; ``--named`` and
-``--seeds`` choose a part of it.
+``summary.json`` and ``pareto.png``. An interrupted tournament is resumed by the same command; ``--named``, ``--seeds``
+and ``--steps`` make another one, such as a longer one of two arms.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("results/tournament"))
     parser.add_argument("--arms", type=Path, default=ARMS, help="folder of <family>/<arm>.yaml")
-    parser.add_argument("--named", nargs="+", metavar="ARM", help="run these arms only; the report is of all")
+    parser.add_argument("--named", nargs="+", metavar="ARM", help="these arms only")
     parser.add_argument("--task", default="countdown")
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 … n − 1")
     parser.add_argument("--steps", type=int, default=200)
@@ -50,20 +52,22 @@ def main() -> None:
     parser.add_argument("--report-only", action="store_true", help="make no run")
     arguments = parser.parse_args()
 
-    arms = sorted(read_arms(arguments.arms), key=lambda arm: (_place(arm.family), arm.name))
-    unknown = sorted(set(arguments.named or ()) - {arm.name for arm in arms})
+    there = sorted(read_arms(arguments.arms), key=lambda arm: (_place(arm.family), arm.name))
+    named = arguments.named or [arm.name for arm in there]
+    unknown = sorted(set(named) - {arm.name for arm in there})
     if unknown:
-        parser.error(f"--named has {', '.join(unknown)}; there are {', '.join(arm.name for arm in arms)}")
+        parser.error(f"--named has {', '.join(unknown)}; there are {', '.join(arm.name for arm in there)}")
+    arms = [arm for arm in there if arm.name in named]
     # All arms of one seed before the next seed: an interrupted tournament has something of everything.
     labels = {f"{arm.name}-{seed}": (arm, seed) for seed in range(arguments.seeds) for arm in arms}
     wanted = {label: overrides(arm, seed, arguments.steps, arguments.task) for label, (arm, seed) in labels.items()}
     folder = arguments.output / "runs"
     if not arguments.report_only:
-        named = arguments.named or [arm.name for arm in arms]
-        runs = {label: settings for label, settings in wanted.items() if labels[label][0].name in named}
-        run_all(runs, folder, arguments.processes, keep=digest)
+        run_all(wanted, folder, arguments.processes, keep=digest)
     missing = missing_of(wanted, folder)
-    report(arms, {label: labels[label] for label in wanted if label not in missing}, missing, arguments.output)
+    done = {label: labels[label] for label in wanted if label not in missing}
+    setting = f"`{arguments.task}`, {arguments.steps} steps, embedded policy, default optimiser"
+    report(arms, done, missing, arguments.output, setting)
 
 
 def _place(family: str) -> int:
@@ -71,7 +75,9 @@ def _place(family: str) -> int:
     return known.index(family) if family in known else len(known)
 
 
-def report(arms: Sequence[Arm], done: dict[str, tuple[Arm, int]], missing: Sequence[str], output: Path) -> None:
+def report(
+    arms: Sequence[Arm], done: dict[str, tuple[Arm, int]], missing: Sequence[str], output: Path, setting: str
+) -> None:
     """Write page, figures and JSON of the finished runs, and print the claims."""
     found: dict[str, dict[int, dict[str, object]]] = {}
     for label, (arm, seed) in done.items():
@@ -80,8 +86,8 @@ def report(arms: Sequence[Arm], done: dict[str, tuple[Arm, int]], missing: Seque
     if not results:
         print(f"no run is finished yet in {output / 'runs'}")
         return
-    command = "python experiments/tournament.py --output experiments/results/tournament"
-    text = page(results, command, missing, read_notes(output))
+    command = shlex.join(["python", *(argument for argument in sys.argv if argument != "--report-only")])
+    text = page(results, command, missing, read_notes(output), setting)
     (output / "README.md").write_text(text + "\n", encoding="utf-8")
     summary = {
         name: {

@@ -150,7 +150,7 @@ def difference_table(results: Mapping[str, Result]) -> str:
     return "\n".join(lines)
 
 
-def page(results: Mapping[str, Result], command: str, missing: Sequence[str], notes: str) -> str:
+def page(results: Mapping[str, Result], command: str, missing: Sequence[str], notes: str, setting: str) -> str:
     """The whole page, in Markdown.
 
     Args:
@@ -158,6 +158,7 @@ def page(results: Mapping[str, Result], command: str, missing: Sequence[str], no
         command: Command that makes it.
         missing: Labels of runs that were not made yet.
         notes: Prose of ``notes.md`` beside the page, written by hand: what was learned.
+        setting: Task, steps and policy of all arms.
     """
     first = next(iter(results.values()))
     warm_start = next(iter(first.runs.values()))["warm_start"]
@@ -171,7 +172,7 @@ def page(results: Mapping[str, Result], command: str, missing: Sequence[str], no
         [
             f"# Tournament: {len(results)} ways to train, side by side",
             f"```console\n{command}\n```",
-            f"The same task, prompts, seeds ({', '.join(map(str, seeds))}) and steps for every arm; {prompts} held-out "
+            f"{setting}; the same prompts and seeds ({', '.join(map(str, seeds))}) for every arm; {prompts} held-out "
             "prompts × 8 samples, which choose nothing. Each arm is a file in "
             "`experiments/configs/tournament`: add one, run the command again, and the missing runs are made. "
             f" Finished runs are in `runs/`.{todo}",

@@ -109,7 +109,7 @@ def test_an_arm_that_is_better_in_all_three_is_named() -> None:
 
 def test_the_page_has_every_arm_and_what_is_missing(tmp_path: Path) -> None:
     found = results(result("third", mean=0.4, pass_rate=0.7, coverage=0.4))
-    text = page(found, "the command", ["third-2"], "What was learned.")
+    text = page(found, "the command", ["third-2"], "What was learned.", "Countdown, 200 steps")
     assert "**1 runs are missing**" in text
     assert "What was learned." in text
     assert all(f"| `{name}` | 2 |" in text for name in found)
