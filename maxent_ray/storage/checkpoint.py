@@ -21,7 +21,7 @@ from torch import Tensor
 from maxent_ray.errors import ResumeError
 from maxent_ray.storage.atomic import write_atomic
 
-FORMAT, SCHEMA = "maxent_ray.checkpoint", 5
+FORMAT, SCHEMA = "maxent_ray.checkpoint", 6
 ADVICE = "replace it by an intact copy, or start a new run"
 """Default advice for a file that cannot be read."""
 _UNSEALED = "0" * 64

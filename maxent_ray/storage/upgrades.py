@@ -36,6 +36,10 @@ _NO_GROUPS = {
     "informative_entropy_at_tau_max_sum": 0.0,
 }
 """Statistics that schema 4 did not have: measured on no group, so that either signal may be tracked from here on."""
+_LONG_AGO = 1_000_000
+"""Steps since the way of a set point began, where a schema had none."""
+_TRUSTED = {"tau_confidence": 1.0, "beta_confidence": 1.0}
+"""Confidence in the directions of gradients, which schema 5 did not have."""
 _EMPTY_INFORMATIVE = {
     "fingerprint": 0,
     "gaps": {"count": 0, "mean": 0.0, "squares": 0.0, "products": 0.0, "curvature_products": 0.0},
@@ -96,7 +100,7 @@ def _from_4(client_state: Values) -> Values:
 
     Both set points have arrived, as they jumped to their targets. Rules that now have a limit owe nothing.
     """
-    arrived = {"start": None, "progress": 1, "target_checksum": None}
+    arrived = {"start": None, "progress": _LONG_AGO, "target_checksum": None}
     state, pending, alarms = (client_state[name] for name in ("state", "pending", "alarms"))
     if pending is not None and pending["statistics"] is not None:
         pending = {**pending, "statistics": {**pending["statistics"], **_NO_GROUPS}}
@@ -111,6 +115,14 @@ def _from_4(client_state: Values) -> Values:
         "pending": pending,
         "alarms": alarms and {**alarms, "informative": _EMPTY_INFORMATIVE},
     }
+
+
+def _from_5(client_state: Values) -> Values:
+    """Trust the directions of pending gradients in full, as that schema did."""
+    pending = client_state["pending"]
+    if pending is not None and pending["gradients"] is not None:
+        pending = {**pending, "gradients": {**pending["gradients"], **_TRUSTED}}
+    return {**client_state, "pending": pending}
 
 
 def _with_nested_memories(state: Values) -> Values:
@@ -143,5 +155,5 @@ def _trend(trend: Values) -> Values:
     return {"curvature_products" if name == "bends" else name: value for name, value in trend.items()}
 
 
-_UPGRADES: Mapping[int, Callable[[Values], Values]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
+_UPGRADES: Mapping[int, Callable[[Values], Values]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4, 5: _from_5}
 """Schema → function that makes the next one of it."""

@@ -49,7 +49,7 @@ def bits(tensor: torch.Tensor) -> bytes:
 
 def test_every_bit_of_tensors_and_numbers_survives() -> None:
     tensors, state, schema = decode(encode(TENSORS, STATE), "block")
-    assert (state, schema) == (STATE, 5)
+    assert (state, schema) == (STATE, checkpoint.SCHEMA)
     assert tensors.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
         assert (tensors[name].dtype, tensors[name].shape) == (tensor.dtype, tensor.shape)
@@ -60,7 +60,7 @@ def test_a_block_is_a_safetensors_file_that_says_what_it_is(tmp_path: Path) -> N
     (tmp_path / "block.safetensors").write_bytes(encode(TENSORS, STATE))
     with safetensors.safe_open(tmp_path / "block.safetensors", framework="pt") as file:
         metadata = file.metadata()
-    assert (metadata["format"], metadata["schema"]) == ("maxent_ray.checkpoint", "5")
+    assert (metadata["format"], metadata["schema"]) == ("maxent_ray.checkpoint", str(checkpoint.SCHEMA))
     assert json.loads(metadata["state"]) == STATE
 
 
@@ -125,7 +125,7 @@ def test_a_newer_schema_asks_for_a_newer_package(tmp_path: Path, monkeypatch: py
     for path, read in ((tmp_path / "state.json", load_json), (tmp_path / "state", read_block)):
         with pytest.raises(ResumeError) as refused:
             read(path)
-        told = f"{path} was written by a newer maxent_ray (schema 7, this one reads up to 5): update the package"
+        told = f"{path} was written by a newer maxent_ray (schema 7, this one reads up to 6): update the package"
         assert str(refused.value) == told
 
 
@@ -143,7 +143,7 @@ def test_a_sealed_file_of_another_format_is_refused(
 def test_json_numbers_keep_every_bit(tmp_path: Path) -> None:
     save_json_atomic(tmp_path / "state.json", STATE)
     assert load_json(tmp_path / "state.json") == STATE
-    assert json.loads((tmp_path / "state.json").read_text())["schema"] == 5
+    assert json.loads((tmp_path / "state.json").read_text())["schema"] == checkpoint.SCHEMA
     with pytest.raises(ValueError, match="schema"):
         save_json_atomic(tmp_path / "state.json", {"schema": 9})
 

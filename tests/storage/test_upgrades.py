@@ -1,9 +1,9 @@
 """Checkpoints of older schemas are read: coefficients and averages continue, and no alarm is raised twice.
 
-``schema_N.safetensors`` were written by the code of those schemas (commits 38c1b0d, de68b1c, 07c1441 and c1a7c45):
-``encode_state`` of the ``MODEL`` and the ``OPTIMIZER`` below and of a local client after forty updates at KL = .2 under
-``CONFIG``, at step 30 of which an alarm was raised on β (saturated). In schemas 3 and 4, with ``lag=1``, the last of
-the forty rounds was still pending.
+``schema_N.safetensors`` were written by the code of those schemas (commits 38c1b0d, de68b1c, 07c1441, c1a7c45 and
+c389991): ``encode_state`` of the ``MODEL`` and the ``OPTIMIZER`` below and of a local client after forty updates at
+KL = .2 under ``CONFIG``, at step 30 of which an alarm was raised on β (saturated). From schema 3 on, with ``lag=1``,
+the last of the forty rounds was still pending.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ import pytest
 import torch
 
 from maxent_ray.core.config import ControllerConfig
+from maxent_ray.core.objectives import ControllerGradients
+from maxent_ray.core.objectives.sensitivity import Sensitivity
 from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics, EntropySignal
+from maxent_ray.core.validation import to_plain
 from maxent_ray.errors import InvalidReportError, ResumeError
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.runtime.connect import connect
@@ -28,7 +31,7 @@ from maxent_ray.storage import checkpoint
 from maxent_ray.storage.upgrades import upgrade_client_state
 from maxent_ray.train.worker_state import decode_state, encode_state
 
-FILES = {schema: Path(__file__).with_name(f"schema_{schema}.safetensors") for schema in (1, 2, 3, 4)}
+FILES = {schema: Path(__file__).with_name(f"schema_{schema}.safetensors") for schema in range(1, 6)}
 CONFIG = ControllerConfig(group_size=8, target_entropy=1.9, target_kl=0.05, beta=0.1, beta_max=1.0)
 WEIGHT = torch.arange(6, dtype=torch.float32).reshape(2, 3) / 3
 MODEL = {"embedding": WEIGHT, "head": WEIGHT, "bias": torch.tensor([0.5, -2.0], dtype=torch.bfloat16)}
@@ -41,7 +44,7 @@ NEXT = [
     (0.23923986913722795, 1.0, 43),
     (0.2379840196971947, 1.0, 44),
 ]
-"""Coefficients and versions of steps 40 to 45 under schemas 2 to 4, uninterrupted, ``lag=1``, with ``AS_BEFORE``."""
+"""Coefficients and versions of steps 40 to 45 under schemas 2 to 5, uninterrupted, ``lag=1``, with ``AS_BEFORE``."""
 AS_BEFORE = BatchStatistics(groups=1, weight_entropy_sum=1.905, tokens=1, policy_kl_sum=0.2)
 
 
@@ -69,7 +72,7 @@ def assert_same_bits(found: dict[str, torch.Tensor], wanted: dict[str, torch.Ten
 @pytest.mark.parametrize("schema", FILES)
 def test_parameters_moments_and_step_are_read(schema: int) -> None:
     state = decode_state(FILES[schema].read_bytes(), FILES[schema])
-    assert (state["step"], state["prompts"]) == (40, None)
+    assert (state["step"], state["prompts"]) == (40, "" if schema == 5 else None)
     assert_same_bits(state["model"], MODEL)
     assert list(state["optimizer"]) == [0]
     assert_same_bits(state["optimizer"][0], OPTIMIZER)
@@ -85,7 +88,7 @@ def test_schema_1_goes_on_where_it_was() -> None:
     assert state["beta_rule"] == anew
 
 
-@pytest.mark.parametrize("schema", [2, 3, 4])
+@pytest.mark.parametrize("schema", [2, 3, 4, 5])
 def test_a_run_continues_as_under_its_own_code(schema: int) -> None:
     client = resumed(schema, lag=1)
     seen = []
@@ -94,6 +97,20 @@ def test_a_run_continues_as_under_its_own_code(schema: int) -> None:
         seen.append((known.tau, known.beta, known.version))
         client.report(step, AS_BEFORE)
     assert seen == NEXT
+
+
+@pytest.mark.parametrize("schema", [3, 4, 5])
+def test_pending_gradients_are_trusted_as_before(schema: int) -> None:
+    """The fixtures are of analytic runs; a truncated backprop one had the ranks' sensitivities pending."""
+    values = as_written(schema)
+    sensitivity = Sensitivity(1.85, 0.06, 0.5, 0.1, 0.01, -0.02, 1, 9, tau=0.24, beta=1.0, version=39, share=0.1)
+    gradients = to_plain(ControllerGradients(source="truncated_backprop", sensitivity=sensitivity))
+    old = {name: value for name, value in gradients.items() if not name.endswith("_confidence")}
+    values["pending"] = {**values["pending"], "gradients": old}
+    client = connect("run", 0, 1, CONFIG, options=ClientOptions(lag=1), local=True)
+    client.load_state_dict(upgrade_client_state(values, schema))
+    pending = client.state_dict()["pending"]["gradients"]
+    assert pending == gradients and pending["beta_confidence"] == 1.0
 
 
 @pytest.mark.parametrize("signal", ["informative_weight_entropy", "mode_entropy"])
@@ -142,7 +159,7 @@ def test_what_is_upgraded_is_left_as_it_was(schema: int) -> None:
     assert values == before
 
 
-@pytest.mark.parametrize("schema", FILES)
+@pytest.mark.parametrize("schema", [1, 2, 3, 4])
 def test_an_older_state_without_its_schema_is_refused_by_name(schema: int) -> None:
     client = connect("run", 0, 1, CONFIG, local=True)
     missing = "informative_groups|entropy_set_point" if schema == 4 else "recent_coefficients"
@@ -152,7 +169,7 @@ def test_an_older_state_without_its_schema_is_refused_by_name(schema: int) -> No
 
 def test_a_newer_one_is_refused_with_its_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with monkeypatch.context() as later:
-        later.setattr(checkpoint, "SCHEMA", 6)
+        later.setattr(checkpoint, "SCHEMA", 7)
         block = encode_state({"step": 1, "prompts": "", "model": {}, "optimizer": {}, "controller": {}})
-    with pytest.raises(ResumeError, match=rf"{tmp_path / 'state'} was written by a newer maxent_ray \(schema 6"):
+    with pytest.raises(ResumeError, match=rf"{tmp_path / 'state'} was written by a newer maxent_ray \(schema 7"):
         decode_state(block, tmp_path / "state")
