@@ -15,7 +15,7 @@ Source: Åström and Hägglund 2006, "Advanced PID control", section 5.3 (set-po
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 from zlib import crc32
 
@@ -39,7 +39,7 @@ class SetPoint:
     Example:
         >>> way = SetPoint()
         >>> for kl in (0.0, 0.01, 0.04):
-        ...     way = way.advance(kl, target=0.05, expected=0.05)
+        ...     way = way.advance(kl, target=0.05, expected=0.05, horizon=2)
         ...     print(round(way.value(0.05, horizon=2), 3))
         0.025
         0.05
@@ -47,28 +47,32 @@ class SetPoint:
     """
 
     start: float | None = None
-    """Signal at the start of the way (nats); None: it is at its target, or has not begun."""
+    """Signal at the start of the way (nats); None: the way is over, or has not begun."""
     progress: int = 0
-    """Steps of the way taken, each with a measurement; 0: waiting for the first."""
+    """Steps since the way began, each with a measurement; 0: waiting for the first."""
     target_checksum: int | None = None
     """Checksum of the last step's target, which is a setting and no part of the state; None: there was none, or a
     checkpoint of an older schema did not say."""
 
-    def advance(self, measured: float | None, target: float | None, expected: float | None) -> SetPoint:
+    def advance(
+        self, measured: float | None, target: float | None, expected: float | None, horizon: int
+    ) -> SetPoint:
         """Take one training step.
 
         Args:
             measured: The signal now (nats); None: nothing was measured, or the loop is not to begin yet.
             target: Its target at this step (nats); None: it has none.
             expected: Target at the step before, as today's settings have it (nats).
+            horizon: T, steps. A way that is over stays so under a longer one.
         """
         changed = self.target_checksum is not None and self.target_checksum != checksum_of(expected)
         if target is not None and self.progress and not changed:
             progress = self.progress + (measured is not None)
-            return replace(self, progress=progress, target_checksum=checksum_of(target))
+            start = None if progress >= horizon else self.start
+            return SetPoint(start, progress, checksum_of(target))
         if target is None or measured is None:
             return SetPoint()
-        return SetPoint(start=measured, progress=1, target_checksum=checksum_of(target))
+        return SetPoint(measured if horizon > 1 else None, 1, checksum_of(target))
 
     def has_left_within(self, steps: int) -> bool:
         """True where the way began in the last ``steps`` steps: for a target that is another one than before."""

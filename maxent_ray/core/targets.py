@@ -46,6 +46,7 @@ def advance_set_points(
             measured,
             target=config.target_at(name, state.step),
             expected=config.target_at(name, state.step - 1),
+            horizon=config.set_point_horizon,
         )
         for name, way, measured in (
             ("tau", state.entropy_set_point, entropy),

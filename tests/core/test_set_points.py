@@ -45,7 +45,7 @@ def way(start: float, target: float, horizon: int = T, steps: int = 30) -> list[
     """Set points of the steps of a way, all with one measurement."""
     point, found = SetPoint(), []
     for _ in range(steps):
-        point = point.advance(start, target, target)
+        point = point.advance(start, target, target, horizon)
         found.append(point.value(target, horizon))
     return found
 
@@ -77,27 +77,38 @@ def test_without_a_horizon_it_is_the_target_also_where_nothing_is_measured() -> 
 
 
 def test_it_waits_for_the_first_measurement() -> None:
-    point = SetPoint().advance(None, 0.05, 0.05)
+    point = SetPoint().advance(None, 0.05, 0.05, T)
     assert point == SetPoint() and point.value(0.05, T) is None
-    point = point.advance(0.01, 0.05, 0.05)
+    point = point.advance(0.01, 0.05, 0.05, T)
     assert (point.start, point.progress) == (0.01, 1)
-    assert point.advance(None, 0.05, 0.05) == point  # a batch without tokens is no step of the way
+    assert point.advance(None, 0.05, 0.05, T) == point  # a batch without tokens is no step of the way
 
 
 def test_another_target_begins_a_new_way_from_what_is_measured_then() -> None:
     point = SetPoint()
     for _ in range(20):
-        point = point.advance(0.0, 0.05, 0.05)
-    changed = point.advance(0.04, 0.1, 0.1)
+        point = point.advance(0.0, 0.05, 0.05, T)
+    changed = point.advance(0.04, 0.1, 0.1, T)
     assert changed == SetPoint(start=0.04, progress=1, target_checksum=checksum_of(0.1))
-    assert point.advance(None, 0.1, 0.1).value(0.1, T) is None  # waits for a measurement
-    assert changed.advance(0.07, 0.1, 0.1) == SetPoint(start=0.04, progress=2, target_checksum=checksum_of(0.1))
+    assert point.advance(None, 0.1, 0.1, T).value(0.1, T) is None  # waits for a measurement
+    on_its_way = changed.advance(0.07, 0.1, 0.1, T)
+    assert on_its_way == SetPoint(start=0.04, progress=2, target_checksum=checksum_of(0.1))
+
+
+@pytest.mark.parametrize("horizon", [0, 1, 5])
+def test_one_that_has_arrived_stays_under_a_longer_horizon(horizon: int) -> None:
+    point = SetPoint()
+    for _ in range(6):
+        point = point.advance(0.0, 0.05, 0.05, horizon)
+    for _ in range(3):
+        point = point.advance(0.05, 0.05, 0.05, 50)
+        assert point.value(0.05, 50) == 0.05
 
 
 def test_one_of_an_older_checkpoint_has_arrived_whatever_the_target() -> None:
-    point = SetPoint(start=None, progress=1, target_checksum=None).advance(0.02, 0.07, 0.07)
+    point = SetPoint(start=None, progress=1, target_checksum=None).advance(0.02, 0.07, 0.07, T)
     assert point.value(0.07, T) == 0.07
-    assert point.advance(0.02, 0.1, 0.1).start == 0.02  # and leaves for another one later
+    assert point.advance(0.02, 0.1, 0.1, T).start == 0.02  # and leaves for another one later
 
 
 # --- in the controller ---
