@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from maxent_ray.core.config_checks import check_config
 from maxent_ray.core.diagnostics.alarms import Actuator
@@ -28,8 +28,14 @@ from maxent_ray.core.update_rules.loop import Loop, Response
 from maxent_ray.core.update_rules.settings import RuleSettings
 from maxent_ray.core.weightings import TauRange, Weighting
 
-_STEPS_AS_GIVEN = SGD(learning_rate=1.0, clip=None)
-"""Rule of an objective whose signals are steps of ln τ and ln β already."""
+
+class _AsGiven(SGD):
+    """Rule of an objective whose signals are steps of ln τ and ln β already, planned from where they are."""
+
+    plans_anew: ClassVar[bool] = True
+
+
+_STEPS_AS_GIVEN = _AsGiven(learning_rate=1.0, clip=None)
 
 
 _USUAL_TAU: Mapping[EntropySignal, TauRange] = {

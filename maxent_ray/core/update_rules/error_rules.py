@@ -32,6 +32,8 @@ class ErrorRule:
     """A rule that acts on the error signal: clip → ema → step, which a dead band may hold back."""
 
     reads_measurement: ClassVar[bool] = False
+    plans_anew: ClassVar[bool] = False
+    """True of a rule whose step is the whole way from where the coefficient is."""
 
     learning_rate: float | None = None
     """Step per unit of relative error; null: by the signal's response, or the rule's usual one."""
@@ -92,7 +94,7 @@ class ErrorRule:
         limit, decay = self.clip_of(loop), self.smoothing(loop)
         step = scale_by_confidence(self.step(loop), self.space)
         if loop.max_step_factor is not None and self.space == "log":
-            step = limit_step(step, loop.max_step_factor, loop.low, loop.high)
+            step = limit_step(step, loop.max_step_factor, loop.low, loop.high, owes=not self.plans_anew)
         parts: dict[str, UpdateRule] = {}
         if limit is not None:
             parts["clip"] = clip(limit)
@@ -226,6 +228,8 @@ class Newton(ErrorRule):
         >>> rule.update(signal, rule.init(0.3))[0].value  # .3 − .5·.099/(.98 + .01)
         0.25
     """
+
+    plans_anew: ClassVar[bool] = True
 
     type: Literal["newton"] = "newton"
 

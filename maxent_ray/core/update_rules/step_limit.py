@@ -10,7 +10,7 @@ from typing import Any
 from maxent_ray.core.update_rules.base import RuleState, Signal, UpdateRule, has_keys_of, require
 
 
-def limit_step(rule: UpdateRule, factor: float, low: float, high: float) -> UpdateRule:
+def limit_step(rule: UpdateRule, factor: float, low: float, high: float, *, owes: bool = True) -> UpdateRule:
     """Let a rule in log space move its coefficient v by at most a factor at a time, with the event "step_limited".
 
     A rule in velocity form answers a change of the error once, in the step after it: a step that is merely cut loses
@@ -26,6 +26,8 @@ def limit_step(rule: UpdateRule, factor: float, low: float, high: float) -> Upda
         factor: f > 1.
         low: Lower bound of v, > 0.
         high: Upper bound.
+        owes: False for a rule that asks each time for the whole way from where the coefficient is, as Newton's does:
+            what is withheld is in its next step already.
 
     Returns:
         A rule with the state of ``rule`` and ``owed`` (o). Bounds are those of what is owed; ``project`` keeps v in
@@ -58,7 +60,7 @@ def limit_step(rule: UpdateRule, factor: float, low: float, high: float) -> Upda
         step = min(max(wanted, -most), most)
         value = signal.value * math.exp(step)
         inside = min(max(value, low), high)
-        owed = min(max(wanted - step, math.log(low / inside)), math.log(high / inside))
+        owed = min(max(wanted - step, math.log(low / inside)), math.log(high / inside)) if owes else 0.0
         moved = replace(proposed, value=value)
         return moved if step == wanted else moved.with_event("step_limited"), {**following, "owed": owed}
 

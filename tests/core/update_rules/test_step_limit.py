@@ -11,6 +11,7 @@ import pytest
 
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
+from maxent_ray.core.objectives import Decoupled, TruncatedBackprop
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.core.update_rules import PI, SGD, Adam, AdaptiveKL, Newton, Signal, proportional_integral, sgd
 from maxent_ray.core.update_rules.error_rules import ErrorRule
@@ -105,6 +106,25 @@ def test_nothing_is_owed_beyond_a_bound(sign: int) -> None:
     bound = 1e-3 if sign > 0 else 10.0
     assert found[-2] == bound and any("projected_low" in e or "projected_high" in e for e in events)
     assert found[-1] == pytest.approx(bound * math.exp(sign * 0.3))
+
+
+@pytest.mark.parametrize("factor", [1.1, 1.2, 2.0])
+def test_a_rule_that_asks_for_the_whole_way_each_time_is_owed_nothing(factor: float) -> None:
+    """Newton on an error that is linear in ln v: down to the solution without passing it, however short the steps."""
+    rule = build_rule(Newton(learning_rate=1.0, clip=None), loop(factor))
+    value, state = 5.0, rule.init(5.0)
+    for _ in range(60):
+        error = 0.2 * math.log(value / 0.6)
+        signal, state = rule.update(Signal(gradient=error, value=value, curvature=0.2 / value), state)
+        assert 0.6 * (1 - 1e-9) <= signal.value <= value
+        value = signal.value
+    assert value == pytest.approx(0.6, rel=1e-6)
+
+
+def test_planned_steps_are_owed_nothing_either() -> None:
+    settings = {"group_size": 8, "target_entropy": 1.5, "target_kl": 0.05}
+    planned = ControllerConfig(**settings, objective=TruncatedBackprop(form=Decoupled()))  # type: ignore[arg-type]
+    assert planned.rule("beta").plans_anew and not ControllerConfig(**settings).rule("beta").plans_anew  # type: ignore[arg-type]
 
 
 def test_in_a_dead_band_nothing_is_paid() -> None:
