@@ -207,13 +207,13 @@ class Controller:
         return checked_signals(self._objective.update(context, state.objective[name]), name)
 
     def _controlled(self, signals: ControllerGradients | None) -> ControllerGradients | None:
-        """Only the signals of coefficients that this config moves: ``joint`` always forms both."""
+        """Signals of coefficients that this config moves, in a direction that is known: ``joint`` always forms both."""
         if signals is None:
             return None
         kept = replace(
             signals,
-            tau_grad=signals.tau_grad if self.config.moves("tau") else None,
-            beta_grad=signals.beta_grad if self.config.moves("beta") else None,
+            tau_grad=signals.tau_grad if self.config.moves("tau") and signals.tau_confidence else None,
+            beta_grad=signals.beta_grad if self.config.moves("beta") and signals.beta_confidence else None,
         )
         return kept if kept.has_updates() else None
 
@@ -291,7 +291,7 @@ class Controller:
         if gradient is None:
             return _Moved(value, rule_state)
         signal = Signal(
-            gradient / (scale * confidence) if confidence > 0 else 0.0,
+            gradient / (scale * confidence),
             value,
             confidence=confidence,
             target_changed=set_point.has_left_within(self.config.update_interval),

@@ -12,8 +12,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Annotated, Any, Protocol, TypeAlias
 
+from maxent_ray.core.field_types import Within
 from maxent_ray.core.numbers import hold_exact_numbers
 from maxent_ray.core.objectives.sensitivity import Sensitivity
 from maxent_ray.core.state import Coefficients
@@ -41,10 +42,10 @@ class ControllerGradients:
     scales; all others are relative errors already."""
     sensitivity: Sensitivity | None = None
     """Measurement of a worker's unroll, when the signals are still to be formed from it."""
-    tau_confidence: float = 1.0
-    """Confidence in the direction of ``tau_grad``, 0 to 1: the signal is an error times this. A rule sees the error,
-    and this share of its step is taken."""
-    beta_confidence: float = 1.0
+    tau_confidence: Annotated[float, Within(-1.0, 1.0)] = 1.0
+    """Confidence in the usual direction of τ: ``tau_grad`` is an error times this. A rule sees the error, and this
+    share of its step is taken; below 0 the step is reversed, at 0 there is no signal."""
+    beta_confidence: Annotated[float, Within(-1.0, 1.0)] = 1.0
     """The same of ``beta_grad``."""
 
     def __post_init__(self) -> None:

@@ -82,13 +82,22 @@ def merge_gradients(
     if sensitivities:
         if len(sensitivities) < len(formed) or disagreement(sensitivities):
             return None, True
-        merged = merge_sensitivities(sensitivities, weights)
-        return ControllerGradients(source=formed[0].source, sensitivity=merged), False
+        sensitivity = merge_sensitivities(sensitivities, weights)
+        return ControllerGradients(source=formed[0].source, sensitivity=sensitivity), False
     columns = [gradients.tau_grad for gradients in formed], [gradients.beta_grad for gradients in formed]
     is_partial = any(0 < column.count(None) < len(column) for column in columns)
     by_signal = [rank.entropy for rank in weights], [rank.kl for rank in weights]
     tau_grad, beta_grad = map(_mean_of_all, columns, by_signal)
-    return ControllerGradients(tau_grad, beta_grad, source=formed[0].source), is_partial
+    of_tau, of_beta = ([getattr(each, f"{name}_confidence") for each in formed] for name in ("tau", "beta"))
+    tau_confidence, beta_confidence = map(_mean, (of_tau, of_beta), by_signal)
+    merged = ControllerGradients(
+        tau_grad,
+        beta_grad,
+        source=formed[0].source,
+        tau_confidence=tau_confidence,
+        beta_confidence=beta_confidence,
+    )
+    return merged, is_partial
 
 
 def _mean_of_all(signals: Sequence[float | None], weights: Sequence[int]) -> float | None:

@@ -66,7 +66,8 @@ def paired(
 
     ``tau_grad`` = e_H · d_τ and ``beta_grad`` = −e_KL · d_β, with d the running mean of the sensitivity over its
     magnitude. A step stays proportional to its error; it shrinks while batches disagree about the direction, by the
-    confidence |d|. A change of d alone is no change of the error, and must not look like one to a proportional part.
+    confidence d_τ or −d_β. A change of d alone, of its sign too, is no change of the error, and must not look like one
+    to a proportional part.
     Using one batch's sensitivity here instead of the mean biases the loop: it and the error come from the same
     sequences, and a loop at rest then has E[e·s] = 0, not E[e] = 0.
 
@@ -87,9 +88,7 @@ def paired(
     if target_kl > 0:
         scale = target_kl if kl_scale is None else kl_scale
         beta_grad = -relative_error(sensitivity.kl, target_kl, scale) * beta_direction
-    return ControllerGradients(
-        tau_grad, beta_grad, tau_confidence=abs(tau_direction), beta_confidence=abs(beta_direction)
-    )
+    return ControllerGradients(tau_grad, beta_grad, tau_confidence=tau_direction, beta_confidence=-beta_direction)
 
 
 class PairedObjective(SensitivityObjective):

@@ -62,7 +62,7 @@ class Signal:
     """Error for the identification of the response: ln(KL*/KL), or (H − H*) over its scale. It rises with the
     coefficient, and is not cut. None: the gradient."""
     confidence: float = 1.0
-    """Share of the step that is taken, 0 to 1: how sure the direction of the gradient is."""
+    """Share of the step that is taken, −1 to 1: how sure its usual direction is; below 0 the step is reversed."""
     target_changed: bool = False
     """The target is another one than at the last update: the change of the error since then says nothing."""
     count: int = 1

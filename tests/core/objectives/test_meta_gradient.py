@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from dataclasses import replace
@@ -236,6 +237,24 @@ def test_batches_that_agree_less_change_the_confidence_and_not_the_error() -> No
         signals.add(round(decision.beta_grad or 0.0, 9))
     assert len(signals) == 3  # the second batch agrees with the first in full
     assert state.beta == pytest.approx(0.1, abs=1e-8)
+
+
+@pytest.mark.parametrize("first", [0.0, 0.02], ids=["none", "reversed"])
+def test_a_direction_that_is_found_or_turns_is_no_change_of_the_error(first: float) -> None:
+    """A proportional part would answer a KL that stays at twice its target by 8 per unit of it."""
+    rule = PI(learning_rate=0.01, proportional_gain=8.0, clip=None, ema_decay=0.0)
+    targets = {"group_size": 8, "target_entropy": TARGET_ENTROPY, "target_kl": TARGET_KL}
+    loop = Controller(ControllerConfig(**targets, objective=TruncatedBackprop(), beta_rule=rule))  # type: ignore[arg-type]
+    batch = BatchStatistics(groups=8, weight_entropy_sum=8 * USUAL.entropy, tokens=1, policy_kl_sum=2 * TARGET_KL)
+    state, betas = loop.init(), [0.1]
+    for kl_beta in (first, *[-0.02] * 20):
+        measured = ControllerGradients(sensitivity=replace(USUAL, steps=1, kl=2 * TARGET_KL, kl_beta=kl_beta))
+        state, _ = loop.step(state, batch, measured)
+        betas.append(state.beta)
+    assert betas[1] == pytest.approx(0.1 if first == 0 else 0.1 * math.exp(-0.01))  # the wrong way, while so measured
+    steps = [math.log(b / a) for a, b in itertools.pairwise(betas)]
+    assert max(map(abs, steps)) <= 0.01 * (1 + 1e-9)
+    assert steps[-1] > 0.005
 
 
 def test_a_missing_target_gives_no_signal() -> None:

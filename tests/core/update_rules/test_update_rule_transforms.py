@@ -188,7 +188,7 @@ def test_the_given_state_is_never_changed() -> None:
     assert state == before
 
 
-@pytest.mark.parametrize("confidence", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("confidence", [-0.5, 0.0, 0.25, 1.0])
 @pytest.mark.parametrize("space", ["linear", "log"])
 def test_a_step_is_scaled_in_its_own_space_and_the_memory_is_not(space: Space, confidence: float) -> None:
     rule = scale_by_confidence(sgd(0.1, space=space, momentum=0.5), space)
