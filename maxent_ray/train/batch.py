@@ -93,12 +93,17 @@ def prepare_batch(
     return PreparedBatch(
         rollout=rollout,
         rewards=rewards,
-        log_q=log_q_of(weighting, rewards, mask.sum(dim=-1).to(rewards.dtype).view(shape), grpo.max_new_tokens),
+        log_q=log_q_of(weighting, rewards, token_shares(rollout, grpo.max_new_tokens).view(shape)),
         ref=ref,
         ref_logprobs=rho.view(shape),
         graded=metrics_of_grades(prompts, grades),
         modes=tuple(tuple(grade.mode for grade in group) for group in grades) if tells_modes(task) else None,
     )
+
+
+def token_shares(rollout: Rollout, max_new_tokens: int) -> Float[Tensor, "N"]:
+    """Tokens of each completion as a share of the most that are allowed."""
+    return rollout.completion_mask.sum(dim=-1).float() / max_new_tokens
 
 
 def grouped(rollout: Rollout) -> list[list[str]]:

@@ -14,7 +14,7 @@ from maxent_ray.core.weighting import Coefficient, group_weights, weight_coeffic
 from maxent_ray.core.weightings import MaxEntWeighting, Weighting
 from maxent_ray.core.weightings.coefficients import GroupValues, coefficients
 from maxent_ray.policy import k3_kl, score, sequence_mean, token_entropy, token_kl
-from maxent_ray.train.batch import PreparedBatch
+from maxent_ray.train.batch import PreparedBatch, token_shares
 
 
 class LossTerms(NamedTuple):
@@ -68,7 +68,8 @@ def policy_loss(
     mean_kl = penalty.sum() / (mask.sum() if kl_tokens is None else kl_tokens)
     if weights is None:
         weights = weights_of(batch, weighting, tau, beta)
-    values = GroupValues(batch.rewards, mean_logprobs.detach(), weights)
+    lengths = token_shares(rollout, grpo.max_new_tokens).view_as(batch.rewards)
+    values = GroupValues(batch.rewards, mean_logprobs.detach(), lengths, weights)
     loss = coefficient_loss(coefficients(weighting, values, tau), mean_logprobs, mean_kl, beta)
     return LossTerms(loss, kl, token_entropy(scores.full_logprobs, mask))
 

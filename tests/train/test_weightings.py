@@ -56,8 +56,11 @@ def initial(weighting: Weighting) -> float:
 
 def prepared(batch: PreparedBatch, weighting: Weighting) -> PreparedBatch:
     """The batch with the q of a weighting, in float64."""
-    tokens = batch.rollout.completion_mask.sum(-1).view_as(batch.rewards).double()
-    return replace(batch, log_q=log_q_of(weighting, batch.rewards, tokens, GRPO.max_new_tokens))
+    return replace(batch, log_q=log_q_of(weighting, batch.rewards, lengths_of(batch)))
+
+
+def lengths_of(batch: PreparedBatch) -> Tensor:
+    return batch.rollout.completion_mask.sum(-1).view_as(batch.rewards).double() / GRPO.max_new_tokens
 
 
 def gradient(loss: Tensor, policy: Policy) -> Tensor:
@@ -75,7 +78,7 @@ def test_the_gradient_is_reinforce_with_the_weightings_coefficients(
     mask = made.rollout.completion_mask
     logprobs = sequence_mean(score(policy.model, made.rollout).logprobs, mask).view_as(made.rewards)
     weights = weights_of(made, weighting, tau, BETA)
-    fixed = coefficients(weighting, GroupValues(made.rewards, logprobs.detach(), weights), tau)
+    fixed = coefficients(weighting, GroupValues(made.rewards, logprobs.detach(), lengths_of(made), weights), tau)
     kl = policy_loss(policy.model, made, tau, BETA, grpo=GRPO, weighting=weighting).mean_kl(mask.sum())
     expected = -(fixed * logprobs).sum() / len(fixed) + BETA * kl
     torch.testing.assert_close(gradient(terms.loss, policy), gradient(expected, policy), rtol=1e-9, atol=1e-12)

@@ -8,41 +8,40 @@ from torch import Tensor
 from maxent_ray.core.weightings.advantages import centred_advantages
 
 
-def listwise_utilities(
-    rewards: Float[Tensor, "B G"], tokens: Float[Tensor, "B G"], max_tokens: int
-) -> Float[Tensor, "B G"]:
-    """Utilities U_i = (r_i − mean r)·T_i/T_max, whose softmax at temperature τ are the weights.
+def utilities(rewards: Float[Tensor, "B G"], lengths: Float[Tensor, "B G"]) -> Float[Tensor, "B G"]:
+    """Utilities U_i = (r_i − mean r)·T_i/T_max: what Dr.GRPO multiplies the mean-token log-probability by.
+
+    Dr.GRPO sums over tokens and divides by one constant, so that a longer completion counts for more.
 
     Args:
         rewards: ``[B, G]`` rewards.
-        tokens: ``[B, G]`` tokens T_i of each completion.
-        max_tokens: T_max, the longest completion that is allowed.
+        lengths: ``[B, G]`` tokens of each completion as a share of the most that are allowed, T_i/T_max.
 
     Returns:
-        ``[B, G]``, in units of reward. It takes the place of log q in weights without a reference.
+        ``[B, G]``, in units of reward. In listwise weights it takes the place of log q.
 
     Example:
         >>> import torch
-        >>> listwise_utilities(torch.tensor([[0.0, 1.0]]), torch.tensor([[4.0, 2.0]]), max_tokens=4)
+        >>> utilities(torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.5]]))
         tensor([[-0.5000,  0.2500]])
 
-    Source: xDr.GRPO, the upstream project of ``maxent_grpo``'s controller.
+    Source: Liu et al. 2025, "Understanding R1-Zero-like training" (Dr.GRPO), arXiv:2503.20783, section 3.2.
     """
-    return centred_advantages(rewards) * tokens / max_tokens
+    return centred_advantages(rewards) * lengths
 
 
-def listwise_coefficients(rewards: Float[Tensor, "B G"], weights: Float[Tensor, "B G"]) -> Float[Tensor, "B G"]:
-    """Coefficients ω_i·A_i/G = w_i·(r_i − mean r); with uniform weights those of Dr.GRPO.
+def listwise_coefficients(values: Float[Tensor, "B G"], weights: Float[Tensor, "B G"]) -> Float[Tensor, "B G"]:
+    """Coefficients ω_i·U_i/G = w_i·U_i; with uniform weights those of Dr.GRPO.
 
     Args:
-        rewards: ``[B, G]`` rewards.
+        values: ``[B, G]`` utilities U.
         weights: ``[B, G]`` w = softmax(U/τ).
 
     Example:
         >>> import torch
-        >>> listwise_coefficients(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.25, 0.75]]))
-        tensor([[-0.1250,  0.3750]])
+        >>> listwise_coefficients(torch.tensor([[-0.5, 0.25]]), torch.tensor([[0.25, 0.75]]))
+        tensor([[-0.1250,  0.1875]])
 
-    Source: xDr.GRPO, as :func:`listwise_utilities`.
+    Source: xDr.GRPO, the upstream project of ``maxent_grpo``'s controller.
     """
-    return weights * centred_advantages(rewards)
+    return weights * values

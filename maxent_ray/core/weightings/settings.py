@@ -52,7 +52,8 @@ class GRPOWeighting(WeightingBase):
 
     type: Literal["grpo"] = "grpo"
     normalization: Literal["std", "none"] = "std"
-    """``std``: advantages are divided by the group's standard deviation; ``none``: they are not (Dr.GRPO)."""
+    """``std``: advantages are divided by the group's standard deviation, and sums over tokens by a completion's length;
+    ``none``: by neither, sums over tokens by the most that are allowed (Dr.GRPO)."""
 
     def check(self, group_size: int | None) -> None:
         """Raise ConfigError for a value out of range."""
@@ -61,7 +62,7 @@ class GRPOWeighting(WeightingBase):
 
 @dataclass(frozen=True, kw_only=True)
 class ListwiseWeighting(WeightingBase):
-    """Listwise weights of xDr.GRPO at temperature τ, times centred advantages; τ = 0: uniform on the best."""
+    """Dr.GRPO's terms times listwise weights at temperature τ (xDr.GRPO); τ = 0: uniform on the best."""
 
     tau: ClassVar[TauRange | None] = TauRange(initial=0.05, low=1e-3)
     has_weights: ClassVar[bool] = True
