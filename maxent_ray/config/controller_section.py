@@ -37,6 +37,8 @@ def read_controller(values: object, weighting: Weighting | None = None) -> Contr
         maxent_ray.errors.ConfigError: controller.objective.form.type is 'jint'; valid: decoupled, joint, paired
     """
     if isinstance(values, ControllerConfig):
+        if values.weighting not in (None, weighting):
+            raise ConfigError(f"controller.weighting is {values.weighting}; set weighting, which it follows")
         return replace(values, weighting=weighting)
     if not isinstance(values, Mapping):
         raise ConfigError(f"controller is {shown(values)}; it must be a mapping of settings")

@@ -10,8 +10,8 @@ from maxent_ray.core.numbers import numeric_fields
 from maxent_ray.core.objectives.analytic import Analytic
 from maxent_ray.core.objectives.settings import ObjectiveSettings
 from maxent_ray.core.statistics import WEIGHT_ENTROPIES, EntropySignal, KlReference, KlSignal
-from maxent_ray.core.update_rules.error_rules import PI
-from maxent_ray.core.update_rules.loop import Response
+from maxent_ray.core.update_rules.error_rules import PI, Newton
+from maxent_ray.core.update_rules.loop import Loop, Response
 from maxent_ray.core.update_rules.settings import RuleSettings
 from maxent_ray.core.weightings import MaxEntWeighting, Weighting
 from maxent_ray.errors import ConfigError, UnknownObjectiveError
@@ -109,11 +109,22 @@ def _check_rule(config: ControllerConfig, name: str) -> None:
     if rule.reads_measurement and not isinstance(config.objective, Analytic):
         why = f"it reads {loop.signal} and its target, and would ignore the signals of {config.label}"
         raise ConfigError(f"{loop.field}.type is {rule.type}; {why}: use it with the analytic objective")
+    if isinstance(rule, Newton) and config.weighting is not None:
+        _check_slope(config.weighting, loop)
     is_relative = config.objective is None or config.objective.signals_are_relative
     if isinstance(rule, PI) and rule.finds_gains(loop) and not is_relative:
         why = "gains are found for relative errors, and the gradients of joint are per unit of coefficient"
         remedy = f"set {loop.field}.learning_rate, or {loop.response_field} to fast or slow, or choose form paired"
         raise ConfigError(f"{loop.response_field} is auto and objective.form.type is joint: {why}; {remedy}")
+
+
+def _check_slope(weighting: Weighting, loop: Loop) -> None:
+    """Newton's steps are by the slope of the weights in τ, or in β: there must be one."""
+    is_tau = loop.coefficient == "tau"
+    if not (weighting.has_weights if is_tau else weighting.reference_in_weights):
+        lacks = "no weights" if is_tau else "no reference in its weights"
+        why = f"its steps are by the slope of the weights, and weighting.type {weighting.type!r} has {lacks}"
+        raise ConfigError(f"{loop.field}.type is newton; {why}: set it to pi")
 
 
 def _check_targets(config: ControllerConfig) -> None:

@@ -45,7 +45,7 @@ class GroupMeasures(NamedTuple):
     entropy: Float[Tensor, "B"]
     """H(w), nats."""
     kl: Float[Tensor, "B"]
-    """KL(w‖p), nats."""
+    """KL(w‖p), nats; of no use where the reference is not in the weights."""
     curvature: weighting.DualCurvature
     """dH/dτ, dH/dβ and −dKL(w‖p)/dβ; the last two are 0 without a reference in the weights."""
     reference_in_weights: bool = True
@@ -90,7 +90,7 @@ def measure_groups(
     chosen = weighting.weight_coefficients(tau, beta, reference_in_weights)
     weights = weighting.group_weights(log_q, log_p, *chosen)
     entropy = weighting.weight_entropy(weights)
-    kl = -entropy - (weights * log_p).sum(dim=-1)
+    kl = weighting.weight_kl(weights, log_p)
     curvature = weighting.dual_curvature(log_q, log_p, *chosen, weights)
     if not reference_in_weights:
         still = torch.zeros_like(entropy)
@@ -178,7 +178,7 @@ def _weight_sums(groups: GroupMeasures, informative: Bool[Tensor, "B"]) -> dict[
     return {
         "weight_entropy_sum": groups.entropy.double().sum(),
         "informative_weight_entropy_sum": _sum_over(informative, groups.entropy),
-        "weight_kl_sum": groups.kl.double().sum(),
+        **({"weight_kl_sum": groups.kl.double().sum()} if groups.reference_in_weights else {}),
         "entropy_tau_sum": groups.curvature.tau_tau.double().sum(),
         "entropy_beta_sum": groups.curvature.tau_beta.double().sum(),
         "informative_entropy_tau_sum": _sum_over(informative, groups.curvature.tau_tau),
@@ -194,8 +194,9 @@ def _sums_at_bounds(
     sums = {}
     for end, at_tau, at_beta in zip(("min", "max"), bounds.tau, bounds.beta, strict=True):
         entropy = weighting.weight_entropy(groups.weights_at(at_tau, groups.beta))
-        kl = weighting.weight_kl(groups.weights_at(groups.tau, at_beta), groups.log_p)
         sums[f"entropy_at_tau_{end}_sum"] = entropy.double().sum()
         sums[f"informative_entropy_at_tau_{end}_sum"] = _sum_over(informative, entropy)
-        sums[f"kl_at_beta_{end}_sum"] = kl.double().sum()
+        if groups.reference_in_weights:
+            kl = weighting.weight_kl(groups.weights_at(groups.tau, at_beta), groups.log_p)
+            sums[f"kl_at_beta_{end}_sum"] = kl.double().sum()
     return sums

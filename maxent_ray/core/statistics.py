@@ -131,7 +131,7 @@ class BatchStatistics:
 
         Exact: the dual is convex, so H(w) rises with τ at any β, and KL(w‖p) falls with β at any τ.
         """
-        if signal is None or signal not in _REACH:
+        if signal is None or signal not in _REACH or self.mean(signal) is None:
             return None
         low, high = (self.mean(end) for end in _REACH[signal])
         return None if low is None or high is None else Reach(low, high)

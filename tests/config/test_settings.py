@@ -33,6 +33,7 @@ from maxent_ray.core.objectives import (
 )
 from maxent_ray.core.unions import members
 from maxent_ray.core.update_rules import PI, Adam
+from maxent_ray.core.weightings import UCPOWeighting
 from maxent_ray.errors import ConfigError
 from maxent_ray.runtime.options import ClientOptions
 
@@ -438,6 +439,8 @@ def test_the_controllers_weighting_is_that_of_the_experiment() -> None:
     assert "weighting" not in config.model_dump()["controller"]
     message = rejected("controller.weighting.type=grpo")
     assert message == "controller.weighting is a dict; set weighting, which it follows"
+    with pytest.raises(ValueError, match=r"controller.weighting is UCPO.*; set weighting, which it follows"):
+        ExperimentConfig(controller=ControllerConfig(weighting=UCPOWeighting()))
 
 
 def test_disabling_the_controller_fixes_both_coefficients() -> None:

@@ -15,6 +15,7 @@ from maxent_ray.core.objectives import Analytic, CustomObjective, Decoupled, Joi
 from maxent_ray.core.statistics import BatchStatistics, EntropySignal
 from maxent_ray.core.update_rules import PI, SGD, Adam, Newton
 from maxent_ray.core.update_rules.loop import Gains
+from maxent_ray.core.weightings import ListwiseWeighting, MaxEntWeighting, UCPOWeighting
 from maxent_ray.errors import ConfigError, UnknownObjectiveError
 
 LOG_8 = math.log(8)
@@ -294,6 +295,24 @@ def test_modes_answer_slowly_and_weights_at_once() -> None:
 def test_modes_have_no_derivative_and_no_more_than_log_g(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config(entropy_signal="mode_entropy", **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"weighting": UCPOWeighting(), "entropy_signal": "policy_entropy", "tau_rule": Newton()},
+            "tau_rule.type is newton; its steps are by the slope of the weights, and .* 'ucpo' has no weights: set",
+        ),
+        ({"weighting": MaxEntWeighting(reference="loss"), "beta_rule": Newton()}, "has no reference in its weights"),
+        ({"weighting": ListwiseWeighting(), "beta_rule": Newton()}, "beta_rule.type is newton.* 'listwise' has no ref"),
+    ],
+    ids=["no-weights", "loss", "listwise"],
+)
+def test_newton_needs_the_slope_of_weights(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config(target_entropy=0.5, **changes)
+    config(weighting=MaxEntWeighting(), tau_rule=Newton(), beta_rule=Newton())
 
 
 def test_newton_may_move_beta_beside_modes() -> None:

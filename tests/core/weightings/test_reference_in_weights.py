@@ -60,11 +60,20 @@ def test_derivatives_are_those_of_these_weights(tau: float) -> None:
 
 def test_what_is_reachable_is_what_these_weights_reach() -> None:
     made = statistics(measured(0.3, 0.7))
-    entropy, kl = made.reach("weight_entropy"), made.reach("weight_kl")
-    assert entropy is not None and kl is not None
+    entropy = made.reach("weight_entropy")
+    assert entropy is not None
     assert entropy.low == pytest.approx(measured(1e-3, 0.0).entropy.mean().item())
     assert entropy.high == pytest.approx(measured(100.0, 0.0).entropy.mean().item())
-    assert kl.low == kl.high == pytest.approx(measured(0.3, 5.0).kl.mean().item())
+
+
+def test_a_reference_that_rules_an_answer_out_says_nothing_of_the_batch() -> None:
+    """KL(w‖p) is infinite there; it is measured only where the weights follow the reference, and are 0 there too."""
+    ruled_out = RHO.index_fill(1, torch.tensor([0]), -math.inf)
+    for reference_in_weights in (False, True):
+        made = statistics(measure_groups(REWARDS, LOG_Q, ruled_out, 0.3, 0.7, reference_in_weights))
+        assert made.invalid_field() is None
+        assert (made.weight_kl_sum is None) == (not reference_in_weights)
+        assert (made.reach("weight_kl") is None) == (not reference_in_weights)
 
 
 def test_at_tau_0_weights_are_uniform_on_the_best_and_nothing_moves_them() -> None:
