@@ -4,14 +4,8 @@
 
 Runs start from coefficients that are right, ten times too low and ten times too high, or from right ones with a KL*
 that is doubled or halved halfway, between the target and half of it: a policy of this size does not reach twice the
-target however low β is. Objectives are analytic, truncated backprop (paired) and its decoupled form. Measures of
-KL/KL*, as medians over seeds:
-
-- overshoot: largest 5-step mean beyond the target within 60 steps of the start or the change, in the direction of the
-  way; noise alone reaches the one "at rest": the largest 5-step mean over the mean of the last 60 steps;
-- settled: first step from which the 21-step mean is within 10 % for 10 steps;
-- steady errors: means of H and KL over the second half of the run, or of the steps after the change;
-- step: largest factor of β in one step.
+target however low β is. Objectives are analytic, truncated backprop (paired) and its decoupled form. The page says
+what is measured.
 
 Runs without a KL penalty say how soon KL could be there at all: β stands at its lower bound. Finished runs are kept,
 and an interrupted experiment is resumed. Writes ``README.md``, with the words of ``notes.md``, ``summary.json`` and
@@ -45,6 +39,24 @@ OBJECTIVES: dict[str, list[str]] = {
         "controller.objective.form.type=decoupled",
     ],
 }
+HALF_TARGET = "half"
+"""The first half of a run whose KL* is doubled: a start at half the target."""
+NAMES = {
+    "right": "τ, β as settled",
+    "too low": "τ, β ÷ 10",
+    "too high": "τ, β × 10",
+    HALF_TARGET: "half of KL\\*",
+    "doubled": "KL\\* doubled",
+    "halved": "KL\\* halved",
+}
+"""Starts, in the order of the page, as it names them."""
+MEANINGS = """- *overshoot*: the largest 5-step mean of KL/KL\\* beyond 1 within 60 steps of the first that got there,
+  in the direction of the way; *21-step*: the same of a 21-step mean; *at rest*: how far noise alone takes a 5-step mean
+  above the mean, in the last 60 steps;
+- *settled*: the first step from which the 21-step mean is within 10 % for 10 steps;
+- *H* and *KL error*: of the means over the second half of the run, or of the steps after the change;
+- *β swings*: e to the standard deviation of ln β, over the same steps; *largest step*: the largest factor of β in a
+  step, of all seeds."""
 HELD_OUT = 8
 """Prompts of the evaluations before and after a run, which say nothing here."""
 FREE = ["controller.objective=null", "controller.beta=1e-4"]
@@ -79,8 +91,12 @@ def changes(arguments: argparse.Namespace, start: str) -> list[list[str]]:
 def summarise(arguments: argparse.Namespace, records: Mapping[tuple[str, str], list[Any]]) -> list[dict[str, Any]]:
     """Medians over seeds of every objective and start, and of the changes of target."""
     half, rows = arguments.steps // 2, []
-    for (objective, start), found in records.items():
-        phases = [rows_of(record)[half if start in CHANGES else 0 :] for record in found]
+    for objective, start in itertools.product(arguments.objectives, NAMES):
+        found = records.get((objective, "doubled" if start == HALF_TARGET else start), [])
+        if not found:
+            continue
+        steps = {HALF_TARGET: slice(0, half), **dict.fromkeys(CHANGES, slice(half, None))}.get(start, slice(None))
+        phases = [rows_of(record)[steps] for record in found]
         row = {"objective": objective, "start": start, "seeds": len(found), **medians(phases, start == "halved")}
         rows.append({**row, "meets": meets(row)})
     return rows
@@ -97,10 +113,11 @@ def page(arguments: argparse.Namespace, rows: list[dict[str, Any]], possible: fl
             "    python experiments/control.py --output experiments/results/control",
             f"`{arguments.task}`, embedded policy, G = 8, 24 prompts a step, {arguments.steps} steps, "
             f"{seeds}; H\\* = {arguments.target_entropy_fraction:g} log G, KL\\* = "
-            f"{arguments.target_kl:g}. Truncated backprop has K = 2. What the columns are is said at the head of the "
-            "script; \\* misses its bar: an overshoot of 10 % (25 % from too low), settled after 20 steps, H within "
-            f"1 %, KL within 5 %, β by a factor of 3 in a step.{free}",
-            table(rows),
+            f"{arguments.target_kl:g}. Truncated backprop has K = 2. Medians over seeds; \\* misses its bar: an "
+            "overshoot of 10 % (25 % from τ, β ÷ 10), settled after 20 steps, H within 1 %, KL within 5 %, β by a "
+            f"factor of 3 in a step.{free}",
+            table(rows, NAMES),
+            MEANINGS,
             "![KL, H, β and τ from each start](trajectories.png)",
             *([notes] if notes else []),
         )
@@ -155,12 +172,13 @@ def report(arguments: argparse.Namespace, done: Mapping[str, tuple[str, str] | N
         return
     possible = median(soonest(kls, arguments.target_kl) for kls in free) if free else None
     rows = summarise(arguments, records)
-    print(table(rows))
+    print(table(rows, NAMES))
     text = page(arguments, rows, possible, read_notes(arguments.output))
     (arguments.output / "README.md").write_text(text + "\n", encoding="utf-8")
+    path = arguments.output / "trajectories.png"
     result = {"schema": 1, "bars": BARS, "steps_without_penalty": possible, "medians": rows}
     (arguments.output / "summary.json").write_text(json.dumps(result, indent=1) + "\n")
-    draw_trajectories(records, arguments.output / "trajectories.png")
+    draw_trajectories(records, NAMES, {start: arguments.steps // 2 for start in CHANGES}, path)
 
 
 def _place(key: tuple[str, str] | None) -> tuple[int, int]:

@@ -37,6 +37,8 @@ class Arm:
     """First line of the file, a comment: what it is, and its source."""
     settings: tuple[str, ...]
     """Settings that differ from the defaults, as ``section.key=value``."""
+    has_tau: bool = True
+    """False: its weighting has no coefficient that τ could be."""
 
 
 def read_arms(folder: Path = ARMS) -> list[Arm]:
@@ -69,10 +71,10 @@ def _read_arm(path: Path) -> Arm:
         raise ConfigError(f"{path} sets {section}, which must be equal for all arms; valid: {', '.join(OF_AN_ARM)}")
     settings = tuple(f"{key}={json.dumps(value)}" for key, value in _leaves("", values))
     try:
-        load_config(overrides=settings)
+        has_tau = load_config(overrides=settings).weighting.tau is not None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    return Arm(path.parent.name, path.stem, first.removeprefix("# "), settings)
+    return Arm(path.parent.name, path.stem, first.removeprefix("# "), settings, has_tau)
 
 
 def _leaves(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

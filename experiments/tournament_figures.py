@@ -23,8 +23,9 @@ def draw_pareto(results: Mapping[str, Result], path: Path) -> None:
     """Draw mean@8 against pass@8 and against coverage@8, with 95 % intervals; the warm start as a cross."""
     figure = style.figure(
         "Accuracy against diversity on held-out prompts",
-        "A dot for each arm, with its 95 % intervals over seeds and prompts; up and to the right is better. Line: the "
-        "Pareto front, arms that\nno other beats in both. Cross: the warm start, before any training.",
+        "A dot for each arm; up and to the right is better. Dashed: the Pareto front of the means, with 95 % intervals "
+        "over seeds and prompts.\nOf two arms on the same seeds these overlap long before a paired difference does: "
+        "compare them by the table.",
         width=15,
         height=9,
     )
@@ -33,10 +34,13 @@ def draw_pareto(results: Mapping[str, Result], path: Path) -> None:
         axes.set_xlabel("mean@8: share of answers that are right", fontsize=11)
         style.label_y(axes, label)
         labels = _draw_arms(axes, results, metric)
-        _draw_warm_start(axes, results, metric)
+        labels.append(_draw_warm_start(axes, results, metric))
         label_points(figure, axes, labels)
+    there = {result.arm.family for result in results.values()}
     keys = [
-        Line2D([], [], color=COLOURS[family], marker="o", linestyle="", label=FAMILIES[family]) for family in COLOURS
+        Line2D([], [], color=colour, marker="o", linestyle="", label=FAMILIES[family])
+        for family, colour in COLOURS.items()
+        if family in there
     ]
     figure.legend(handles=keys, loc="outside lower center", ncols=3, frameon=False, fontsize=10)
     style.save(figure, path)
@@ -46,15 +50,17 @@ def _draw_arms(axes: Axes, results: Mapping[str, Result], metric: str) -> list[P
     places = {name: (result.value("mean"), result.value(metric)) for name, result in results.items()}
     front = sorted(name for name, place in places.items() if not any(_beats(other, place) for other in places.values()))
     ordered = sorted(front, key=lambda name: places[name])
-    axes.plot(*zip(*(places[name] for name in ordered), strict=True), color="#777777", linewidth=1.4, zorder=2)
+    line = zip(*(places[name] for name in ordered), strict=True)
+    axes.plot(*line, color="#777777", linewidth=1.2, linestyle="--", zorder=2)
     labels = []
     for name, result in results.items():
         (x, y), colour = places[name], COLOURS.get(result.arm.family, style.INK)
-        across, up = result.interval("mean"), result.interval(metric)
-        axes.plot([across.low, across.high], [y, y], color=colour, linewidth=1, alpha=0.25, zorder=1)
-        axes.plot([x, x], [up.low, up.high], color=colour, linewidth=1, alpha=0.25, zorder=1)
-        axes.plot(x, y, "o", color=colour, markersize=11 if name == OURS else 7, markeredgecolor="white", zorder=3)
         bold = name == OURS or name in front
+        if bold:
+            across, up = result.interval("mean"), result.interval(metric)
+            axes.plot([across.low, across.high], [y, y], color=colour, linewidth=1, alpha=0.4, zorder=1)
+            axes.plot([x, x], [up.low, up.high], color=colour, linewidth=1, alpha=0.4, zorder=1)
+        axes.plot(x, y, "o", color=colour, markersize=11 if name == OURS else 7, markeredgecolor="white", zorder=3)
         labels.append(PointLabel(name, x, y, colour, bold=bold, optional=not bold))
     return labels
 
@@ -63,6 +69,8 @@ def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return one != other and one[0] >= other[0] and one[1] >= other[1]
 
 
-def _draw_warm_start(axes: Axes, results: Mapping[str, Result], metric: str) -> None:
+def _draw_warm_start(axes: Axes, results: Mapping[str, Result], metric: str) -> PointLabel:
+    """The policy before any training."""
     warm = next(iter(next(iter(results.values())).runs.values()))["warm_start"]
     axes.plot(warm["mean"], warm[metric], "x", color=style.INK, markersize=9, zorder=3)
+    return PointLabel("warm start", warm["mean"], warm[metric], style.INK, bold=False, optional=False)

@@ -50,9 +50,15 @@ class Result:
         return seed_and_prompt_interval(self.table(metric))
 
     def last(self, key: str) -> float | None:
-        """Mean of a training figure over the last steps of all runs."""
+        """Mean of a training figure over the last steps of all runs; None where there is none."""
+        if key == "tau" and not self.arm.has_tau:
+            return None
         found = [run["last"][key] for run in self.runs.values() if run["last"][key] is not None]
         return fmean(found) if found else None
+
+    def token_entropy(self) -> float:
+        """Entropy of the policy over the last two points of all runs' curves (nats per token)."""
+        return fmean(point["policy_entropy"] for run in self.runs.values() for point in run["curve"][-2:])
 
 
 @dataclass(frozen=True)
@@ -90,21 +96,27 @@ def verdicts(results: Mapping[str, Result]) -> list[str]:
     warm = fmean(run["warm_start"]["pass_rate"] for run in ours.runs.values())
     above = ours.interval("pass_rate").low > warm
     lines.append(f"pass@8 {ours.value('pass_rate'):.3f}, warm start {warm:.3f} (interval above it): {_verdict(above)}")
-    better = dominating(results)
-    lines.append(f"dominated by no other arm: {_verdict(not better)}{''.join(f'; {line}' for line in better)}")
+    better, others = dominating(results), len(_comparable(results, ours))
+    verdict = "; ".join([_verdict(not better), *better])
+    lines.append(f"of {others} other arms, {len(better)} above {OURS} in all three means: {verdict}")
     return lines
 
 
 def dominating(results: Mapping[str, Result]) -> list[str]:
     """Arms that are above ours in mean@8, pass@8 and coverage@8 alike, with their differences."""
     ours, found = results[OURS], []
-    for name, result in results.items():
+    for name, result in _comparable(results, ours).items():
         by_metric = {metric: difference(result, ours, metric) for metric in FRONT}
-        if name != OURS and all(each.value > 0 for each in by_metric.values()):
+        if all(each.value > 0 for each in by_metric.values()):
             sure = [_name(metric) for metric, each in by_metric.items() if each.interval.low > 0]
             text = ", ".join(f"{_name(metric)} {each}" for metric, each in by_metric.items())
             found.append(f"{name}: {text} ({', '.join(sure) + ' for certain' if sure else 'none for certain'})")
     return found
+
+
+def _comparable(results: Mapping[str, Result], one: Result) -> dict[str, Result]:
+    """Other arms that have a seed in common with one."""
+    return {n: r for n, r in results.items() if r is not one and r.runs.keys() & one.runs.keys()}
 
 
 def _verdict(reached: bool) -> str:
@@ -117,8 +129,8 @@ def _name(metric: str) -> str:
 
 def main_table(results: Iterable[Result], warm_start: Mapping[str, float]) -> str:
     """Held-out metrics of every arm with their intervals, and where its training came to."""
-    heads = ["arm", "seeds", *map(_name, METRICS), "H", "KL", "τ", "β", "tied"]
-    rows = [[*("", "**warm start**", ""), *(f"{warm_start[metric]:.3f}" for metric in METRICS), *[""] * 5][1:]]
+    heads = ["arm", "seeds", *map(_name, METRICS), "H", "KL", "τ", "β", "tied", "token entropy"]
+    rows = [["**warm start**", "", *(f"{warm_start[metric]:.3f}" for metric in METRICS), *[""] * 6]]
     family = ""
     for result in results:
         if result.arm.family != family:
@@ -130,7 +142,7 @@ def main_table(results: Iterable[Result], warm_start: Mapping[str, float]) -> st
 
 def _row(result: Result) -> list[str]:
     metrics = [f"{result.value(m):.3f} [{low:.3f}, {high:.3f}]" for m in METRICS for low, high in [result.interval(m)]]
-    figures = [result.last(key) for key in ("entropy", "kl", "tau", "beta", "tied_share")]
+    figures = [*map(result.last, ("entropy", "kl", "tau", "beta", "tied_share")), result.token_entropy()]
     return [
         f"`{result.arm.name}`",
         str(len(result.runs)),
@@ -142,11 +154,9 @@ def _row(result: Result) -> list[str]:
 def difference_table(results: Mapping[str, Result]) -> str:
     """Every arm less ours, paired."""
     lines = [f"| less `{OURS}` | " + " | ".join(map(_name, METRICS)) + " |", "|---" * (len(METRICS) + 1) + "|"]
-    for name, result in results.items():
-        if name != OURS and result.runs.keys() & results[OURS].runs.keys():
-            lines.append(
-                f"| `{name}` | " + " | ".join(str(difference(result, results[OURS], m)) for m in METRICS) + " |"
-            )
+    for name, result in _comparable(results, results[OURS]).items():
+        cells = (str(difference(result, results[OURS], metric)) for metric in METRICS)
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -181,8 +191,9 @@ def page(results: Mapping[str, Result], command: str, missing: Sequence[str], no
             "![mean@8 against pass@8 and coverage@8](pareto.png)",
             *([notes] if notes else []),
             "## All arms",
-            "Held-out means with 95 % intervals over seeds *and* prompts (both resampled); H, KL, the coefficients and "
-            f"the share of tied groups are means over the last {LAST} steps.",
+            "Held-out means with 95 % intervals over seeds *and* prompts (both resampled). H (entropy of the weights, "
+            "nats), KL (nats per token), τ, β and the share of groups whose rewards all tie: means over the last "
+            f"{LAST} steps. Token entropy: the policy's, nats.",
             main_table(results.values(), warm_start),
             "## Paired differences to ours",
             "By seed and prompt, with 95 % intervals over both.",

@@ -31,7 +31,24 @@ def test_overshoot_is_beyond_the_target_in_the_direction_of_the_way(falls: bool)
     ratios = [1 - sign * math.exp(-k / 8) + sign * 0.5 * (20 <= k < 25) for k in range(200)]
     found = measure(rows(ratios), falls)
     assert found.overshoot == pytest.approx(0.5 - math.exp(-22 / 8), abs=0.01)
+    assert found.slow_overshoot is not None and found.slow_overshoot < 0.5 * 5 / 21  # the bump is 5 of 21 steps
     assert measure(rows([1.0] * 100 + [2.0] * 100)).overshoot == pytest.approx(0.0)  # too late to be of the start
+
+
+def test_an_overshoot_counts_from_where_the_target_is_reached() -> None:
+    late = measure(rows([0.5] * 80 + [1.3] * 40))
+    assert late.overshoot == pytest.approx(0.3)
+    never = measure(rows([0.5] * 120))
+    assert (never.overshoot, never.slow_overshoot) == (None, None)
+    assert control.medians([rows([0.5] * 120), rows([1.3] * 120)])["overshoot"] == pytest.approx(0.3)
+    row = {"start": "right", "objective": "analytic", **control.medians([rows([0.5] * 120)])}
+    assert not meets(row)["overshoot"]
+    assert "| never there \\* | never there |" in control.table([row], control.NAMES)
+
+
+def test_swings_are_factors_of_beta_around_its_middle() -> None:
+    swinging = [rows([1.0], beta=0.1 * (2 if step % 2 else 0.5))[0] for step in range(100)]
+    assert measure(swinging).swing == pytest.approx(2.0)
 
 
 def test_it_has_settled_when_ten_means_in_a_row_are_within_ten_per_cent() -> None:
@@ -69,7 +86,7 @@ def test_a_digest_keeps_what_is_measured() -> None:
     kept = digest({"overrides": ["a=1"], "then": [], "rows": full, "held_out": {}})
     assert set(kept) == {"overrides", "then", "columns"}
     assert [row["tau"] for row in rows_of(kept)] == [0.12346] * 3
-    assert measure(rows_of(kept)) == pytest.approx(measure(full))
+    assert measure(rows_of(kept))[3:] == pytest.approx(measure(full)[3:])
 
 
 def test_missing_runs_are_named_and_the_others_reported(
@@ -94,9 +111,10 @@ def test_missing_runs_are_named_and_the_others_reported(
         (tmp_path / "runs" / f"{label}.json").write_text(json.dumps(digest(record)))
     control.main()
     assert "14 runs are missing" in capsys.readouterr().out
-    (right, doubled) = json.loads((tmp_path / "summary.json").read_text())["medians"]
-    assert (right["start"], right["settled"], doubled["settled"]) == ("right", 18, 0)  # 18: two of 20 steps are off
-    assert "| analytic | right |" in (tmp_path / "README.md").read_text()
+    (right, half, doubled) = json.loads((tmp_path / "summary.json").read_text())["medians"]
+    assert [row["start"] for row in (right, half, doubled)] == ["right", "half", "doubled"]
+    assert [row["settled"] for row in (right, half, doubled)] == [18, 20, 0]  # 18: two of 20 steps are off
+    assert "| analytic | τ, β as settled |" in (tmp_path / "README.md").read_text()
     assert (tmp_path / "trajectories.png").stat().st_size > 10_000
 
 

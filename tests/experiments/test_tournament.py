@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments"))
 import tournament
 import tournament_figures
 from tournament_arms import Arm, digest, read_arms
-from tournament_report import FAMILIES, Result, difference, dominating, page, verdicts
+from tournament_report import FAMILIES, Result, difference, dominating, main_table, page, verdicts
 
+from maxent_ray.config.loading import load_config
 from maxent_ray.core.answer_metrics import METRICS
+from maxent_ray.core.controller import Controller
+from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.errors import ConfigError
 
 
@@ -29,6 +33,7 @@ def result(name: str, *, mean: float, pass_rate: float, coverage: float, family:
             "held_out": {metric: [values[metric] + 0.02 * seed] * 40 for metric in METRICS},
             "warm_start": {"mean": 0.4, "pass_rate": 0.7, "distinct": 1.6, "coverage": 0.4},
             "last": last,
+            "curve": [{"policy_entropy": value} for value in (0.9, 0.2, 0.4)],
         }
         for seed in (0, 1)
     }
@@ -102,9 +107,32 @@ def test_claims_are_reached_or_not() -> None:
 def test_an_arm_that_is_better_in_all_three_is_named() -> None:
     better = result("better", mean=0.5, pass_rate=0.73, coverage=0.35)
     mixed = result("mixed", mean=0.6, pass_rate=0.9, coverage=0.33)
-    (line,) = dominating(results(better, mixed))
+    elsewhere = result("elsewhere", mean=0.9, pass_rate=0.9, coverage=0.9)
+    elsewhere = replace(elsewhere, runs={7: elsewhere.runs[0]})  # no seed in common: nothing to pair
+    (line,) = dominating(results(better, mixed, elsewhere))
     assert line.startswith("better: mean@8 +0.020")
-    assert "**not reached**; better" in verdicts(results(better, mixed))[-1]
+    last = verdicts(results(better, mixed, elsewhere))[-1]
+    assert last.startswith("of 3 other arms, 1 above analytic in all three means: **not reached**; better")
+
+
+def test_a_row_leaves_out_what_an_arm_does_not_have() -> None:
+    mine = result("mine", mean=0.5, pass_rate=0.7, coverage=0.3)
+    row = main_table([mine], dict.fromkeys(METRICS, 0.1)).splitlines()[-1]
+    assert row.endswith("| 0.5 | 0.5 | 0.5 | 0.5 | 0.5 | 0.3 |")  # token entropy: of the last two points
+    grpo = {arm.name: arm for arm in read_arms()}["grpo"]
+    assert Result(grpo, result("grpo", mean=0.5, pass_rate=0.7, coverage=0.3).runs).last("tau") is None
+
+
+def test_entropic_acts_on_errors_as_they_are() -> None:
+    """α = K_p·e + K_i·Σe of EntroPIC, with τ = 1 − α; no error is cut, smoothed or limited on its way."""
+    settings = {arm.name: arm for arm in read_arms()}["entropic"].settings
+    controller = Controller(load_config(overrides=settings).controller_config())
+    state, errors = controller.init(), [0.0]
+    for entropy in (0.31, 0.25, 0.2, 0.05, 0.4, 0.1):
+        state, _ = controller.step(state, BatchStatistics(tokens=1, policy_entropy_sum=entropy, policy_kl_sum=0.1))
+        errors.append(entropy - 0.1)
+        alpha = (errors[-1] - errors[1]) + 0.01 * sum(errors)
+        assert state.tau == pytest.approx(0.8 - alpha)
 
 
 def test_the_page_has_every_arm_and_what_is_missing(tmp_path: Path) -> None:
