@@ -16,6 +16,7 @@ from maxent_ray.core.update_rules.baselines import adaptive_kl, entropy_step, sa
 from maxent_ray.core.update_rules.custom_rule import CustomRule
 from maxent_ray.core.update_rules.error_rules import PI, SGD, Adam, Newton
 from maxent_ray.core.update_rules.measured_rules import AdaptiveKL, EntropyStep, SacAlpha, ThresholdKL
+from maxent_ray.core.update_rules.rising import rising_pi
 from maxent_ray.core.update_rules.settings import RuleSettings
 from maxent_ray.core.update_rules.steps import (
     LOG_STEP_LIMIT,
@@ -56,6 +57,7 @@ __all__ = [
     "newton",
     "project",
     "proportional_integral",
+    "rising_pi",
     "sac_alpha",
     "scale_by_confidence",
     "sgd",

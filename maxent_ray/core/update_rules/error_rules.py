@@ -21,6 +21,7 @@ from maxent_ray.core.update_rules.loop import (
     is_positive,
     require_setting,
 )
+from maxent_ray.core.update_rules.rising import rising_pi
 from maxent_ray.core.update_rules.step_limit import limit_step
 from maxent_ray.core.update_rules.steps import Space, adam, newton, proportional_integral, sgd
 from maxent_ray.core.update_rules.transforms import clip, deadband, ema, scale_by_confidence
@@ -129,7 +130,8 @@ class PI(ErrorRule):
 
     type: Literal["pi"] = "pi"
     proportional_gain: float | None = None
-    """Step per unit of change of the relative error; null: by the signal's response."""
+    """Step per unit of change of the relative error; null: by the signal's response, and of a KL against a frozen
+    policy less where it rises fast."""
 
     def check(self, loop: Loop) -> None:
         """Raise ConfigError for a value out of range."""
@@ -171,6 +173,9 @@ class PI(ErrorRule):
         if self.finds_gains(loop):
             return adaptive_pi(loop.expected)
         gains = self.gains(loop)
+        starts_at_0 = loop.signal == "policy_kl" and loop.expected == "slow"  # against a frozen policy
+        if starts_at_0 and self.proportional_gain is None and self._is_slow(loop):
+            return rising_pi(gains, self.space)
         return proportional_integral(gains.proportional, gains.integral, space=self.space)
 
 
