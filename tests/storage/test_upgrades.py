@@ -84,7 +84,8 @@ def test_schema_1_goes_on_where_it_was() -> None:
     state = client.state_dict()["state"]
     assert state["tau_rule"] == {"step": {"previous_gradient": -0.0013157894736841825, "started": 1.0, "owed": 0.0}}
     # that schema's rule did not smooth its errors, and cut them elsewhere: they say nothing to this one
-    anew = {"ema": {"mean": 0.0, "updates": 0.0}, "step": {"previous_gradient": 0.0, "started": 0.0, "owed": 0.0}}
+    step = dict.fromkeys(("previous_gradient", "started", "rising", "push", "owed"), 0.0)
+    anew = {"ema": {"mean": 0.0, "updates": 0.0}, "step": step}
     assert state["beta_rule"] == anew
 
 

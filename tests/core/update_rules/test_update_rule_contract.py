@@ -30,12 +30,14 @@ from maxent_ray.core.update_rules import (
     newton,
     project,
     proportional_integral,
+    rising_pi,
     sac_alpha,
     scale_by_confidence,
     sgd,
     threshold_kl,
 )
 from maxent_ray.core.update_rules.base import has_keys_of
+from maxent_ray.core.update_rules.loop import Gains
 from maxent_ray.errors import ConfigError, InvalidReportError
 
 RULES: dict[str, UpdateRule] = {
@@ -51,6 +53,7 @@ RULES: dict[str, UpdateRule] = {
     "newton_log": newton(0.1, space="log"),
     "project": project(0.01, 1.0),
     "proportional_integral": proportional_integral(0.5, 0.1),
+    "rising_pi": rising_pi(Gains(0.1, 2.0)),
     "sac_alpha": sac_alpha(0.01),
     "scale_by_confidence": scale_by_confidence(sgd(0.01, momentum=0.9, space="log"), "log"),
     "sgd": sgd(0.01, momentum=0.9),
@@ -220,7 +223,7 @@ def test_every_public_example_runs() -> None:
         importlib.import_module(f"maxent_ray.core.update_rules{part}")
         for part in (
             *("", ".adaptive", ".anti_windup", ".base", ".baselines", ".custom_rule", ".error_rules"),
-            *(".identification", ".measured_rules", ".settings", ".steps", ".transforms"),
+            *(".identification", ".measured_rules", ".rising", ".settings", ".steps", ".transforms"),
         )
     ]
     for module in modules:
