@@ -53,7 +53,8 @@ class ControllerConfig:
 
     Errors reach the update rules as relative errors, (H − H*)/``entropy_scale`` and (KL − KL*)/KL*, so a learning
     rate, a clip and a dead band mean the same for τ and β and for both objectives (the form ``joint`` excepted: its
-    gradients are per unit of coefficient and want rates of their own).
+    gradients are per unit of coefficient and want rates of their own). While a set point r moves to its target, H is
+    compared with r, and KL by (KL − r)/√(r·KL*).
 
     Raises:
         ConfigError: a value is out of range; the message names the field, the value and the range.

@@ -16,8 +16,7 @@ def ucpo_coefficients(
     """Coefficients A_i/G, those of right answers times n_c·[(1−τ)/n_c + τ·(1/q_i)/Σ(1/q)].
 
     q = softmax(mean log p) among the n_c right answers, A is standardised, right is A > 0. With one right answer, and
-    with τ = 0, these are GRPO's. Where right answers
-    have equal rewards their sum is GRPO's too.
+    with τ = 0, these are GRPO's. Where right answers have equal rewards their sum is GRPO's too.
 
     Args:
         rewards: ``[B, G]`` rewards, 0 or 1.

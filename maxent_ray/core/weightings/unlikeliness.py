@@ -17,7 +17,7 @@ def unlikeliness_coefficients(
     A group whose answers are all right is not tied here: its likely answers are lowered. With τ = 0 it is GRPO.
 
     Args:
-        rewards: ``[B, G]`` rewards.
+        rewards: ``[B, G]`` rewards, ≥ 0: of one below 0 a discount makes more.
         mean_logprobs: ``[B, G]`` mean-token log π_θ (nats), detached; ties rank by position.
         tau: τ in [0, 1], the largest discount.
 

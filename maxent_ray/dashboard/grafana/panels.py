@@ -106,8 +106,12 @@ SECTIONS = (
         (
             Panel(
                 "Entropy H and its target",
-                "Measured entropy of the declared signal; dashed: its target H*",
-                (_gauge("entropy_nats"), _gauge("target_entropy_nats", TARGET)),
+                "Measured entropy of the declared signal; dashed: its target H*, and the set point on its way there",
+                (
+                    _gauge("entropy_nats"),
+                    _gauge("target_entropy_nats", TARGET),
+                    _gauge("entropy_set_point_nats", SET_POINT),
+                ),
             ),
             Panel(
                 "KL and its target",
