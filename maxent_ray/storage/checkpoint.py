@@ -53,7 +53,7 @@ def encode(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> bytes:
         >>> import torch
         >>> block = encode({"weight": torch.ones(2)}, {"step": 3})
         >>> decode(block, "block")
-        Content(tensors={'weight': tensor([1., 1.])}, state={'step': 3}, schema=5)
+        Content(tensors={'weight': tensor([1., 1.])}, state={'step': 3}, schema=6)
     """
     metadata = {
         "format": FORMAT,

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments" / "be
 import response
 from response import ARMS, FAST_PLANTS, SLOW_PLANTS, Plant
 
-FAST = {name: FAST_PLANTS[name] for name in ("at once, γ = 0.6, noise 10%", "at once, γ = 1, noise 50%")}
+FAST = {name: FAST_PLANTS[name] for name in ("at once, γ = 1, noise 10%", "at once, γ = 1, noise 50%")}
 SLOW = {
     name: SLOW_PLANTS[name]
     for name in ("over 30 steps, γ = 0.5, noise 5%", "over 10 and 15 steps, γ = 0.67, noise 18%")
@@ -21,7 +21,8 @@ SLOW = {
 OTHERS = {
     name: {**FAST_PLANTS, **SLOW_PLANTS}[name]
     for name in (
-        *("at once, γ = 0.6, noise 10%, drift 10%", "one step late, γ = 0.6", "at once, γ from 0.3 to 1"),
+        *("at once, γ = 0.6, noise 10%", "at once, γ = 0.6, noise 10%, drift 10%", "one step late, γ = 0.6"),
+        "at once, γ from 0.3 to 1",
         *("over 60 steps, γ = 0.5, noise 20%", "over 3 steps, one late, γ = 0.6"),
     )
 }
