@@ -108,9 +108,10 @@ def dominating(results: Mapping[str, Result]) -> list[str]:
     for name, result in _comparable(results, ours).items():
         by_metric = {metric: difference(result, ours, metric) for metric in FRONT}
         if all(each.value > 0 for each in by_metric.values()):
-            sure = [_name(metric) for metric, each in by_metric.items() if each.interval.low > 0]
+            seeds = len(result.runs.keys() & ours.runs.keys())
+            sure = [_name(metric) for metric, each in by_metric.items() if each.interval.low > 0 and seeds > 1]
             text = ", ".join(f"{_name(metric)} {each}" for metric, each in by_metric.items())
-            found.append(f"{name}: {text} ({', '.join(sure) + ' for certain' if sure else 'none for certain'})")
+            found.append(f"{name} (seeds: {seeds}): {text} ({', '.join(sure) or 'none'} for certain)")
     return found
 
 

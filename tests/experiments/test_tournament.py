@@ -110,7 +110,9 @@ def test_an_arm_that_is_better_in_all_three_is_named() -> None:
     elsewhere = result("elsewhere", mean=0.9, pass_rate=0.9, coverage=0.9)
     elsewhere = replace(elsewhere, runs={7: elsewhere.runs[0]})  # no seed in common: nothing to pair
     (line,) = dominating(results(better, mixed, elsewhere))
-    assert line.startswith("better: mean@8 +0.020")
+    assert line.startswith("better (seeds: 2): mean@8 +0.020") and line.endswith("coverage@8 for certain)")
+    (alone,) = dominating(results(replace(better, runs={0: better.runs[0]})))
+    assert alone.endswith("(none for certain)")  # an interval over the prompts of one seed
     last = verdicts(results(better, mixed, elsewhere))[-1]
     assert last.startswith("of 3 other arms, 1 above analytic in all three means: **not reached**; better")
 
