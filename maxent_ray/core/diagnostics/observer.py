@@ -62,15 +62,17 @@ class Observer:
             states.append(after)
             alarms += raised
         informative = state.informative
-        if self._moves_tau and decision.reason not in _NOT_AN_UPDATE:
+        if self._moves_tau and _is_of_batches(decision):
             informative, found = detect_uninformative(informative, self._tau, decision.step, decision.tied_share)
             alarms += found
         tau, beta = states
         return ObserverState(tau, beta, informative), tuple(alarms)
 
 
-_NOT_AN_UPDATE = (Reason.WARM_UP, Reason.INTERVAL, Reason.NON_FINITE)
-"""Reasons of decisions that say nothing of a whole window of batches."""
+def _is_of_batches(decision: Decision) -> bool:
+    """False for a decision that says nothing of a whole window of batches, or whose batches were empty."""
+    is_whole = decision.reason not in (Reason.WARM_UP, Reason.INTERVAL, Reason.NON_FINITE)
+    return is_whole and not (decision.entropy is None and decision.kl is None and decision.tied_share == 0)
 
 
 def _observation(decision: Decision, name: str) -> Observation | None:

@@ -109,6 +109,13 @@ def test_only_updates_count() -> None:
     assert list(observe(config, lambda step: batch(0), 200)[0]) == [109]
 
 
+def test_empty_batches_do_not_count() -> None:
+    """Every second batch is empty, as where a filter leaves no prompt: the others alone decide."""
+    raised, _ = observe(CONFIG, lambda step: BatchStatistics() if step % 2 else batch(0), 100)
+    assert list(raised) == [38]
+    assert raised[38].figures["informative_share"] == 0.0
+
+
 def test_without_groups_or_without_a_target_there_is_none() -> None:
     episodes = ControllerConfig(entropy_signal="policy_entropy", target_entropy=0.5)
     assert observe(episodes, lambda step: BatchStatistics(tokens=8, policy_entropy_sum=4.0), 200)[0] == {}
