@@ -21,7 +21,7 @@ from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.hypergradient import CoefficientTensors
 from maxent_ray.core.hypergradient.preconditioner import preconditioner
 from maxent_ray.core.objectives import Unroll
-from maxent_ray.policy import Policy, TokenScores, frozen_copy, load_policy
+from maxent_ray.policy import Policy, frozen_copy, load_policy
 from maxent_ray.tasks import build_task, draw
 from maxent_ray.train.batch import PreparedBatch, prepare_batch
 from maxent_ray.train.loss import policy_loss
@@ -153,6 +153,6 @@ def _cast(batch: PreparedBatch, dtype: torch.dtype) -> PreparedBatch:
         batch,
         rewards=batch.rewards.to(dtype),
         log_q=batch.log_q.to(dtype),
-        ref=TokenScores(batch.ref.logprobs.to(dtype), batch.ref.full_logprobs.to(dtype)),
+        ref=replace(batch.ref, states=batch.ref.states.to(dtype)),
         ref_logprobs=batch.ref_logprobs.to(dtype),
     )

@@ -99,6 +99,11 @@ class GRPOConfig(Section):
     """Sampling temperature; the policy is scored at the same one."""
     kl_estimator: Literal["full", "k3"] = "full"
     """``full``: over the whole vocabulary at each sampled prefix; ``k3``: Schulman's estimator from samples."""
+    micro_batch_tokens: Count | None = None
+    """Most tokens, padding counted, of one forward and backward pass; a step adds up the gradients of its passes, which
+    is the gradient of the whole batch. A longer sequence has a pass of its own. None: one pass."""
+    chunk_tokens: Count | None = None
+    """Tokens whose logits are in memory at a time; None: as many as have 2²⁶ logits (268 MB in float32)."""
 
 
 class TrainSettings(Section):

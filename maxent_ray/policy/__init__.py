@@ -20,13 +20,16 @@ from maxent_ray.policy.scoring import (
     token_kl,
     token_logprobs,
 )
+from maxent_ray.policy.token_values import Predictions, TokenValues, predict, sampled_logprobs, token_values
 from maxent_ray.shipped import EMBEDDED
 
 __all__ = [
     "EMBEDDED",
     "Policy",
+    "Predictions",
     "Rollout",
     "TokenScores",
+    "TokenValues",
     "check_prompts",
     "completion_logits",
     "encode_prompts",
@@ -35,11 +38,14 @@ __all__ = [
     "k3_kl",
     "load_policy",
     "parameter_count",
+    "predict",
     "sample_groups",
+    "sampled_logprobs",
     "save_policy",
     "score",
     "sequence_mean",
     "token_entropy",
     "token_kl",
     "token_logprobs",
+    "token_values",
 ]

@@ -72,6 +72,64 @@ def last_logits(
         >>> last_logits(model, ids, (ids > 0).long(), count=2).shape
         torch.Size([2, 2, 24])
     """
+    output = _whole(model, input_ids, mask, count, params)
+    logits: Tensor = output.logits[:, -count:]  # some families compute all
+    return logits
+
+
+def last_states(
+    model: nn.Module,
+    head: nn.Module,
+    input_ids: Int[Tensor, "N T"],
+    mask: Int[Tensor, "N T"],
+    count: int,
+    params: Mapping[str, Tensor] | None = None,
+) -> Float[Tensor, "N C D"] | None:
+    """Compute what the output head would read at the last positions of whole sequences, but no logits.
+
+    The head is given no position to read, so that the pass has no tensor as wide as the vocabulary. Hooks of the model,
+    such as those of data parallelism, run as in any pass.
+
+    Args:
+        model: The causal language model.
+        head: Its module that reads the last hidden states.
+        input_ids: Tokens, padded on either side.
+        mask: 1 at every real token.
+        count: C, the number of positions.
+        params: Replaces the model's parameters.
+
+    Returns:
+        The head's inputs, of width D; None where the model does not call it once, with a tensor of that shape.
+
+    Example:
+        >>> from maxent_ray.policy import load_policy
+        >>> model = load_policy("embedded", device=torch.device("cpu")).model
+        >>> ids = torch.tensor([[5, 3, 4, 23], [0, 3, 4, 23]])
+        >>> last_states(model, model.lm_head, ids, (ids > 0).long(), count=2).shape
+        torch.Size([2, 2, 128])
+    """
+    seen: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        seen.append(inputs[0])
+        return (inputs[0][..., :0, :], *inputs[1:])
+
+    handle = head.register_forward_pre_hook(keep)
+    try:
+        _whole(model, input_ids, mask, count, params)
+    finally:
+        handle.remove()
+    is_plain = len(seen) == 1 and seen[0].dim() == 3 and len(seen[0]) == len(input_ids)
+    return seen[0][:, -count:] if is_plain else None
+
+
+def _whole(
+    model: nn.Module,
+    input_ids: Int[Tensor, "N T"],
+    mask: Int[Tensor, "N T"],
+    count: int,
+    params: Mapping[str, Tensor] | None,
+) -> Any:
     inputs = {
         "input_ids": input_ids,
         "attention_mask": mask,
@@ -79,9 +137,7 @@ def last_logits(
         "use_cache": False,
         "logits_to_keep": count,
     }
-    output = model(**inputs) if params is None else functional_call(model, dict(params), (), inputs)
-    logits: Tensor = output.logits[:, -count:]  # some families compute all
-    return logits
+    return model(**inputs) if params is None else functional_call(model, dict(params), (), inputs)
 
 
 def prefill(

@@ -87,6 +87,28 @@ class Rollout:
         )
 
 
+    def select(self, rows: Int[Tensor, "n"]) -> Rollout:
+        """Select some sequences of any groups, each as a group of its own, without the columns that they pad.
+
+        Args:
+            rows: Their numbers.
+
+        Returns:
+            A rollout that is as wide as its longest prompt and completion.
+        """
+        mask, done = self.attention_mask[rows], self.completion_mask[rows]
+        start = self.prompt_length - int(mask[:, : self.prompt_length].sum(dim=1).max())
+        end = self.prompt_length + int(done.sum(dim=1).max())
+        return Rollout(
+            input_ids=self.input_ids[rows, start:end],
+            attention_mask=mask[:, start:end],
+            completion_mask=done[:, : end - self.prompt_length],
+            completions=[self.completions[row] for row in rows.tolist()],
+            prompt_length=self.prompt_length - start,
+            group_size=1,
+        )
+
+
 def sample_groups(
     policy: Policy,
     prompts: Sequence[str],

@@ -61,7 +61,7 @@ def completion_logits(
     return last_logits(model, rollout.input_ids[:, :-1], rollout.attention_mask[:, :-1], count, params)
 
 
-def full_logprobs(logits: Float[Tensor, "N C V"], temperature: float = 1.0) -> Float[Tensor, "N C V"]:
+def full_logprobs(logits: Float[Tensor, "*N V"], temperature: float = 1.0) -> Float[Tensor, "*N V"]:
     """Normalise the logits of the policy that is sampled: log softmax(logits / temperature).
 
     In float32, or in float64 if the logits are.

@@ -15,8 +15,9 @@ from maxent_ray.config import GRPOConfig
 from maxent_ray.core.weightings import MaxEntWeighting, Weighting
 from maxent_ray.core.weightings.coefficients import log_q_of
 from maxent_ray.evaluation.held_out import HeldOutMetrics, grade_groups, metrics_of_grades
-from maxent_ray.policy import Policy, Rollout, TokenScores, sample_groups, score, sequence_mean
+from maxent_ray.policy import Policy, Predictions, Rollout, sample_groups, sampled_logprobs, sequence_mean
 from maxent_ray.tasks import Prompt, Task, tells_modes
+from maxent_ray.train.micro_batches import predict_in_parts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -30,8 +31,8 @@ class PreparedBatch:
     rewards: Float[Tensor, "B G"]
     log_q: Float[Tensor, "B G"] | None
     """Logarithm of the smoothed reward distribution q, which weights follow; None of a weighting without weights."""
-    ref: TokenScores
-    """Token log-probabilities under the frozen reference (nats)."""
+    ref: Predictions
+    """Next-token distributions of the frozen reference."""
     ref_logprobs: Float[Tensor, "B G"]
     """ρ: reference log-probability of each completion, length-normalised by default (nats)."""
     graded: HeldOutMetrics
@@ -46,7 +47,7 @@ class PreparedBatch:
             rollout=self.rollout.take(groups),
             rewards=self.rewards[groups],
             log_q=None if self.log_q is None else self.log_q[groups],
-            ref=TokenScores(self.ref.logprobs[rows], self.ref.full_logprobs[rows]),
+            ref=self.ref.take(rows),
             ref_logprobs=self.ref_logprobs[groups],
             graded=self.graded,
             modes=None if self.modes is None else self.modes[groups],
@@ -86,10 +87,10 @@ def prepare_batch(
     shape = (len(prompts), grpo.group_size)
     rewards = torch.tensor([[grade.reward for grade in group] for group in grades], device=policy.device)
     with torch.no_grad():
-        ref = score(reference, rollout, temperature=grpo.temperature)
-        mask = rollout.completion_mask
+        ref = predict_in_parts(reference, rollout, grpo.micro_batch_tokens, grpo.temperature)
+        logprobs = sampled_logprobs(ref, rollout, chunk_tokens=grpo.chunk_tokens)
         in_all = isinstance(weighting, MaxEntWeighting) and not weighting.length_normalize_ref
-        rho = ref.logprobs.sum(-1) if in_all else sequence_mean(ref.logprobs, mask)
+        rho = logprobs.sum(-1) if in_all else sequence_mean(logprobs, rollout.completion_mask)
     return PreparedBatch(
         rollout=rollout,
         rewards=rewards,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
@@ -10,6 +12,9 @@ from maxent_ray.config import ExperimentConfig, PolicySettings
 from maxent_ray.policy import Policy, check_prompts, load_policy
 from maxent_ray.tasks import Task
 from maxent_ray.train.run_task import asked_texts, build_run_task
+
+Precision = Callable[[], AbstractContextManager[object]]
+"""Creates the context of one forward pass, such as autocast to bfloat16."""
 
 
 def load_policy_and_task(config: ExperimentConfig, device: torch.device) -> tuple[Policy, Task]:

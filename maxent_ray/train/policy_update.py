@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from maxent_ray.errors import MaxentRayError
+from maxent_ray.errors import MaxentRayError, ResourceError
 from maxent_ray.train.loss import LossTerms
 
 
@@ -33,22 +34,25 @@ _DIVERGED = (
 
 
 def step_optimizer(
-    optimizer: torch.optim.Optimizer, terms: LossTerms, gradient_clip: float, where: str
+    optimizer: torch.optim.Optimizer, backward: Callable[[], LossTerms], gradient_clip: float, where: str
 ) -> PolicyUpdate:
     """Make one optimiser step on a policy loss.
 
     Args:
         optimizer: Holds the parameters.
-        terms: The loss, and what was measured with it.
+        backward: Adds the loss's gradient to their ``grad``; returns the loss, and what was measured with it.
         gradient_clip: Largest global norm of the gradient.
         where: Step and coefficients, for the message.
 
     Raises:
-        MaxentRayError: the gradient is not finite; the parameters are unchanged.
+        MaxentRayError: the gradient is not finite, or memory ran out; the parameters are unchanged.
     """
     is_first = not optimizer.state
     optimizer.zero_grad(set_to_none=True)
-    terms.loss.backward()
+    try:
+        terms = backward()
+    except ResourceError as error:
+        raise ResourceError(f"{where}: {error}") from None
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     norm = float(nn.utils.clip_grad_norm_(parameters, gradient_clip))
     if not norm < float("inf"):
@@ -57,5 +61,4 @@ def step_optimizer(
             f"unchanged. {_UNTRAINED if is_first else _DIVERGED}"
         )
     optimizer.step()
-    detached = LossTerms(*(term.detach() for term in terms))
-    return PolicyUpdate(detached, norm, min(1.0, gradient_clip / (norm + 1e-6)))
+    return PolicyUpdate(terms, norm, min(1.0, gradient_clip / (norm + 1e-6)))

@@ -30,8 +30,9 @@ from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.tasks import Prompt, draw, rank_share
 from maxent_ray.train.batch import PreparedBatch, prepare_batch, stream_seed
 from maxent_ray.train.held_out_sampling import evaluate_held_out
-from maxent_ray.train.loss import LossTerms, policy_loss
+from maxent_ray.train.loss import LossTerms
 from maxent_ray.train.policy_and_task import forward_precision, load_policy_and_task
+from maxent_ray.train.policy_gradient import PolicyGradient
 from maxent_ray.train.policy_update import PolicyUpdate, step_optimizer
 from maxent_ray.train.step_record import StepRecord, signal_values
 from maxent_ray.train.trained_prompts import check_trained_prompts, fingerprint
@@ -191,19 +192,18 @@ class TrainingWorker:
         self, batch: PreparedBatch, groups: GroupMeasures | RewardedGroups, coefficients: Coefficients
     ) -> PolicyUpdate:
         """2: coefficients of log-probabilities → policy loss → optimiser step."""
-        with self._precision():
-            terms = policy_loss(
-                self.network,
-                batch,
-                coefficients.tau,
-                coefficients.beta,
-                grpo=self.config.grpo,
-                weighting=self.config.weighting,
-                kl_tokens=self._mean_tokens(batch),
-                weights=groups.weights if isinstance(groups, GroupMeasures) else None,
-            )
+        gradient = PolicyGradient(
+            self.network,
+            batch,
+            coefficients,
+            grpo=self.config.grpo,
+            weighting=self.config.weighting,
+            kl_tokens=self._mean_tokens(batch),
+            weights=groups.weights if isinstance(groups, GroupMeasures) else None,
+            precision=self._precision,
+        )
         where = f"step {self.next_step} (tau {coefficients.tau}, beta {coefficients.beta})"
-        return step_optimizer(self.optimizer, terms, self.config.grpo.gradient_clip, where)
+        return step_optimizer(self.optimizer, gradient.backward, self.config.grpo.gradient_clip, where)
 
     def _mean_tokens(self, batch: PreparedBatch) -> Tensor:
         """Mean of the ranks' completion tokens: with it the mean of their losses is the loss of the whole batch."""

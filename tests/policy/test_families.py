@@ -12,7 +12,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedModel
 
-from maxent_ray.policy import Policy, load_policy, sample_groups, score
+from maxent_ray.policy import Policy, load_policy, predict, sample_groups, score
+from maxent_ray.policy.output_head import output_head
 from tests.policy.families import COMMON, FAMILIES, PAGE, documented_rows, measured_row, write_model
 
 CPU = torch.device("cpu")
@@ -40,6 +41,10 @@ def check_against_single_sequences(policy: Policy) -> None:
     with torch.no_grad():
         scores = score(model, rollout, temperature=0.7)
         torch.testing.assert_close(score(model, rollout, temperature=0.7, params=params), scores)
+        for given in (None, params):
+            predictions = predict(model, rollout, temperature=0.7, params=given)
+            mask = rollout.completion_mask
+            torch.testing.assert_close(predictions.full_logprobs[mask], scores.full_logprobs[mask], rtol=0, atol=1e-4)
         for row in range(6):
             count = int(rollout.completion_mask[row].sum())
             real = rollout.input_ids[row][rollout.attention_mask[row].bool()]
@@ -64,6 +69,18 @@ def test_the_page_lists_these_families_and_no_others() -> None:
     assert list(documented_rows()) == sorted(FAMILIES)
     assert set(FAMILIES) <= known
     assert set(FAMILIES) >= COMMON
+
+
+@pytest.mark.slow
+def test_the_page_lists_those_whose_logits_are_formed_at_once(tmp_path: Path) -> None:
+    whole = []
+    for family in (family for family, row in documented_rows().items() if row.endswith("| yes |")):
+        folder = tmp_path / family
+        write_model(family, folder)
+        if output_head(load_policy(str(folder), device=CPU).model) is None:
+            whole.append(family)
+    *others, last = (f"`{family}`" for family in whole)
+    assert f"{', '.join(others)} and {last} scale or cap" in " ".join(PAGE.read_text(encoding="utf-8").split())
 
 
 def test_the_readme_counts_them() -> None:

@@ -81,7 +81,8 @@ def test_the_k3_penalty_has_the_gradient_of_the_estimator(policy: Policy, batch:
     for row, mask in enumerate(batch.rollout.completion_mask):
         tokens = batch.rollout.completion_ids[row][mask]
         log_probs = sequence_logprobs(policy, batch, row).gather(-1, tokens[:, None]).squeeze(-1)
-        factor = 1 - (batch.ref.logprobs[row][mask] - log_probs).exp().detach()
+        ref_log_probs = batch.ref.full_logprobs[row][mask].gather(-1, tokens[:, None]).squeeze(-1)
+        factor = 1 - (ref_log_probs - log_probs).exp().detach()
         total = total + gradient((factor * log_probs).sum(), policy)
     penalty = BETA * total / batch.rollout.completion_mask.sum()
     weights = group_weights(batch.log_q, batch.ref_logprobs, TAU, BETA)

@@ -41,6 +41,8 @@ class WeightingBase:
     """Range of its coefficient; None: it has none."""
     has_weights: ClassVar[bool] = False
     """True where groups have weights that sum to one, whose entropy is ``weight_entropy``."""
+    uses_logprobs: ClassVar[bool] = False
+    """True where coefficients depend on how likely the policy finds each answer."""
 
     type: str
 

@@ -90,6 +90,7 @@ class UCPOWeighting(WeightingBase):
     """Standardised advantages, moved among right answers to the unlikely ones; τ is the share that is moved."""
 
     tau: ClassVar[TauRange | None] = TauRange(initial=0.2, low=1e-3, high=1.0, most=1.0)
+    uses_logprobs: ClassVar[bool] = True
 
     type: Literal["ucpo"] = "ucpo"
 
@@ -99,6 +100,7 @@ class UnlikelinessWeighting(WeightingBase):
     """Rewards discounted by the rank of an answer's likelihood, then standardised; τ is the largest discount."""
 
     tau: ClassVar[TauRange | None] = TauRange(initial=0.25, low=1e-3, high=1.0, most=1.0)
+    uses_logprobs: ClassVar[bool] = True
 
     type: Literal["unlikeliness"] = "unlikeliness"
 
@@ -117,6 +119,7 @@ class RepoRWeighting(WeightingBase):
     """Standardised advantages, tilted by τ times the answer's log-probability (REPO-R)."""
 
     tau: ClassVar[TauRange | None] = TauRange(initial=0.01, low=1e-6)
+    uses_logprobs: ClassVar[bool] = True
 
     type: Literal["repo_r"] = "repo_r"
 

@@ -19,8 +19,9 @@ from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.core.weightings import MaxEntWeighting, Weighting
 from maxent_ray.errors import RankLeftError
 from maxent_ray.train.batch import PreparedBatch
-from maxent_ray.train.unroll.memory import activation_bytes, free_bytes, is_out_of_memory
-from maxent_ray.train.unroll.policy_unroll import PolicyUnroll, Precision
+from maxent_ray.train.memory import activation_bytes, free_bytes, is_out_of_memory
+from maxent_ray.train.policy_and_task import Precision
+from maxent_ray.train.unroll.policy_unroll import PolicyUnroll
 from maxent_ray.train.unroll.rank_sync import UnrollRanks
 from maxent_ray.train.unroll.sensitivity import attention_for, differentiate
 

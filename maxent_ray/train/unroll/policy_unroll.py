@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,10 +17,8 @@ from maxent_ray.core.weighting import group_weights, weight_coefficients, weight
 from maxent_ray.core.weightings import MaxEntWeighting, Weighting
 from maxent_ray.train.batch import PreparedBatch
 from maxent_ray.train.loss import LossTerms, policy_loss
+from maxent_ray.train.policy_and_task import Precision
 from maxent_ray.train.unroll.rank_sync import UnrollRanks
-
-Precision = Callable[[], AbstractContextManager[object]]
-"""Creates the context of one forward pass, such as autocast to bfloat16."""
 
 
 class _WeightSignals(NamedTuple):

@@ -15,7 +15,7 @@ from torch import nn
 from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.objectives import Sensitivity, TruncatedBackprop, Unroll
 from maxent_ray.errors import ConfigError
-from maxent_ray.train.unroll.memory import activation_bytes, free_bytes, is_out_of_memory
+from maxent_ray.train.memory import activation_bytes, free_bytes, is_out_of_memory
 from maxent_ray.train.unroll.sensitivity import unroll_sensitivity
 from tests.train.tiny import start, tiny_config, trained
 from tests.train.unroll.unroll_problem import (
@@ -225,11 +225,11 @@ def test_an_unroll_that_is_not_finite_is_skipped_with_its_reason_and_counted(cap
 
     def spoil(module: nn.Module, args: object, output: Any) -> None:
         if not all(isinstance(value, nn.Parameter) for value in model.parameters()):
-            output.logits.mul_(float("nan"))
+            output.last_hidden_state.mul_(float("nan"))
 
     process.run(1)
     before = process.worker.client.coefficients(1)
-    hook = model.register_forward_hook(spoil)
+    hook = model.base_model.register_forward_hook(spoil)
     process.run(2)
     hook.remove()
     after = process.worker.client.coefficients(3)

@@ -1,0 +1,107 @@
+"""The output head of a causal language model: from hidden states to logits, for some of the tokens at a time.
+
+Most families compute logits as ``head(hidden states)``. Some scale, cap or mask them afterwards, in code of their own;
+then logits stand in for the hidden states, and the head is the identity: the same results, in more memory.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.parallel import DistributedDataParallel
+
+from maxent_ray.policy.forward import last_logits, last_states
+from maxent_ray.policy.rollout import Rollout
+
+logger = logging.getLogger(__name__)
+
+Head = Callable[[Float[Tensor, "n D"]], Float[Tensor, "n V"]]
+"""From the states of n tokens to their logits."""
+_known: WeakKeyDictionary[nn.Module, nn.Module | None] = WeakKeyDictionary()
+"""Output head of each model that was asked for it, a property of its code; None: logits are more than the head's."""
+_TEST_TOKENS = 5
+_ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.02}
+"""Largest difference of logits that is put down to rounding, relative to the largest logit."""
+
+
+def states_and_head(
+    network: nn.Module, rollout: Rollout, params: Mapping[str, Tensor] | None = None
+) -> tuple[Float[Tensor, "N C D"], Head]:
+    """Compute the states from which each completion token is predicted, and find the head that reads them.
+
+    Args:
+        network: The model, or the model in ``DistributedDataParallel``.
+        rollout: The sampled sequences.
+        params: Replaces the model's parameters, in the head too.
+
+    Example:
+        >>> from maxent_ray.policy import load_policy, sample_groups
+        >>> policy = load_policy("embedded", device=torch.device("cpu"))
+        >>> rollout = sample_groups(
+        ...     policy, ["2,3,4=9:"], group_size=2, max_new_tokens=8, temperature=1.0, seed=0
+        ... )
+        >>> states, head = states_and_head(policy.model, rollout)
+        >>> states.shape[-1], head(states[0]).shape[-1]
+        (128, 24)
+    """
+    model = network.module if isinstance(network, DistributedDataParallel) else network
+    count = rollout.completion_mask.shape[1]
+    inputs = (rollout.input_ids[:, :-1], rollout.attention_mask[:, :-1], count, params)
+    head = output_head(model)
+    if head is None:
+        return last_logits(network, *inputs), nn.Identity()
+    states = last_states(network, head, *inputs)
+    assert states is not None  # output_head tried it
+    return states, head if params is None else partial(functional_call, head, _params_of(head, model, params))
+
+
+def output_head(model: nn.Module) -> nn.Module | None:
+    """Find the module that alone makes logits of the last hidden states; None where there is none.
+
+    Tried once for each model, on a few tokens in full precision.
+
+    Example:
+        >>> from maxent_ray.policy import load_policy
+        >>> output_head(load_policy("embedded", device=torch.device("cpu")).model)
+        Linear(in_features=128, out_features=24, bias=False)
+    """
+    if model not in _known:
+        _known[model] = _tried(model)
+        if _known[model] is None:
+            logger.info("%s: logits are computed for all tokens at once", type(model).__name__)
+    return _known[model]
+
+
+@torch.no_grad()
+def _tried(model: nn.Module) -> nn.Module | None:
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    if head is None:
+        return None
+    parameter = next(model.parameters())
+    ids = torch.arange(_TEST_TOKENS, device=parameter.device)[None]
+    with torch.autocast(parameter.device.type, enabled=False):
+        inputs = (ids, torch.ones_like(ids), _TEST_TOKENS)
+        states, logits = last_states(model, head, *inputs), last_logits(model, *inputs)
+        if states is None:
+            return None
+        found: Tensor = head(states)
+    if found.shape != logits.shape:
+        return None
+    is_finite = logits.isfinite()
+    largest = logits[is_finite].abs().max()
+    same = (found - logits)[is_finite].abs().max() <= _ROUNDING[parameter.dtype] * largest
+    return head if bool(same) and torch.equal(found.isfinite(), is_finite) else None
+
+
+def _params_of(head: nn.Module, model: nn.Module, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Parameters of the head out of the model's; a tied one has its one name in ``named_parameters`` of the model."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    own = {name: names[id(parameter)] for name, parameter in head.named_parameters()}
+    return {name: params[full] for name, full in own.items() if full in params}
