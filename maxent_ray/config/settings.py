@@ -40,6 +40,24 @@ CHECKED = "checked"
 """Context of a validation of settings that were checked before."""
 
 
+class LoRASettings(Section):
+    """Low-rank adapters: what is trained in place of all parameters; the reference is the model without them.
+
+    Example:
+        >>> LoRASettings(rank=8).target_modules
+        'all-linear'
+    """
+
+    rank: Count = 16
+    """Rank of an adapter."""
+    alpha: Count = 32
+    """LoRA's α: an adapter's output is multiplied by α / rank."""
+    target_modules: Annotated[tuple[str, ...], Field(min_length=1), FromList] | str = "all-linear"
+    """Names of the layers that have one, such as ``[q_proj, v_proj]``; ``all-linear``: all but the output head."""
+    seed: Seed = 0
+    """Of the adapters' first values."""
+
+
 class PolicySettings(Section):
     """Policy that is trained."""
 
@@ -48,7 +66,12 @@ class PolicySettings(Section):
     causal language model with its tokenizer: a folder, or a name on the hub where there is no such folder. A relative
     path means the working directory of the command."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of forward passes; parameters and moments are float32. ``auto``: bfloat16 on GPU, float32 on CPU."""
+    """Of forward passes; trained parameters and moments are float32. ``auto``: bfloat16 on GPU, float32 on CPU."""
+    lora: LoRASettings | None = None
+    """Adapters that are trained in place of the model; its own weights are then frozen, in the type of forward passes.
+    Needs the extra ``lora``."""
+    gradient_checkpointing: bool = False
+    """Compute what is inside a layer again in the backward pass, instead of keeping it: less memory, more time."""
 
     @field_validator("model")
     @classmethod

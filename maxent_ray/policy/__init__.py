@@ -1,5 +1,6 @@
 """Policies: load a causal language model, sample groups of completions from it, score them."""
 
+from maxent_ray.policy.adapters import adapters_off, add_adapters, load_trained_state, merged_copy, trained_state
 from maxent_ray.policy.encoding import check_prompts, encode_prompts
 from maxent_ray.policy.loading import (
     Policy,
@@ -30,6 +31,8 @@ __all__ = [
     "Rollout",
     "TokenScores",
     "TokenValues",
+    "adapters_off",
+    "add_adapters",
     "check_prompts",
     "completion_logits",
     "encode_prompts",
@@ -37,6 +40,8 @@ __all__ = [
     "full_logprobs",
     "k3_kl",
     "load_policy",
+    "load_trained_state",
+    "merged_copy",
     "parameter_count",
     "predict",
     "sample_groups",
@@ -48,4 +53,5 @@ __all__ = [
     "token_kl",
     "token_logprobs",
     "token_values",
+    "trained_state",
 ]

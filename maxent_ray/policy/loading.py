@@ -23,6 +23,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from maxent_ray.errors import PolicyLoadError
+from maxent_ray.policy.adapters import has_adapters, merged_copy
 from maxent_ray.policy.self_test import self_test
 from maxent_ray.policy.source import find_source, hub_answers, source_advice
 from maxent_ray.policy.vocabulary import fit_tokenizer, ordinary_tokens
@@ -106,7 +107,7 @@ def save_policy(policy: Policy, folder: Path) -> None:
     """Write a folder that `load_policy` reads: model as safetensors, tokenizer and their settings.
 
     Args:
-        policy: The policy to save.
+        policy: The policy to save; adapters are added into the weights of what is written.
         folder: Created when it does not exist.
 
     Example:
@@ -117,7 +118,7 @@ def save_policy(policy: Policy, folder: Path) -> None:
         '$'
     """
     with _no_progress_bars():
-        policy.model.save_pretrained(folder)
+        (merged_copy(policy.model) if has_adapters(policy.model) else policy.model).save_pretrained(folder)
         policy.tokenizer.save_pretrained(folder)
 
 
@@ -128,13 +129,16 @@ def frozen_copy(policy: Policy) -> PreTrainedModel:
         policy: The policy to copy; not changed.
 
     Returns:
-        A model with its own parameters, none of which requires a gradient.
+        A model with its own parameters, none of which requires a gradient. Of a policy with adapters its own model,
+        which is the reference where they are off.
 
     Example:
         >>> reference = frozen_copy(load_policy("embedded", device=torch.device("cpu")))
         >>> any(parameter.requires_grad for parameter in reference.parameters())
         False
     """
+    if has_adapters(policy.model):
+        return policy.model
     reference = copy.deepcopy(policy.model)
     reference.eval()
     reference.requires_grad_(False)

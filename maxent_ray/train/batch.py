@@ -15,7 +15,7 @@ from maxent_ray.config import GRPOConfig
 from maxent_ray.core.weightings import MaxEntWeighting, Weighting
 from maxent_ray.core.weightings.coefficients import log_q_of
 from maxent_ray.evaluation.held_out import HeldOutMetrics, grade_groups, metrics_of_grades
-from maxent_ray.policy import Policy, Predictions, Rollout, sample_groups, sampled_logprobs, sequence_mean
+from maxent_ray.policy import Policy, Predictions, Rollout, adapters_off, sample_groups, sampled_logprobs, sequence_mean
 from maxent_ray.tasks import Prompt, Task, tells_modes
 from maxent_ray.train.micro_batches import predict_in_parts
 
@@ -68,7 +68,7 @@ def prepare_batch(
 
     Args:
         policy: θ, which completions are sampled from.
-        reference: The frozen policy that KL is measured against.
+        reference: The frozen policy that KL is measured against; one with adapters is read without them.
         task: Grades completions.
         prompts: B prompts of this rank.
         grpo: Group size, length and temperature.
@@ -86,7 +86,7 @@ def prepare_batch(
     grades = grade_groups(task, prompts, grouped(rollout))
     shape = (len(prompts), grpo.group_size)
     rewards = torch.tensor([[grade.reward for grade in group] for group in grades], device=policy.device)
-    with torch.no_grad():
+    with torch.no_grad(), adapters_off(reference):
         ref = predict_in_parts(reference, rollout, grpo.micro_batch_tokens, grpo.temperature)
         logprobs = sampled_logprobs(ref, rollout, chunk_tokens=grpo.chunk_tokens)
         in_all = isinstance(weighting, MaxEntWeighting) and not weighting.length_normalize_ref

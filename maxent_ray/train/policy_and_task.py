@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from maxent_ray.config import ExperimentConfig, PolicySettings
-from maxent_ray.policy import Policy, check_prompts, load_policy
+from maxent_ray.policy import Policy, add_adapters, check_prompts, load_policy
 from maxent_ray.tasks import Task
 from maxent_ray.train.run_task import asked_texts, build_run_task
 
@@ -32,18 +32,33 @@ def load_policy_and_task(config: ExperimentConfig, device: torch.device) -> tupl
     """
     task = build_run_task(config)
     policy = load_policy(
-        config.policy_model, device=device, precision=partial(forward_precision, config.policy, device)
+        config.policy_model,
+        device=device,
+        dtype=_parameter_dtype(config.policy, device),
+        precision=partial(forward_precision, config.policy, device),
     )
+    if config.policy.lora is not None:
+        add_adapters(policy.model, config.policy.lora)
     check_prompts(policy, asked_texts(task, config), max_new_tokens=config.grpo.max_new_tokens)
     return policy, task
+
+
+def _parameter_dtype(settings: PolicySettings, device: torch.device) -> torch.dtype:
+    """Type of the model's parameters: of frozen ones that of forward passes, since no small step is added to them."""
+    if settings.lora is None or not _uses_bfloat16(settings, device):
+        return torch.float32
+    return torch.bfloat16
+
+
+def _uses_bfloat16(settings: PolicySettings, device: torch.device) -> bool:
+    return settings.dtype == "bfloat16" or (settings.dtype == "auto" and device.type == "cuda")
 
 
 def forward_precision(settings: PolicySettings, device: torch.device) -> torch.autocast:
     """Autocast of forward passes to bfloat16, if configured.
 
-    Parameters and AdamW's moments stay in float32: in bfloat16 a step of 1e-4 would round to nothing. So do the exact
-    unrolls, whose second derivatives would be lost in bfloat16's rounding; ``first_order`` has none, and runs in this
-    precision.
+    Trained parameters and AdamW's moments stay in float32: in bfloat16 a step of 1e-4 would round to nothing. So do the
+    exact unrolls, whose second derivatives would be lost in bfloat16's rounding; ``first_order`` has none, and runs in
+    this precision.
     """
-    enabled = settings.dtype == "bfloat16" or (settings.dtype == "auto" and device.type == "cuda")
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=_uses_bfloat16(settings, device))

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +26,8 @@ from maxent_ray.core.state import Coefficients
 from maxent_ray.core.statistics import BatchStatistics
 from maxent_ray.core.weightings import GRPOWeighting
 from maxent_ray.evaluation.answers import HeldOutEvaluation
-from maxent_ray.policy import frozen_copy
+from maxent_ray.policy import frozen_copy, load_trained_state, trained_state
+from maxent_ray.policy.recomputing import recomputing
 from maxent_ray.report.labels import GRPO
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.tasks import Prompt, draw, rank_share
@@ -71,8 +74,9 @@ class TrainingWorker:
         self.placement = placement
         self.policy, self.task = load_policy_and_task(config, placement.device)
         self.reference = frozen_copy(self.policy)
+        trained = [parameter for parameter in self.policy.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            self.policy.model.parameters(), lr=config.grpo.learning_rate, weight_decay=config.grpo.weight_decay
+            trained, lr=config.grpo.learning_rate, weight_decay=config.grpo.weight_decay
         )
         self.network: nn.Module = self.policy.model
         if placement.world_size > 1:
@@ -135,7 +139,7 @@ class TrainingWorker:
         return {
             "step": self.next_step,
             "prompts": fingerprint(self.task),
-            "model": self.policy.model.state_dict(),
+            "model": trained_state(self.policy.model),
             "optimizer": self.optimizer.state_dict()["state"],
             "controller": self.client.state_dict(),
         }
@@ -144,10 +148,10 @@ class TrainingWorker:
         """Resume from :meth:`state_dict`. Learning rates and all other settings stay those of this config.
 
         Raises:
-            ResumeError: the state was trained on other prompts; nothing was loaded.
+            ResumeError: the state was trained on other prompts, or is of other parameters; nothing was loaded.
         """
         check_trained_prompts(state["prompts"], self.task)
-        self.policy.model.load_state_dict(state["model"])
+        load_trained_state(self.policy.model, state["model"])
         settings = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": settings})
         self.client.load_state_dict(state["controller"])
@@ -170,6 +174,16 @@ class TrainingWorker:
     def _precision(self) -> torch.autocast:
         """Autocast of forward passes, if configured."""
         return forward_precision(self.config.policy, self.placement.device)
+
+    @contextmanager
+    def _gradient_precision(self) -> Iterator[None]:
+        """The same, for a forward pass whose gradient is formed; layers are computed again there, if configured."""
+        with self._precision():
+            if self.config.policy.gradient_checkpointing:
+                with recomputing(self.policy.model):
+                    yield
+            else:
+                yield
 
     def _prompts(self, step: int, rank: int, world_size: int) -> list[Prompt]:
         batch = draw(self.task.train, self.config.grpo.prompts_per_step, seed=self.config.train.seed, step=step)
@@ -200,7 +214,7 @@ class TrainingWorker:
             weighting=self.config.weighting,
             kl_tokens=self._mean_tokens(batch),
             weights=groups.weights if isinstance(groups, GroupMeasures) else None,
-            precision=self._precision,
+            precision=self._gradient_precision,
         )
         where = f"step {self.next_step} (tau {coefficients.tau}, beta {coefficients.beta})"
         return step_optimizer(self.optimizer, gradient.backward, self.config.grpo.gradient_clip, where)

@@ -24,14 +24,15 @@ def preconditioner(model: nn.Module, optimizer: torch.optim.Adam, clip_scale: fl
         clip_scale: c, the factor that gradient clipping applied in the real step.
 
     Returns:
-        A tensor for every named parameter, detached.
+        A tensor for every named parameter that is trained, detached.
     """
     group = optimizer.param_groups[0]
     first_decay, second_decay = group["betas"]
     rates = {}
-    for name, parameter in model.named_parameters():
+    trained = ((name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad)
+    for name, parameter in trained:
         state = optimizer.state.get(parameter)
-        if not state:  # a frozen or unused parameter: the real step leaves it where it is
+        if not state:  # an unused parameter: the real step leaves it where it is
             rates[name] = torch.zeros_like(parameter, requires_grad=False)
             continue
         updates = float(state["step"])

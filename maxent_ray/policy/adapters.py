@@ -1,0 +1,174 @@
+"""Low-rank adapters (LoRA): a small part of a model is trained, and the rest serves as the reference too.
+
+The layers are those of `peft`, put into the model itself; so it keeps its class, and its names of parameters.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from maxent_ray.errors import ConfigError, ResumeError
+from maxent_ray.extras import require_version
+
+if TYPE_CHECKING:
+    from maxent_ray.config import LoRASettings
+
+OLDEST_PEFT = "0.18"
+
+
+def add_adapters(model: PreTrainedModel, settings: LoRASettings) -> None:
+    """Put adapters into a model, and freeze all else. They begin as 0: the model's outputs are unchanged.
+
+    Args:
+        model: Changed in place.
+        settings: Rank, scale and place of the adapters, and the seed of their first values.
+
+    Raises:
+        ModuleNotFoundError: `peft` is not installed.
+        ConfigError: no layer has one of the names, or the output head has.
+
+    Example:
+        >>> from maxent_ray.config import LoRASettings
+        >>> from maxent_ray.policy import load_policy
+        >>> model = load_policy("embedded", device=torch.device("cpu")).model
+        >>> add_adapters(model, LoRASettings(rank=2, target_modules=("q_proj", "v_proj")))
+        >>> sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        3072
+    """
+    require_version("peft", OLDEST_PEFT, "lora")
+    from peft import LoraConfig, inject_adapter_in_model
+
+    names = settings.target_modules
+    chosen: Any = names if isinstance(names, str) else list(names)
+    layers = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=chosen)
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        try:
+            inject_adapter_in_model(layers, model)
+        except ValueError as error:
+            raise _nothing_matches(model, settings) from error
+    for parameter in model.parameters():
+        if parameter.requires_grad:  # in bfloat16 small steps would round to nothing
+            parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
+    if any(module is model.get_output_embeddings() for module in _adapted(model)):
+        raise ConfigError(
+            f"policy.lora.target_modules is {names!r}, which takes in the output head; leave it out: its logits are "
+            "formed for some tokens at a time, under policy and reference"
+        )
+
+
+def has_adapters(model: nn.Module) -> bool:
+    """True for a model that :func:`add_adapters` changed.
+
+    Example:
+        >>> has_adapters(nn.Linear(2, 1))
+        False
+    """
+    return hasattr(model, "peft_config")
+
+
+@contextmanager
+def adapters_off(model: nn.Module) -> Iterator[None]:
+    """Context in which a model is what it was before adapters; one without adapters is what it is.
+
+    Example:
+        >>> from maxent_ray.policy import load_policy
+        >>> with adapters_off(load_policy("embedded", device=torch.device("cpu")).model):
+        ...     pass
+    """
+    adapted = _adapted(model)
+    for module in adapted:
+        module.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for module in adapted:
+            module.enable_adapters(True)
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """State of the parameters that are trained; of a model without frozen ones the whole state.
+
+    Example:
+        >>> layer = nn.Linear(2, 1)
+        >>> _ = layer.bias.requires_grad_(False)
+        >>> list(trained_state(layer))
+        ['weight']
+    """
+    state: dict[str, Tensor] = model.state_dict()
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    if not frozen:
+        return state
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return {name: value for name, value in state.items() if name in trained}
+
+
+def load_trained_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load :func:`trained_state`.
+
+    Raises:
+        ResumeError: the state is of other parameters; nothing was loaded.
+
+    Example:
+        >>> layer = nn.Linear(2, 1)
+        >>> load_trained_state(layer, {"bias": torch.zeros(1)})
+        Traceback (most recent call last):
+        maxent_ray.errors.ResumeError: the checkpoint has other parameters than the policy trains (weight is not in ...
+    """
+    own = trained_state(model)
+    shapes = [{name: value.shape for name, value in each.items()} for each in (own, state)]
+    differing = sorted(name for name in {*own, *state} if shapes[0].get(name) != shapes[1].get(name))
+    if differing:
+        name = differing[0]
+        how = "is in both, of other shape" if name in own and name in state else "is not in both"
+        raise ResumeError(
+            f"the checkpoint has other parameters than the policy trains ({name} {how}): resume with policy.model and "
+            "policy.lora as they were, or start a new run"
+        )
+    model.load_state_dict(state, strict=len(state) == len(model.state_dict()))
+
+
+def merged_copy(model: PreTrainedModel) -> PreTrainedModel:
+    """Copy a model with its adapters added into its weights: a plain model again.
+
+    Example:
+        >>> from maxent_ray.policy import load_policy
+        >>> model = load_policy("embedded", device=torch.device("cpu")).model
+        >>> len(merged_copy(model).state_dict()) == len(model.state_dict())
+        True
+    """
+    merged = copy.deepcopy(model)
+    for name, module in list(merged.named_modules()):
+        if module in _adapted(merged):
+            module.merge()
+            parent, _, own = name.rpartition(".")
+            setattr(merged.get_submodule(parent), own, module.get_base_layer())
+    if has_adapters(merged):
+        del merged.peft_config
+    return merged.requires_grad_(True)
+
+
+def _adapted(model: nn.Module) -> list[Any]:
+    """Layers with adapters; `peft` is loaded where there are some."""
+    if not has_adapters(model):
+        return []
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+
+
+def _nothing_matches(model: PreTrainedModel, settings: LoRASettings) -> ConfigError:
+    linear = {name.rpartition(".")[2] for name, each in model.named_modules() if isinstance(each, nn.Linear)}
+    head = model.get_output_embeddings()
+    there = sorted(linear - {name.rpartition(".")[2] for name, each in model.named_modules() if each is head})
+    return ConfigError(
+        f"policy.lora.target_modules is {settings.target_modules!r}, which no layer of the model matches; it has "
+        f"{', '.join(there)}, or set all-linear"
+    )
