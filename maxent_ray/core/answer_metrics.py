@@ -20,7 +20,12 @@ class ByMetric(Generic[T]):
     """
 
     mean: T = field(
-        metadata={"label": "mean", "signal": "reward", "exported": "reward", "text": "Mean reward, 0 to 1"}
+        metadata={
+            "label": "mean",
+            "signal": "reward",
+            "exported": "reward",
+            "text": "Mean reward, 0 to 1 for built-in tasks",
+        }
     )
     pass_rate: T = field(
         metadata={"label": "pass", "exported": "pass_ratio", "text": "Share of prompts with a correct answer"}

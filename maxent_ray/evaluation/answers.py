@@ -12,6 +12,9 @@ from maxent_ray.tasks.base import Grade, Prompt, Task
 PROMPTS_KEPT = 8
 """Prompts whose answers are kept: the first ones, which are the same in every evaluation of a run."""
 
+SHOWN = 200
+"""Characters of a prompt or an answer that a log shows."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -50,6 +53,21 @@ class HeldOutEvaluation:
         """Convert to values that JSON has: ``{"metrics": …, "samples": […]}``."""
         return {"metrics": self.metrics.to_dict(), "samples": [asdict(sample) for sample in self.samples]}
 
+    def one_answer(self) -> str:
+        """The best answer to the first prompt, for a log: people read answers before they read curves.
+
+        Example:
+            >>> from maxent_ray.tasks import Countdown
+            >>> prompt = Prompt("2,3,4=9:", frozenset({"2+3+4", "2+4+3", "3+4+2"}))
+            >>> evaluate_completions(Countdown(), [prompt], [["2*3+4", "3+2+4"]]).one_answer()
+            "best of 2 answers to held-out prompt '2,3,4=9:' is '3+2+4', reward 1 (mean over all prompts 0.5)"
+        """
+        first = self.samples[0]
+        best = max(first.answers, key=lambda answer: answer.reward)
+        asked, said = (_shortened(text) for text in (first.prompt, best.text))
+        where = f"best of {len(first.answers)} answers to held-out prompt {asked} is {said}"
+        return f"{where}, reward {best.reward:.4g} (mean over all prompts {self.metrics.mean:.4g})"
+
 
 def evaluate_completions(
     task: Task, prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]
@@ -74,3 +92,8 @@ def evaluate_completions(
     grades = grade_groups(task, prompts, completions)
     kept = list(zip(prompts, completions, grades, strict=True))[:PROMPTS_KEPT]
     return HeldOutEvaluation(metrics_of_grades(prompts, grades), tuple(PromptAnswers.of(*each) for each in kept))
+
+
+def _shortened(text: str) -> str:
+    """The end of a text, where prompts and answers say most, as a literal of one line."""
+    return repr(text if len(text) <= SHOWN else f"…{text[-SHOWN:]}")

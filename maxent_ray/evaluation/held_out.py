@@ -3,7 +3,7 @@
 For a prompt with k sampled completions:
 
 - mean@k: the mean reward;
-- pass@k: 1 when at least one completion is correct, else 0;
+- pass@k: 1 when at least one completion is correct, which is one that has a mode, else 0;
 - distinct@k: how many different modes the correct completions have;
 - coverage@k: distinct@k over the number of all modes of the prompt.
 
@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 from maxent_ray.core.answer_metrics import METRICS, ByMetric, by_metric
 from maxent_ray.errors import TaskError
-from maxent_ray.tasks.base import Grade, Prompt, Task
+from maxent_ray.tasks.base import BatchTask, Grade, Prompt, Task
 
 PerPrompt: TypeAlias = ByMetric[tuple[float, ...]]
 """Values of every prompt, in the order of the prompts, so that two runs can be paired."""
@@ -98,7 +98,7 @@ def grade_completions(
 def grade_groups(
     task: Task, prompts: Sequence[Prompt], completions: Sequence[Sequence[str]]
 ) -> list[list[Grade]]:
-    """Grade every completion, one list a prompt.
+    """Grade every completion, one list a prompt; in one call where the task grades batches.
 
     Raises:
         TaskError: as :func:`grade_completions`.
@@ -115,6 +115,10 @@ def grade_groups(
         raise TaskError(
             f"completions has {lengths} texts a prompt; every prompt needs the same number, 1 or more"
         )
+    if isinstance(task, BatchTask):
+        repeated = [prompt for prompt in prompts for _ in range(samples)]
+        graded = task.grade_batch(repeated, [text for texts in completions for text in texts])
+        return [graded[start : start + samples] for start in range(0, len(graded), samples)]
     return [
         [task.grade(prompt, text) for text in texts]
         for prompt, texts in zip(prompts, completions, strict=True)

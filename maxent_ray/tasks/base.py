@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from maxent_ray.errors import TaskError
+
+Message: TypeAlias = Mapping[str, str]
+"""Turn of a chat: its ``role`` and its ``content``."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Grade:
     """The verdict on one completion.
 
     Args:
-        reward: between 0 and 1.
+        reward: a finite number, more for a better answer; 0 to 1 for the built-in tasks.
         mode: the canonical form of a correct completion, None for a wrong one.
     """
 
@@ -68,6 +71,29 @@ class ModeTask(Task, Protocol):
     @property
     def tells_modes(self) -> bool:
         """True when it does: then ``mode_entropy`` can be measured."""
+        ...
+
+
+@runtime_checkable
+class BatchTask(Task, Protocol):
+    """A task that grades whole batches, as reward functions do."""
+
+    def grade_batch(self, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Grade]:
+        """Grade one completion of each prompt; a prompt with several is given as often."""
+        ...
+
+
+@runtime_checkable
+class ChatTask(Task, Protocol):
+    """A task whose prompts may be chats, which become text by the chat template of the policy's tokenizer."""
+
+    @property
+    def has_chats(self) -> bool:
+        """True when they are: then they must be written before they are asked."""
+        ...
+
+    def written(self, write: Callable[[Sequence[Message]], str]) -> Task:
+        """The same task with every chat written as text."""
         ...
 
 

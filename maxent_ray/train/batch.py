@@ -12,8 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from maxent_ray.config import GRPOConfig
-from maxent_ray.core.weightings import MaxEntWeighting, Weighting
+from maxent_ray.core.weightings import MaxEntWeighting, UnlikelinessWeighting, Weighting
 from maxent_ray.core.weightings.coefficients import log_q_of
+from maxent_ray.errors import TaskError
 from maxent_ray.evaluation.held_out import HeldOutMetrics, grade_groups, metrics_of_grades
 from maxent_ray.policy import Policy, Predictions, Rollout, adapters_off, sample_groups, sampled_logprobs, sequence_mean
 from maxent_ray.tasks import Prompt, Task, tells_modes
@@ -74,6 +75,9 @@ def prepare_batch(
         grpo: Group size, length and temperature.
         weighting: From rewards to coefficients.
         seed: Seeds the sampling; a function of run, rank and step.
+
+    Raises:
+        TaskError: a reward is below 0, and the weighting takes none.
     """
     rollout = sample_groups(
         policy,
@@ -86,6 +90,11 @@ def prepare_batch(
     grades = grade_groups(task, prompts, grouped(rollout))
     shape = (len(prompts), grpo.group_size)
     rewards = torch.tensor([[grade.reward for grade in group] for group in grades], device=policy.device)
+    if isinstance(weighting, UnlikelinessWeighting) and (rewards < 0).any():
+        raise TaskError(
+            f"a reward is {rewards.min():g}; weighting.type unlikeliness discounts rewards, which must be >= 0: add a "
+            "constant to them, or choose another weighting"
+        )
     with torch.no_grad(), adapters_off(reference):
         ref = predict_in_parts(reference, rollout, grpo.micro_batch_tokens, grpo.temperature)
         logprobs = sampled_logprobs(ref, rollout, chunk_tokens=grpo.chunk_tokens)

@@ -35,7 +35,7 @@ class Answers {
 
   static card(sample) {
     const right = sample.answers.filter((answer) => Answers.correct(answer)).length;
-    const modes = new Set(sample.answers.filter((answer) => Answers.correct(answer) && answer.mode !== null).map((answer) => answer.mode));
+    const modes = new Set(sample.answers.filter((answer) => Answers.correct(answer)).map((answer) => answer.mode));
     const found = sample.modes === null ? "" : `, ${modes.size} of ${sample.modes} solutions found`;
     return dom.el(
       "details",
@@ -54,6 +54,6 @@ class Answers {
   }
 
   static correct(answer) {
-    return answer.reward !== null && answer.reward >= 1;
+    return answer.mode !== null;
   }
 }

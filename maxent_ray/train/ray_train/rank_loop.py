@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from maxent_ray.train.ray_train.checkpoints import STATE, read_checkpoint, recov
 from maxent_ray.train.ray_train.train_job import TrainJob
 from maxent_ray.train.worker import objective_name
 
+_log = logging.getLogger(__name__)
 STEPS_PER_REPORT = 5
 """Most steps between two reports; a crash loses the rows of no more than these."""
 _UPLOAD = ray.train.CheckpointUploadMode.NO_UPLOAD
@@ -113,6 +115,7 @@ def _finish(process: RankProcess, job: TrainJob) -> None:
 
 def _evaluation(trial: str, objective: str, steps: int, evaluation: HeldOutEvaluation) -> dict[str, Any]:
     values = evaluation.to_dict()
+    _log.info("step %d: %s", steps, evaluation.one_answer())
     return {
         "evaluations": [evaluation_record(trial, objective, {}, values["metrics"])],
         "samples": sample_records(trial, objective, steps, values["samples"]),
