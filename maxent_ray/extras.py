@@ -38,3 +38,26 @@ def require_version(package: str, oldest: str, extra: str, *, installed: str | N
 
     if Version(found).release < Version(oldest).release:  # a development version counts as the release it leads to
         raise ConfigError(f"{package} is {found}; it must be >= {oldest}: {command}")
+
+
+def require_for_setting(setting: str, package: str, oldest: str, extra: str) -> None:
+    """Refuse a setting whose package is missing or too old.
+
+    Args:
+        setting: Begins the message: the setting and its value.
+        package: As of :func:`require_version`, like the others.
+        oldest: The oldest version that was tested.
+        extra: The extra that brings it.
+
+    Raises:
+        ConfigError: it is.
+
+    Example:
+        >>> require_for_setting("task.name is 'hf:mine'", "no-package", "1.0", "tasks")
+        Traceback (most recent call last):
+        maxent_ray.errors.ConfigError: task.name is 'hf:mine': no-package is not installed: pip install ...
+    """
+    try:
+        require_version(package, oldest, extra)
+    except (ModuleNotFoundError, ConfigError) as error:
+        raise ConfigError(f"{setting}: {error}") from None
