@@ -25,7 +25,7 @@ from pydantic_core import PydanticSerializationError
 from maxent_ray.config.controller_section import read_controller
 from maxent_ray.config.dataclass_section import read_section
 from maxent_ray.config.domains import DEFAULT_SEARCH_SPACE, Domain
-from maxent_ray.config.folders import absolute_folder
+from maxent_ray.config.folders import absolute_data, absolute_folder
 from maxent_ray.config.published import WeightingSettings
 from maxent_ray.config.section import Count, FromList, NonNegative, Number, Positive, Section, Seed, Whole
 from maxent_ray.config.weighting_section import read_weighting
@@ -35,6 +35,7 @@ from maxent_ray.core.weightings import MaxEntWeighting, Weighting
 from maxent_ray.plugins import check_kwargs
 from maxent_ray.runtime.options import ClientOptions
 from maxent_ray.shipped import DEFAULT_TASK, EMBEDDED, embedded_in
+from maxent_ray.tasks.registry import OPTIONS
 
 CHECKED = "checked"
 """Context of a validation of settings that were checked before."""
@@ -84,7 +85,9 @@ class TaskSettings(Section):
     """Task that it is trained on."""
 
     name: str = DEFAULT_TASK
-    """Of a built-in task, of an entry point of ``maxent_ray.tasks``, or an import path ``package.module:Class``."""
+    """Of a built-in task, of an entry point of ``maxent_ray.tasks``, or an import path ``package.module:Class``; or
+    ``jsonl:PATH``, ``hf:PATH-or-name`` or ``reasoning_gym:NAME``. A relative path means the working directory of the
+    command."""
     kwargs: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of the task."""
     held_out_prompts: Count = 256
@@ -92,9 +95,18 @@ class TaskSettings(Section):
     seed: Whole = 0
     """Seed of the split into training and held-out prompts; equal across the runs that are compared."""
 
+    @field_validator("name")
+    @classmethod
+    def _where_it_was_typed(cls, name: str, info: ValidationInfo) -> str:
+        """As of ``policy.model``."""
+        return name if info.context == CHECKED else absolute_data(name)
+
     @model_validator(mode="after")
-    def _plain_kwargs(self) -> TaskSettings:
+    def _valid_kwargs(self) -> TaskSettings:
         check_kwargs(self.kwargs, "task.kwargs")
+        options = OPTIONS.get(self.name.partition(":")[0])
+        if options is not None and ":" in self.name:
+            read_section(options, "task.kwargs", self.kwargs)
         return self
 
 

@@ -1,6 +1,7 @@
 """Policies: load a causal language model, sample groups of completions from it, score them."""
 
 from maxent_ray.policy.adapters import adapters_off, add_adapters, load_trained_state, merged_copy, trained_state
+from maxent_ray.policy.chat import for_chats, write_chat
 from maxent_ray.policy.encoding import check_prompts, encode_prompts
 from maxent_ray.policy.loading import (
     Policy,
@@ -36,6 +37,7 @@ __all__ = [
     "check_prompts",
     "completion_logits",
     "encode_prompts",
+    "for_chats",
     "frozen_copy",
     "full_logprobs",
     "k3_kl",
@@ -54,4 +56,5 @@ __all__ = [
     "token_logprobs",
     "token_values",
     "trained_state",
+    "write_chat",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -27,7 +28,8 @@ def encode_prompts(policy: Policy, prompts: Sequence[str]) -> tuple[Int[Tensor, 
     """Tokenize prompts into one left-padded batch.
 
     What the tokenizer's template adds in front of a text (a beginning-of-sequence token) is asked too; what it
-    adds behind (an end or a separator) is left out, since the answer continues the prompt.
+    adds behind (an end or a separator) is left out, since the answer continues the prompt. A chat template writes its
+    special tokens itself, and nothing is added.
 
     Args:
         policy: Its tokenizer and device are used.
@@ -83,7 +85,7 @@ def check_prompts(policy: Policy, prompts: Sequence[str], *, max_new_tokens: int
 def _encode(policy: Policy, prompts: Sequence[str]) -> list[list[int]]:
     """Encode prompts in one call, and check each."""
     try:
-        encoded = policy.tokenizer(list(prompts), return_special_tokens_mask=True)
+        encoded = _tokens(policy, list(prompts))
     except Exception:  # of some prompt among them
         encoded = _encode_each(policy, prompts)
     rows, own = [], []
@@ -114,7 +116,7 @@ def _encode_each(policy: Policy, prompts: Sequence[str]) -> dict[str, list[list[
     rows: dict[str, list[list[int]]] = {"input_ids": [], "special_tokens_mask": []}
     for prompt in prompts:
         try:
-            encoded = policy.tokenizer(prompt, return_special_tokens_mask=True)
+            encoded = _tokens(policy, prompt)
         except Exception as error:  # tokenizers raises it bare, for a character and no unknown token
             raise TaskError(
                 f"prompt {prompt!r} cannot be encoded by the tokenizer of policy {policy.name!r} ({error}); "
@@ -123,6 +125,10 @@ def _encode_each(policy: Policy, prompts: Sequence[str]) -> dict[str, list[list[
         for name, found in rows.items():
             found.append(encoded[name])
     return rows
+
+
+def _tokens(policy: Policy, text: str | list[str]) -> Any:
+    return policy.tokenizer(text, add_special_tokens=policy.adds_special_tokens, return_special_tokens_mask=True)
 
 
 def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:

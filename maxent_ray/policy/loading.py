@@ -41,11 +41,14 @@ class Policy:
             sampling from scoring.
         tokenizer: Pads on the left and has a padding and an end-of-sequence token.
         name: The argument of `load_policy`.
+        adds_special_tokens: True where its tokenizer puts special tokens around a prompt, such as one for the beginning
+            of a sequence; False where a chat template has written them.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     name: str
+    adds_special_tokens: bool = True
 
     @property
     def device(self) -> torch.device:

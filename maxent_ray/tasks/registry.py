@@ -1,4 +1,4 @@
-"""Tasks by name: built in, from an entry point, or by import path."""
+"""Tasks by name: built in, of data or a generator (``prefix:source``), from an entry point, or by import path."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from maxent_ray import plugins
 from maxent_ray.errors import ConfigError
 from maxent_ray.tasks.base import Task
+from maxent_ray.tasks.options import DatasetOptions, HubOptions
 
 BUILT_IN: Mapping[str, str] = {
     "countdown": "maxent_ray.tasks.countdown:Countdown",
@@ -15,6 +16,14 @@ BUILT_IN: Mapping[str, str] = {
     "graph_coloring": "maxent_ray.tasks.graph_coloring:GraphColoring",
 }
 """Name → import path; a new task is a file and a line here."""
+WITH_SOURCE: Mapping[str, str] = {
+    "jsonl": "maxent_ray.tasks.dataset:jsonl_task",
+    "hf": "maxent_ray.tasks.dataset:hf_task",
+    "reasoning_gym": "maxent_ray.tasks.reasoning_gym:ReasoningGym",
+}
+"""What stands before the first colon of a name → import path; what stands behind it is given to that."""
+OPTIONS: Mapping[str, type] = {"jsonl": DatasetOptions, "hf": HubOptions}
+"""Likewise → the keys of ``task.kwargs``, for tasks that declare them."""
 
 
 def build_task(
@@ -23,7 +32,8 @@ def build_task(
     """Build the task that a config names.
 
     Args:
-        name: Of a built-in task, of an entry point of ``maxent_ray.tasks``, or an import path ``package.module:Class``.
+        name: Of a built-in task, of an entry point of ``maxent_ray.tasks``, or an import path ``package.module:Class``;
+            or ``jsonl:PATH``, ``hf:PATH-or-name``, ``reasoning_gym:NAME``.
         held_out_count: Prompts kept for evaluation.
         seed: Of the split into training and held-out prompts.
         kwargs: Further arguments of the task.
@@ -43,8 +53,14 @@ def build_task(
     fixed = {"held_out_count": held_out_count, "seed": seed}
     for key in fixed.keys() & (kwargs or {}):
         raise ConfigError(f"task.kwargs has {key!r}; set task.held_out_prompts or task.seed")
-    path = BUILT_IN.get(name) or plugins.import_path(name, plugins.TASKS, BUILT_IN, "task.name")
-    task = plugins.call(path, {**(kwargs or {}), **fixed}, "task.name")
+    prefix, colon, source = name.partition(":")
+    given = {**(kwargs or {}), **fixed}
+    if colon and prefix in WITH_SOURCE:
+        path = WITH_SOURCE[prefix]
+        task = plugins.call(path, {"source": source, **given}, "task.name")
+    else:
+        path = BUILT_IN.get(name) or plugins.import_path(name, plugins.TASKS, BUILT_IN, "task.name")
+        task = plugins.call(path, given, "task.name")
     if not isinstance(task, Task):
         needs = "it must have name, train, held_out and grade(prompt, completion)"
         raise ConfigError(f"task.name is {path!r}, which gives {type(task).__name__}, no task: {needs}")

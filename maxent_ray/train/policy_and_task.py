@@ -9,8 +9,8 @@ from functools import partial
 import torch
 
 from maxent_ray.config import ExperimentConfig, PolicySettings
-from maxent_ray.policy import Policy, add_adapters, check_prompts, load_policy
-from maxent_ray.tasks import Task
+from maxent_ray.policy import Policy, add_adapters, check_prompts, for_chats, load_policy, write_chat
+from maxent_ray.tasks import ChatTask, Task
 from maxent_ray.train.run_task import asked_texts, build_run_task
 
 Precision = Callable[[], AbstractContextManager[object]]
@@ -18,7 +18,7 @@ Precision = Callable[[], AbstractContextManager[object]]
 
 
 def load_policy_and_task(config: ExperimentConfig, device: torch.device) -> tuple[Policy, Task]:
-    """Load the policy, build the task, and check that all its prompts can be asked and leave room.
+    """Load the policy, build the task, write its chats, and check that all its prompts can be asked and leave room.
 
     Args:
         config: The experiment.
@@ -26,7 +26,7 @@ def load_policy_and_task(config: ExperimentConfig, device: torch.device) -> tupl
 
     Raises:
         PolicyLoadError: the model or its tokenizer cannot be loaded, or it cannot be sampled and scored rightly.
-        TaskError: the task is empty or too small, or the tokenizer changes a prompt.
+        TaskError: the task is empty or too small, or the tokenizer changes a prompt, or has no chat template for chats.
         ConfigError: ``grpo.max_new_tokens`` is more than the model's positions leave; the task does not tell the modes
             that are to be tracked.
     """
@@ -39,6 +39,9 @@ def load_policy_and_task(config: ExperimentConfig, device: torch.device) -> tupl
     )
     if config.policy.lora is not None:
         add_adapters(policy.model, config.policy.lora)
+    if isinstance(task, ChatTask) and task.has_chats:
+        policy = for_chats(policy)
+        task = task.written(partial(write_chat, policy))
     check_prompts(policy, asked_texts(task, config), max_new_tokens=config.grpo.max_new_tokens)
     return policy, task
 

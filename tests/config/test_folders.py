@@ -11,7 +11,7 @@ from maxent_ray.cli import commands
 from maxent_ray.cli.run_location import RunLocation
 from maxent_ray.config import ExperimentConfig, PolicySettings
 from maxent_ray.config.loading import apply_overrides, build_config, dump_config, load_config
-from maxent_ray.errors import PolicyLoadError, ResumeError
+from maxent_ray.errors import ConfigError, PolicyLoadError, ResumeError
 from maxent_ray.policy.source import find_source
 from maxent_ray.report.run_records import read_run
 from maxent_ray.shipped import ASSETS
@@ -126,6 +126,44 @@ def test_a_name_that_is_no_path_is_no_crash(name: str) -> None:
         assert find_source(name) == name
     except PolicyLoadError as error:
         assert "there is no folder" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("jsonl:sums.jsonl", "jsonl:{home}/sums.jsonl"),
+        ("jsonl:~/sums.jsonl", "jsonl:{home}/sums.jsonl"),
+        ("jsonl:/data/sums.jsonl", "jsonl:/data/sums.jsonl"),
+        ("jsonl:~nobody-here/x\0", "jsonl:{home}/~nobody-here/x\0"),
+        ("hf:mymodel", "hf:{home}/mymodel"),
+        ("hf:owner/sums", "hf:owner/sums"),
+        ("my_tasks:Sums", "my_tasks:Sums"),
+    ],
+)
+def test_data_is_where_it_was_typed(
+    typed: str, meant: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(overrides=[f"task.name={typed}", "task.kwargs={rewards: [math_verify]}"])
+    assert config.task.name == meant.format(home=home)
+    dump_config(config, tmp_path / CONFIG)
+    monkeypatch.chdir(tmp_path)
+    assert load_config(tmp_path / CONFIG, checked=True).task == config.task
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "sentence"),
+    [
+        ("{}", "task.kwargs.rewards is missing; it must be set"),
+        ("{rewards: []}", r"task.kwargs.rewards is \[\]; it must name at least one function"),
+        ("{rewards: [a:b], promt: text}", "unknown key 'task.kwargs.promt'. Did you mean 'prompt'"),
+        ("{rewards: [a:b], reward_weights: [1, 2]}", "it must have one for each of 1 rewards"),
+        ("{rewards: [a:b], time_limit_s: 0}", "task.kwargs.time_limit_s is 0.0; it must be > 0"),
+        ("{rewards: [a:b], split: test}", "unknown key 'task.kwargs.split'"),
+    ],
+)
+def test_settings_of_data_are_closed(kwargs: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load_config(overrides=["task.name=jsonl:sums.jsonl", f"task.kwargs={kwargs}"])
 
 
 @pytest.mark.ray
