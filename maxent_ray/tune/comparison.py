@@ -9,6 +9,7 @@ from maxent_ray.config import ExperimentConfig
 from maxent_ray.errors import ConfigError
 from maxent_ray.storage.row_listener import RowListener
 from maxent_ray.tune.execution import RunResult, check_policy, ensure_resources, run_population
+from maxent_ray.tune.score import check_score
 from maxent_ray.tune.search_space import build_search_space
 from maxent_ray.tune.trainable import PopulationTrial
 from maxent_ray.tune.trial_spec import TrialSpec, population, references
@@ -40,7 +41,7 @@ def run_comparison(
         trainable: Hosts a trial.
 
     Raises:
-        ConfigError: the search space, an objective or a combination of settings is invalid.
+        ConfigError: the search space, an objective or a combination of settings is invalid, or the score is not known.
         ResourceError: one trial does not fit into the cluster.
         PolicyLoadError: the model cannot be loaded, or cannot be sampled and scored rightly; nothing was started.
         ResumeError: the folder exists (without ``resume``) or cannot be resumed (with it), as when another driver
@@ -48,6 +49,7 @@ def run_comparison(
         RunInterrupted: Ctrl-C; the message says how to resume.
     """
     check_scheduler(config)
+    check_score(config)
     space = build_search_space(config)
     population(config, space)  # every trial's settings are checked before anything starts
     placed = ensure_resources(config)

@@ -19,6 +19,7 @@ from maxent_ray.tune.optuna_points import points_in, require_optuna
 from maxent_ray.tune.proposals import ProposedTrials
 from maxent_ray.tune.recording import Recorder
 from maxent_ray.tune.saved_state import SEARCH, TRIALS
+from maxent_ray.tune.score import check_score
 from maxent_ray.tune.search_space import SearchSpace, build_search_space
 from maxent_ray.tune.trainable import PopulationTrial
 from maxent_ray.tune.trial_spec import RunSize, TrialSpec, references, variants
@@ -67,6 +68,8 @@ def run_sweep(
         RunInterrupted: Ctrl-C.
     """
     check_early_stopping(config)
+    if config.tune.search == "optuna" or config.tune.scheduler == "asha":  # nothing else goes by it
+        check_score(config)
     space = build_search_space(config)
     space = space.only(keys) if keys is not None else swept_space(config, space)
     known = known_points(config, space, points)
