@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,3 +112,21 @@ def test_none_of_all_rewards_names_prompt_and_columns() -> None:
             found.of(BATCH)
         finally:
             found.close()
+
+
+@pytest.mark.parametrize("name", ["length", "computes"])
+def test_the_process_ends_with_its_rank(name: str) -> None:
+    """Killed, so that the rank ends nothing itself; a reward that holds Python's lock cannot see it go."""
+    code = (
+        "import time; from tests.tasks.rewards.test_caller import BATCH, children, process_of\n"
+        f"process = process_of({name!r}, limit_s=0.5); process._start()\n"
+        "print(*children(), flush=True); process.values(BATCH); time.sleep(3600)"
+    )
+    rank = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert rank.stdout is not None
+    rewards_of_rank = int(rank.stdout.readline())
+    rank.kill()
+    rank.wait()
+    rank.stdout.close()
+    while Path(f"/proc/{rewards_of_rank}").exists():  # or the test's own limit of time is over
+        time.sleep(0.05)
