@@ -6,9 +6,9 @@ The layers are those of `peft`, put into the model itself; so it keeps its class
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,49 +17,49 @@ from transformers import PreTrainedModel
 from maxent_ray.errors import ConfigError, ResumeError
 from maxent_ray.extras import require_version
 
-if TYPE_CHECKING:
-    from maxent_ray.config import LoRASettings
-
 OLDEST_PEFT = "0.18"
 
 
-def add_adapters(model: PreTrainedModel, settings: LoRASettings) -> None:
+def add_adapters(
+    model: PreTrainedModel, *, rank: int, alpha: int, target_modules: str | Sequence[str], seed: int
+) -> None:
     """Put adapters into a model, and freeze all else. They begin as 0: the model's outputs are unchanged.
 
     Args:
         model: Changed in place.
-        settings: Rank, scale and place of the adapters, and the seed of their first values.
+        rank: Of an adapter.
+        alpha: LoRA's α: an adapter's output is multiplied by α / rank.
+        target_modules: Names of the layers that have one; ``all-linear``: all but the output head.
+        seed: Of the adapters' first values.
 
     Raises:
         ModuleNotFoundError: `peft` is not installed.
         ConfigError: no layer has one of the names, or the output head has.
 
     Example:
-        >>> from maxent_ray.config import LoRASettings
         >>> from maxent_ray.policy import load_policy
         >>> model = load_policy("embedded", device=torch.device("cpu")).model
-        >>> add_adapters(model, LoRASettings(rank=2, target_modules=("q_proj", "v_proj")))
+        >>> add_adapters(model, rank=2, alpha=4, target_modules=["q_proj", "v_proj"], seed=0)
         >>> sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         3072
     """
     require_version("peft", OLDEST_PEFT, "lora")
     from peft import LoraConfig, inject_adapter_in_model
 
-    names = settings.target_modules
-    chosen: Any = names if isinstance(names, str) else list(names)
-    layers = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=chosen)
+    chosen: Any = target_modules if isinstance(target_modules, str) else list(target_modules)
+    layers = LoraConfig(r=rank, lora_alpha=alpha, target_modules=chosen)
     with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
+        torch.manual_seed(seed)
         try:
             inject_adapter_in_model(layers, model)
         except ValueError as error:
-            raise _nothing_matches(model, settings) from error
+            raise _nothing_matches(model, target_modules) from error
     for parameter in model.parameters():
         if parameter.requires_grad:  # in bfloat16 small steps would round to nothing
             parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
     if any(module is model.get_output_embeddings() for module in _adapted(model)):
         raise ConfigError(
-            f"policy.lora.target_modules is {names!r}, which takes in the output head; leave it out: its logits are "
+            f"policy.lora.target_modules is {target_modules!r}, which takes in the output head; leave it out: its logits are "
             "formed for some tokens at a time, under policy and reference"
         )
 
@@ -164,11 +164,11 @@ def _adapted(model: nn.Module) -> list[Any]:
     return [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
 
 
-def _nothing_matches(model: PreTrainedModel, settings: LoRASettings) -> ConfigError:
+def _nothing_matches(model: PreTrainedModel, target_modules: str | Sequence[str]) -> ConfigError:
     linear = {name.rpartition(".")[2] for name, each in model.named_modules() if isinstance(each, nn.Linear)}
     head = model.get_output_embeddings()
     there = sorted(linear - {name.rpartition(".")[2] for name, each in model.named_modules() if each is head})
     return ConfigError(
-        f"policy.lora.target_modules is {settings.target_modules!r}, which no layer of the model matches; it has "
+        f"policy.lora.target_modules is {target_modules!r}, which no layer of the model matches; it has "
         f"{', '.join(there)}, or set all-linear"
     )

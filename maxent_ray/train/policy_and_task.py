@@ -38,7 +38,7 @@ def load_policy_and_task(config: ExperimentConfig, device: torch.device) -> tupl
         precision=partial(forward_precision, config.policy, device),
     )
     if config.policy.lora is not None:
-        add_adapters(policy.model, config.policy.lora)
+        add_adapters(policy.model, **config.policy.lora.model_dump())
     if isinstance(task, ChatTask) and task.has_chats:
         policy = for_chats(policy)
         task = task.written(partial(write_chat, policy))

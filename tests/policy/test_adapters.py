@@ -32,7 +32,7 @@ PROMPTS = ["2,3,4=9:", "10,11,12=10:"]
 def adapted(*, moved: bool = False, dtype: torch.dtype = torch.float32, **settings: Any) -> Policy:
     """The embedded policy with adapters, which begin as 0."""
     policy = load_policy("embedded", device=CPU, dtype=dtype)
-    add_adapters(policy.model, LoRASettings(**{"rank": 4, **settings}))
+    add_adapters(policy.model, **LoRASettings(**{"rank": 4, **settings}).model_dump())
     if moved:
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
