@@ -14,10 +14,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call
-from transformers import Cache, DynamicCache
+from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
 from maxent_ray.errors import PolicyLoadError
+from maxent_ray.policy.block_cache import can_select, select_rows
 
 
 class GrowingSequences(NamedTuple):
@@ -34,6 +35,11 @@ class GrowingSequences(NamedTuple):
     mask: Int[Tensor, "N T"]
     position: Int[Tensor, "N 1"]
     cache: Mapping[str, Cache]
+
+    @property
+    def can_leave(self) -> bool:
+        """True where sequences can leave the batch."""
+        return all(map(can_select, self.cache.values()))
 
 
 def positions(attention_mask: Int[Tensor, "N T"]) -> Int[Tensor, "N T"]:
@@ -168,10 +174,9 @@ def prefill(
     """
     rows = torch.arange(len(prompt_ids), device=prompt_ids.device).repeat_interleave(group_size)
     output, cache = _read(model, prompt_ids, prompt_mask)
-    if all(type(kept) is DynamicCache for kept in cache.values()):
-        for kept in cache.values():
-            kept.reorder_cache(rows)  # type: ignore[arg-type]  # declared a LongTensor, which rows is
-        return GrowingSequences(output.logits[rows, -1], prompt_mask[rows], _last(prompt_mask)[rows], cache)
+    read = GrowingSequences(output.logits[:, -1], prompt_mask, _last(prompt_mask), cache)
+    if read.can_leave:
+        return take_rows(read, rows)
     # A family's own cache may not copy all that it holds: each sequence reads its prompt itself.
     prompt_ids, prompt_mask = prompt_ids[rows], prompt_mask[rows]
     output, cache = _read(model, prompt_ids, prompt_mask)
@@ -195,6 +200,29 @@ def extend(model: nn.Module, growing: GrowingSequences, tokens: Int[Tensor, "N 1
     keys = any(isinstance(layer, CacheLayerMixin) for cache in growing.cache.values() for layer in cache.layers)
     output = _next(model, tokens, mask if keys else None, position, growing.cache)
     return GrowingSequences(output.logits[:, -1], mask, position, growing.cache)
+
+
+def take_rows(growing: GrowingSequences, rows: Int[Tensor, "n"]) -> GrowingSequences:
+    """Continue with some of the sequences.
+
+    Args:
+        growing: The sequences so far, which `can_leave`; their cache is changed.
+        rows: Those that go on, by number.
+
+    Returns:
+        These, in that order.
+
+    Example:
+        >>> from maxent_ray.policy import load_policy
+        >>> model = load_policy("embedded", device=torch.device("cpu")).model
+        >>> ids = torch.tensor([[5, 3, 4, 23], [0, 3, 4, 23]])
+        >>> growing = take_rows(prefill(model, ids, (ids > 0).long(), group_size=3), torch.tensor([0, 5]))
+        >>> extend(model, growing, torch.full((2, 1), 7)).position[:, 0].tolist()
+        [4, 3]
+    """
+    for kept in growing.cache.values():
+        select_rows(kept, rows)
+    return GrowingSequences(growing.logits[rows], growing.mask[rows], growing.position[rows], growing.cache)
 
 
 def _read(

@@ -1,5 +1,7 @@
 """Sample groups of completions from a policy: left-padded batches, each prompt read once, a cache.
 
+Sequences that have ended leave the batch, so that later tokens cost what the longer ones need.
+
 Symbols: B prompts (groups), G completions each, N = B·G sequences, P prompt tokens, C completion tokens,
 T = P + C, V vocabulary. Sequences are ordered group by group.
 """
@@ -10,20 +12,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float64, Int
 from torch import Tensor
 
 from maxent_ray.core.numbers import LARGEST_COUNT, exact_whole
 from maxent_ray.errors import ConfigError
 from maxent_ray.policy.decoding import decode_completions
+from maxent_ray.policy.drawing import draw_tokens, uniform_numbers
 from maxent_ray.policy.encoding import encode_prompts
-from maxent_ray.policy.forward import extend, prefill
+from maxent_ray.policy.forward import extend, prefill, take_rows
 from maxent_ray.policy.loading import Policy
 from maxent_ray.policy.position_limit import check_length, position_limit
 
 _COUNTS = range(1, LARGEST_COUNT + 1)
 _SEEDS = range(-(2**63), 2**64)
 """Those that torch takes."""
+_RUNNING_SHARE = 0.8
+"""Ended sequences leave when no more than this share of the batch is left: leaving copies the cache of the others."""
+
 
 @dataclass(frozen=True, eq=False)
 class Rollout:
@@ -116,13 +122,14 @@ def sample_groups(
     group_size: int,
     max_new_tokens: int,
     temperature: float,
-    seed: int,
+    seed: int | Sequence[int],
 ) -> Rollout:
     """Sample G completions of every prompt from softmax(logits / temperature), without top-k or top-p.
 
-    A function of (weights, prompts, seed) alone on one kind of device: it draws from its own generator and
-    does not use the global one. Generation settings shipped with the model (top-k, top-p, …) are ignored,
-    since scoring must be of the sampled distribution.
+    A function of (weights, prompts, seed) alone on one kind of device: it draws from its own generators and
+    does not use the global one. With a seed for each prompt the completions of a prompt do not depend, up to rounding
+    of the logits, on the prompts that it is sampled with. Generation settings shipped with the model (top-k, top-p, …)
+    are ignored, since scoring must be of the sampled distribution.
 
     Args:
         policy: The policy; its train or evaluation mode is restored.
@@ -130,16 +137,17 @@ def sample_groups(
         group_size: G.
         max_new_tokens: Largest number of tokens in a completion, the end included.
         temperature: Divides the logits; > 0.
-        seed: Seeds the generator.
+        seed: Seeds the draws; or B seeds, one for each prompt.
 
     Returns:
         The sampled sequences; C is the longest completion drawn.
 
     Raises:
-        ConfigError: `group_size` or `max_new_tokens` is no whole number >= 1, or `seed` none that torch takes, or
-            `temperature` is not positive, or the model has fewer positions than the longest prompt and a completion
-            need.
+        ConfigError: `group_size` or `max_new_tokens` is no whole number >= 1, or a seed none that torch takes, or
+            there are more or fewer seeds than prompts, or `temperature` is not positive, or the model has fewer
+            positions than the longest prompt and a completion need.
         TaskError: There is no prompt, or the tokenizer changes one; see `encode_prompts`.
+        MaxentRayError: A probability is not finite.
 
     Example:
         >>> from maxent_ray.policy import load_policy
@@ -152,18 +160,17 @@ def sample_groups(
     """
     group_size = _whole("group_size", group_size, _COUNTS)
     max_new_tokens = _whole("max_new_tokens", max_new_tokens, _COUNTS)
-    seed = _whole("seed", seed, _SEEDS)
     if not 0.0 < temperature < float("inf"):
         raise ConfigError(f"temperature is {temperature}; it must be finite and > 0")
     prompt_ids, prompt_mask = encode_prompts(policy, prompts)
+    seeds = _seeds(seed, len(prompts))
+    uniform = uniform_numbers(seeds, len(prompts) * group_size // len(seeds), max_new_tokens).to(policy.device)
     longest = int(prompt_mask.sum(dim=1).max())
     check_length(position_limit(policy.model.config), longest, max_new_tokens, policy.name)
     was_training = policy.model.training
     policy.model.eval()
     try:
-        completion_ids, completion_mask = _sample(
-            policy, prompt_ids, prompt_mask, group_size, max_new_tokens, temperature, seed
-        )
+        completion_ids, completion_mask = _sample(policy, prompt_ids, prompt_mask, group_size, temperature, uniform)
     finally:
         policy.model.train(was_training)
     prompt_ids = prompt_ids.repeat_interleave(group_size, dim=0)
@@ -186,28 +193,41 @@ def _whole(field: str, value: object, allowed: range) -> int:
     return whole
 
 
+def _seeds(seed: object, prompts: int) -> list[int]:
+    """Take one seed, or one for each prompt."""
+    if not isinstance(seed, Sequence):
+        return [_whole("seed", seed, _SEEDS)]
+    if len(seed) != prompts:
+        raise ConfigError(f"seed has {len(seed)} numbers for {prompts} prompts; give one, or as many as prompts")
+    return [_whole("seed", each, _SEEDS) for each in seed]
+
+
 @torch.no_grad()
 def _sample(
     policy: Policy,
     prompt_ids: Int[Tensor, "B P"],
     prompt_mask: Int[Tensor, "B P"],
     group_size: int,
-    max_new_tokens: int,
     temperature: float,
-    seed: int,
+    uniform: Float64[Tensor, "N M"],
 ) -> tuple[Int[Tensor, "N C"], Bool[Tensor, "N C"]]:
-    generator = torch.Generator(device=prompt_ids.device).manual_seed(seed)
-    ends = torch.tensor(policy.end_ids, device=prompt_ids.device)
+    """Sample at most M tokens of each sequence, and tell which are real."""
+    ends = torch.tensor(policy.end_ids, device=uniform.device)
+    tokens = torch.full_like(uniform, int(policy.tokenizer.pad_token_id), dtype=torch.int64)
+    real = torch.zeros_like(uniform, dtype=torch.bool)
+    rows = torch.arange(len(uniform), device=uniform.device)  # of the sequences that are still in the batch
+    running = torch.ones_like(rows, dtype=torch.bool)
     growing = prefill(policy.model, prompt_ids, prompt_mask, group_size)
-    alive = torch.ones(len(growing.logits), 1, dtype=torch.bool, device=prompt_ids.device)
-    tokens: list[Tensor] = []
-    alive_at: list[Tensor] = []
-    while True:
+    for column in range(uniform.shape[1]):
         probabilities = torch.softmax(growing.logits.float() / temperature, dim=-1)
-        token = torch.multinomial(probabilities, 1, generator=generator)
-        tokens.append(token.masked_fill(~alive, int(policy.tokenizer.pad_token_id)))
-        alive_at.append(alive)
-        alive = alive & ~torch.isin(token, ends)
-        if len(tokens) == max_new_tokens or not alive.any():
-            return torch.cat(tokens, dim=1), torch.cat(alive_at, dim=1)
-        growing = extend(policy.model, growing, tokens[-1])  # a finished row gets padding, never read again
+        drawn = draw_tokens(probabilities, uniform[rows, column])
+        tokens[rows[running], column] = drawn[running]
+        real[rows, column] = running
+        running = running & ~torch.isin(drawn, ends)
+        left = int(running.sum())
+        if left == 0 or column + 1 == uniform.shape[1]:
+            break
+        if growing.can_leave and left <= _RUNNING_SHARE * len(rows):
+            growing, rows, running = take_rows(growing, running.nonzero()[:, 0]), rows[running], running[running]
+        growing = extend(policy.model, growing, tokens[rows, column, None])  # an ended row gets padding, never read
+    return tokens[:, : column + 1], real[:, : column + 1]

@@ -1,8 +1,9 @@
 """Self-test of a model: log-probabilities in a padded batch and with a cache, against each sequence alone.
 
-Sampling pads prompts on the left, keeps a cache, and copies it for the completions of a group; scoring pads on both
-sides. A family may ignore the mask, count positions in another way or keep its state elsewhere, and still answer: from
-another distribution. So a model is measured before it is used, by the same code that samples and scores.
+Sampling pads prompts on the left, keeps a cache, copies it for the completions of a group, and selects from it the
+sequences that have not ended; scoring pads on both sides. A family may ignore the mask, count positions in another way
+or keep its state elsewhere, and still answer: from another distribution. So a model is measured before it is used, by
+the same code that samples and scores.
 
 Symbols: B prompts, G completions each, N = B·G sequences, C completion tokens, V vocabulary.
 """
@@ -20,7 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PretrainedConfig, PreTrainedModel
 
 from maxent_ray.errors import PolicyLoadError
-from maxent_ray.policy.forward import extend, last_logits, prefill
+from maxent_ray.policy.forward import extend, last_logits, prefill, take_rows
 from maxent_ray.policy.position_limit import position_limit
 
 _LENGTHS = (3, 20, 48)
@@ -125,7 +126,7 @@ def _compare(model: PreTrainedModel, sequences: _Sequences, rounding: float) -> 
         ("reading the same tokens again", last, lambda: _alone(model, sequences, last)),
         ("a later token", last, lambda: _alone(model, other, last)),
         ("padding in a batch", rows, lambda: _scored(model, sequences, alone)),
-        ("sampling token by token with a cache", rows, lambda: _decoded(model, sequences)),
+        ("sampling token by token with a cache", rows, lambda: _decoded(model, sequences, alone)),
     ):
         difference = _difference(alone[list(compared)], _tried(what, compute))
         if not difference <= rounding:  # nan is no agreement
@@ -160,17 +161,21 @@ def _scored(model: PreTrainedModel, sequences: _Sequences, alone: Float[Tensor, 
     return _logprobs(last_logits(model, ids, mask, _NEW_TOKENS)).where(real.bool()[..., None], alone)
 
 
-def _decoded(model: PreTrainedModel, sequences: _Sequences) -> Float[Tensor, "N C V"]:
-    """The same as sampling computes them."""
+def _decoded(model: PreTrainedModel, sequences: _Sequences, alone: Float[Tensor, "N C V"]) -> Float[Tensor, "N C V"]:
+    """The same as sampling computes them, where the first sequence leaves after half its tokens; then as in `alone`."""
     growing = prefill(model, *sequences.padded(), _GROUP_SIZE)
-    logits = [growing.logits]
-    for column in range(_NEW_TOKENS - 1):
-        growing = extend(model, growing, sequences.completions[:, column : column + 1])
-        logits.append(growing.logits)
-    return _logprobs(torch.stack(logits, dim=1))
+    rows = torch.arange(len(alone), device=alone.device)
+    found = alone.clone()
+    found[:, 0] = _logprobs(growing.logits)
+    for column in range(1, _NEW_TOKENS):
+        if column == _NEW_TOKENS // 2 and growing.can_leave:
+            growing, rows = take_rows(growing, rows[1:]), rows[1:]
+        growing = extend(model, growing, sequences.completions[rows, column - 1, None])
+        found[rows, column] = _logprobs(growing.logits)
+    return found
 
 
-def _logprobs(logits: Float[Tensor, "n C V"]) -> Float[Tensor, "n C V"]:
+def _logprobs(logits: Float[Tensor, "*n V"]) -> Float[Tensor, "*n V"]:
     return torch.log_softmax(logits.double(), dim=-1)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from maxent_ray.config import EvaluationSettings, GRPOConfig
 from maxent_ray.evaluation.answers import HeldOutEvaluation, evaluate_completions
 from maxent_ray.policy import Policy, sample_groups
@@ -17,6 +19,8 @@ def evaluate_held_out(
 ) -> HeldOutEvaluation:
     """Sample and grade the held-out prompts; the same prompts and seeds for every policy.
 
+    Each prompt has a seed of its own, so that its completions do not depend on the size of the batches.
+
     Args:
         policy: The policy, in its present state.
         task: Has the prompts, and grades completions.
@@ -24,15 +28,21 @@ def evaluate_held_out(
         grpo: Batch size, length and temperature of the sampling.
     """
     prompts = list(task.held_out[: settings.prompts])
-    completions: list[list[str]] = []
-    for start in range(0, len(prompts), grpo.prompts_per_step):
+    completions: dict[int, list[str]] = {}
+    for places in _batches([len(prompt.text) for prompt in prompts], grpo.prompts_per_step):
         rollout = sample_groups(
             policy,
-            [prompt.text for prompt in prompts[start : start + grpo.prompts_per_step]],
+            [prompts[place].text for place in places],
             group_size=settings.samples,
             max_new_tokens=grpo.max_new_tokens,
             temperature=grpo.temperature,
-            seed=stream_seed(_EVALUATION_STREAM, settings.seed, start),
+            seed=[stream_seed(_EVALUATION_STREAM, settings.seed, place) for place in places],
         )
-        completions += grouped(rollout)
-    return evaluate_completions(task, prompts, completions)
+        completions |= zip(places, grouped(rollout), strict=True)
+    return evaluate_completions(task, prompts, [completions[place] for place in range(len(prompts))])
+
+
+def _batches(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Places of the prompts of each batch: those of like lengths together, so that little padding is read."""
+    places = sorted(range(len(lengths)), key=lengths.__getitem__)
+    return [places[start : start + size] for start in range(0, len(places), size)]

@@ -60,18 +60,47 @@ def test_completions_of_a_group_differ(rollout: Rollout) -> None:
 def test_cached_sampling_draws_from_the_full_forward_distribution(
     family: str, policy: Policy, gpt2_folder: Path
 ) -> None:
-    """Replay: the same generator, fed with full-forward probabilities, must draw the same tokens."""
+    """Replay: the same numbers, fed with full-forward probabilities, must draw the same tokens."""
     if family == "gpt2":
         policy = load_policy(str(gpt2_folder), device=torch.device("cpu"))
     rollout = sample_groups(policy, PROMPTS, group_size=4, max_new_tokens=9, temperature=0.7, seed=5)
     with torch.no_grad():
         probabilities = torch.softmax(completion_logits(policy.model, rollout) / 0.7, dim=-1)
-    generator = torch.Generator().manual_seed(5)
+    uniform = torch.rand(12, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     for column in range(rollout.completion_mask.shape[1]):
-        # Finished rows draw too, from what the sampler never reads: only their share of the stream matters.
-        drawn = torch.multinomial(probabilities[:, column], 1, generator=generator)[:, 0]
+        passed = probabilities[:, column].double().cumsum(dim=-1) > uniform[:, column, None]
         alive = rollout.completion_mask[:, column]
-        assert torch.equal(drawn[alive], rollout.completion_ids[alive, column])
+        assert torch.equal(passed.int().argmax(dim=-1)[alive], rollout.completion_ids[alive, column])
+
+
+def test_sequences_leave_the_batch_and_change_nothing(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against sampling where none leaves; the model must read fewer rows."""
+    widths: list[int] = []
+    handle = policy.model.register_forward_hook(
+        lambda model, args, kwargs, output: widths.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    found = {}
+    for share in (0.0, 0.8, 1.0):
+        monkeypatch.setattr("maxent_ray.policy.rollout._RUNNING_SHARE", share)
+        widths.clear()
+        sampled = sample_groups(policy, PROMPTS * 4, **SETTINGS, seed=3)
+        found[share] = sampled.completions, sampled.completion_mask.tolist(), sum(widths), widths[-1]
+    handle.remove()
+    assert found[0.0][:2] == found[0.8][:2] == found[1.0][:2]
+    assert found[0.0][2] > found[0.8][2] > found[1.0][2]
+    assert found[0.0][3] == 48 > found[0.8][3]
+
+
+def test_with_a_seed_for_each_prompt_the_batch_plays_no_part(policy: Policy) -> None:
+    settings: dict[str, Any] = {"group_size": 4, "max_new_tokens": 12, "temperature": 1.0}
+    together = sample_groups(policy, PROMPTS, **settings, seed=[7, 8, 9]).completions
+    turned = sample_groups(policy, PROMPTS[::-1], **settings, seed=[9, 8, 7]).completions
+    assert turned == together[8:] + together[4:8] + together[:4]
+    assert sample_groups(policy, PROMPTS[1:2], **settings, seed=[8]).completions == together[4:8]
+    with pytest.raises(ConfigError, match="seed has 2 numbers for 3 prompts; give one, or as many as prompts"):
+        sample_groups(policy, PROMPTS, **settings, seed=[7, 8])
+    with pytest.raises(ConfigError, match=r"seed is 1\.5; it must be a whole number"):
+        sample_groups(policy, PROMPTS[:1], **settings, seed=[1.5])  # type: ignore[list-item]
 
 
 def test_the_limit_of_low_temperature_is_argmax(policy: Policy) -> None:
