@@ -152,6 +152,11 @@ class TrainSettings(Section):
     """None: GPUs when the cluster has enough of them."""
     gpus_per_worker: Positive = 1.0
     cpus_per_worker: Positive = 1.0
+    """CPUs that Ray keeps for each rank; decides how many trials train at once."""
+    threads_per_worker: Count | None = None
+    """Threads of each rank that has no GPU. None: on Ray, the cluster's CPUs divided among the ranks that train at
+    once, ``cpus_per_worker`` at least, no more than a machine has or than ``OMP_NUM_THREADS`` of the command; in one
+    process, without Ray, as many as that process has."""
     checkpoint_every: Count = 20
     max_failures: Annotated[Whole, Field(ge=0)] = 1
     """Restarts from the last checkpoint after a worker died."""

@@ -59,8 +59,8 @@ def add_adapters(
             parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
     if any(module is model.get_output_embeddings() for module in _adapted(model)):
         raise ConfigError(
-            f"policy.lora.target_modules is {target_modules!r}, which takes in the output head; leave it out: its logits are "
-            "formed for some tokens at a time, under policy and reference"
+            f"policy.lora.target_modules is {target_modules!r}, which takes in the output head; leave it out: its "
+            "logits are formed for some tokens at a time, under policy and reference"
         )
 
 

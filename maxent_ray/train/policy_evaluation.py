@@ -32,7 +32,7 @@ def evaluate_policy(config: ExperimentConfig) -> HeldOutEvaluation:
     process = RankProcess()
     process.setup(
         apply_overrides(config, _ALONE),
-        RankSpec(run_id="eval", rank=0, world_size=1, use_gpu=use_gpu, local=True),
+        RankSpec("eval", rank=0, world_size=1, use_gpu=use_gpu, local=True, threads=config.train.threads_per_worker),
     )
     try:
         return process.evaluate()

@@ -15,9 +15,12 @@ from maxent_ray.runtime.connect import connect
 from maxent_ray.runtime.metrics import RankMetrics
 from maxent_ray.runtime.run_tags import RunTags
 from maxent_ray.storage.checkpoint import ADVICE
+from maxent_ray.train.cores import usable_cores
 from maxent_ray.train.step_record import StepRecord
 from maxent_ray.train.worker import Placement, TrainingWorker
 from maxent_ray.train.worker_state import decode_state, encode_state
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class RankSpec:
     """Decide in this process, without Ray."""
     tags: RunTags | None = None
     """Of the run's metrics; None for its ``run_id`` as run and trial."""
+    threads: int | None = None
+    """Of its computations on CPUs; None: as many as this process has."""
 
 
 class RankProcess:
@@ -57,7 +62,10 @@ class RankProcess:
         if spec.use_gpu:
             torch.cuda.set_device(device)
         else:
-            torch.set_num_threads(max(1, int(config.train.cpus_per_worker)))
+            cores = usable_cores()
+            torch.set_num_threads(min(spec.threads or torch.get_num_threads(), cores))
+            if not spec.local:
+                _logger.info("%d of %d cores compute (train.threads_per_worker)", torch.get_num_threads(), cores)
         if spec.world_size > 1 and spec.init_method is not None:
             backend = "nccl" if spec.use_gpu else "gloo"
             dist.init_process_group(

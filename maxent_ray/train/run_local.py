@@ -39,8 +39,8 @@ def run_local(
     Raises:
         MaxentRayError: as :class:`~maxent_ray.train.worker.TrainingWorker`.
     """
-    process = RankProcess()
-    spec = RankSpec(run_id="local", rank=0, world_size=1, use_gpu=False, local=True)
+    process, threads = RankProcess(), config.train.threads_per_worker
+    spec = RankSpec(run_id="local", rank=0, world_size=1, use_gpu=False, local=True, threads=threads)
     process.setup(config, spec)
     try:
         warm_start = process.evaluate().metrics

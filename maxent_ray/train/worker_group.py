@@ -14,7 +14,7 @@ from maxent_ray.runtime.actor import create_controller
 from maxent_ray.runtime.connect import NAMESPACE
 from maxent_ray.runtime.run_tags import RunTags
 from maxent_ray.train.rank import RankProcess, RankSpec
-from maxent_ray.train.resources import uses_gpus
+from maxent_ray.train.resources import rank_threads, uses_gpus
 from maxent_ray.train.step_record import StepRecord
 
 
@@ -64,7 +64,16 @@ class WorkerGroup:
         world_size = len(self._ranks)
         address = ray.get(self._ranks[0].free_address.remote()) if world_size > 1 else None
         specs = [
-            RankSpec(run_id, rank, world_size, self._use_gpu, address, controller=self._controller, tags=tags)
+            RankSpec(
+                run_id,
+                rank,
+                world_size,
+                self._use_gpu,
+                address,
+                controller=self._controller,
+                tags=tags,
+                threads=rank_threads(config.train),
+            )
             for rank in range(world_size)
         ]
         ray.get([rank.setup.remote(config, spec) for rank, spec in zip(self._ranks, specs, strict=True)])

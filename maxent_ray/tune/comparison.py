@@ -51,8 +51,8 @@ def run_comparison(
     check_scheduler(config)
     check_score(config)
     space = build_search_space(config)
-    population(config, space)  # every trial's settings are checked before anything starts
-    placed = ensure_resources(config)
+    trials = len(population(config, space))  # every trial's settings are checked before anything starts
+    placed = ensure_resources(config, trials)
     check_policy(placed, space, trainable)
     specs = population(placed, space) + (references(placed, space) if config.tune.references else [])
     return run_population(

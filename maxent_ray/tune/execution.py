@@ -23,7 +23,7 @@ from maxent_ray.runtime.remote_errors import Cause, cause_in, cause_of
 from maxent_ray.storage.row_listener import RowListener
 from maxent_ray.storage.run_files import CONFIG, ROWS, TRACE, TUNE_FOLDER, read_rows
 from maxent_ray.train.ray_train.checkpoints import remove_leftovers
-from maxent_ray.train.resources import check_resources, uses_gpus
+from maxent_ray.train.resources import check_resources, rank_threads, uses_gpus
 from maxent_ray.train.run_failure import advise_on_resume, run_error
 from maxent_ray.train.run_folder import RunInterrupted, acquire_folder
 from maxent_ray.tune.early_stopping import read_rungs
@@ -51,8 +51,12 @@ class RunResult:
     """Trials that were stopped early."""
 
 
-def ensure_resources(config: ExperimentConfig) -> ExperimentConfig:
-    """Check that one trial fits into the cluster, and decide ``train.use_gpu``.
+def ensure_resources(config: ExperimentConfig, trials: int) -> ExperimentConfig:
+    """Check that one trial fits into the cluster; decide ``train.use_gpu`` and ``train.threads_per_worker``.
+
+    Args:
+        config: The experiment.
+        trials: All that are to train.
 
     Raises:
         ResourceError: the cluster has fewer CPUs or GPUs than one trial needs; the message has both numbers.
@@ -60,7 +64,8 @@ def ensure_resources(config: ExperimentConfig) -> ExperimentConfig:
     if not ray.is_initialized():
         ray.init()
     check_resources(config.train)
-    return apply_overrides(config, {"train.use_gpu": uses_gpus(config.train)})
+    threads = rank_threads(config.train, trials)
+    return apply_overrides(config, {"train.use_gpu": uses_gpus(config.train), "train.threads_per_worker": threads})
 
 
 def check_policy(config: ExperimentConfig, space: SearchSpace, trainable: type[PopulationTrial]) -> None:

@@ -73,8 +73,8 @@ def run_sweep(
     space = build_search_space(config)
     space = space.only(keys) if keys is not None else swept_space(config, space)
     known = known_points(config, space, points)
-    variants(config, known)  # checked before anything starts
-    placed = ensure_resources(config)
+    trials = len(variants(config, known))  # checked before anything starts
+    placed = ensure_resources(config, trials or config.tune.samples * len(config.tune.objectives))
     check_policy(placed, space, trainable)
     fixed = variants(placed, known) + (references(placed, space) if config.tune.references else [])
     folder, kinds = results / name, (TRIALS,) if config.tune.search == "optuna" else (TRIALS, SEARCH)

@@ -27,7 +27,7 @@ from maxent_ray.train.ray_train.checkpoints import prepare_checkpoints, remove_l
 from maxent_ray.train.ray_train.rank_loop import train_rank
 from maxent_ray.train.ray_train.recording import Follower, RecordReports
 from maxent_ray.train.ray_train.train_job import TrainJob
-from maxent_ray.train.resources import check_resources, uses_gpus
+from maxent_ray.train.resources import check_resources, rank_threads, uses_gpus
 from maxent_ray.train.run_failure import run_error
 from maxent_ray.train.run_folder import RunInterrupted, acquire_folder, open_run_folder
 
@@ -96,7 +96,8 @@ def run_training(
             prepare_checkpoints(folder)
         records = Records(folder)
         try:
-            job = TrainJob(config, _new_run_id(trial), trial, folder, uses_gpus(config.train))
+            train = config.train
+            job = TrainJob(config, _new_run_id(trial), trial, folder, uses_gpus(train), rank_threads(train))
             _run(job, followers)
         except MaxentRayError:
             records.check_in_place()  # the reason of any other error, if it has been moved

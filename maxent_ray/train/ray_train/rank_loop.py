@@ -37,7 +37,7 @@ def train_rank(settings: dict[str, TrainJob]) -> None:
     gpu = ray.train.torch.get_device().index or 0 if job.use_gpu else 0
     tags = RunTags(job.folder.name, job.name, objective_name(job.config))
     place = context.get_world_rank(), context.get_world_size()
-    process.setup(job.config, RankSpec(job.run_id, *place, job.use_gpu, gpu=gpu, tags=tags))
+    process.setup(job.config, RankSpec(job.run_id, *place, job.use_gpu, gpu=gpu, tags=tags, threads=job.threads))
     try:
         _restore(process)
         _train(process, job)

@@ -24,3 +24,5 @@ class TrainJob:
     folder: Path
     """``results/<name>``, absolute: ranks have another working directory."""
     use_gpu: bool
+    threads: int
+    """Of each rank, where it has no GPU."""
