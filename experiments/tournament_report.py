@@ -97,21 +97,21 @@ def verdicts(results: Mapping[str, Result]) -> list[str]:
     above = ours.interval("pass_rate").low > warm
     lines.append(f"pass@8 {ours.value('pass_rate'):.3f}, warm start {warm:.3f} (interval above it): {_verdict(above)}")
     better, others = dominating(results), len(_comparable(results, ours))
-    verdict = "; ".join([_verdict(not better), *better])
-    lines.append(f"of {others} other arms, {len(better)} above {OURS} in all three means: {verdict}")
+    named = f" ({'; '.join(better)})" if better else ""
+    lines.append(f"{len(better)} of {others} other arms above {OURS} in all three means: {_verdict(not better)}{named}")
     return lines
 
 
 def dominating(results: Mapping[str, Result]) -> list[str]:
-    """Arms that are above ours in mean@8, pass@8 and coverage@8 alike, with their differences."""
+    """Arms that are above ours in mean@8, pass@8 and coverage@8 alike, with the metrics in which that is no chance."""
     ours, found = results[OURS], []
     for name, result in _comparable(results, ours).items():
         by_metric = {metric: difference(result, ours, metric) for metric in FRONT}
         if all(each.value > 0 for each in by_metric.values()):
             seeds = len(result.runs.keys() & ours.runs.keys())
-            sure = [_name(metric) for metric, each in by_metric.items() if each.interval.low > 0 and seeds > 1]
-            text = ", ".join(f"{_name(metric)} {each}" for metric, each in by_metric.items())
-            found.append(f"{name} (seeds: {seeds}): {text} ({', '.join(sure) or 'none'} for certain)")
+            sure = [_name(metric) for metric, each in by_metric.items() if each.interval.low > 0]
+            certainty = "of one seed" if seeds == 1 else f"for certain in {', '.join(sure) or 'none'}"
+            found.append(f"`{name}` by {', '.join(f'{each.value:.3f}' for each in by_metric.values())}, {certainty}")
     return found
 
 

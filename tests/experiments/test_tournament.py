@@ -110,11 +110,11 @@ def test_an_arm_that_is_better_in_all_three_is_named() -> None:
     elsewhere = result("elsewhere", mean=0.9, pass_rate=0.9, coverage=0.9)
     elsewhere = replace(elsewhere, runs={7: elsewhere.runs[0]})  # no seed in common: nothing to pair
     (line,) = dominating(results(better, mixed, elsewhere))
-    assert line.startswith("better (seeds: 2): mean@8 +0.020") and line.endswith("coverage@8 for certain)")
+    assert line.startswith("`better` by 0.020, 0.0") and ", for certain in " in line and line.endswith("coverage@8")
     (alone,) = dominating(results(replace(better, runs={0: better.runs[0]})))
-    assert alone.endswith("(none for certain)")  # an interval over the prompts of one seed
+    assert alone.endswith(", of one seed")  # an interval over its prompts alone
     last = verdicts(results(better, mixed, elsewhere))[-1]
-    assert last.startswith("of 3 other arms, 1 above analytic in all three means: **not reached**; better")
+    assert last.startswith("1 of 3 other arms above analytic in all three means: **not reached** (`better` by 0.020")
 
 
 def test_a_row_leaves_out_what_an_arm_does_not_have() -> None:
