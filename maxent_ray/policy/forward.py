@@ -7,15 +7,16 @@ Symbols: B prompts, G sequences of each, N = B·G sequences, P prompt tokens, T 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call
-from transformers import Cache
-from transformers.cache_utils import CacheLayerMixin
+from transformers import Cache, DynamicCache
+from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
 from maxent_ray.errors import PolicyLoadError
 from maxent_ray.policy.block_cache import can_select, select_rows
@@ -114,6 +115,70 @@ def last_states(
         >>> last_states(model, model.lm_head, ids, (ids > 0).long(), count=2).shape
         torch.Size([2, 2, 128])
     """
+    with _head_inputs(head) as seen:
+        _whole(model, input_ids, mask, count, params)
+    is_plain = len(seen) == 1 and seen[0].dim() == 3 and len(seen[0]) == len(input_ids)
+    return seen[0][:, -count:] if is_plain else None
+
+
+def group_states(
+    model: nn.Module,
+    head: nn.Module,
+    input_ids: Int[Tensor, "N T"],
+    mask: Int[Tensor, "N T"],
+    prompt_length: int,
+    group_size: int,
+    params: Mapping[str, Tensor] | None = None,
+) -> Float[Tensor, "N C D"]:
+    """Compute the same where groups of sequences begin with one prompt, which is read once for each group.
+
+    Args:
+        model: A causal language model whose cache `can_share`.
+        head: Its module that reads the last hidden states.
+        input_ids: Tokens, group by group: a prompt of the same width in every row, then a completion.
+        mask: 1 at every real token.
+        prompt_length: P, that width.
+        group_size: G.
+        params: Replaces the model's parameters.
+
+    Returns:
+        The head's inputs from the last token of the prompt on, C = T − P + 1 of them.
+
+    Example:
+        >>> from maxent_ray.policy import load_policy
+        >>> model = load_policy("embedded", device=torch.device("cpu")).model
+        >>> ids = torch.tensor([[5, 3, 4, 23, 7], [5, 3, 4, 23, 8]])
+        >>> group_states(model, model.lm_head, ids, torch.ones_like(ids), prompt_length=4, group_size=2).shape
+        torch.Size([2, 2, 128])
+    """
+    rows = torch.arange(len(input_ids) // group_size, device=input_ids.device).repeat_interleave(group_size)
+    prompts, prompt_mask = (part[::group_size, :prompt_length] for part in (input_ids, mask))
+    with _head_inputs(head) as seen:
+        output = _called(model, params, _arguments(prompts, prompt_mask, positions(prompt_mask), 1))
+        states = seen[0][rows, -1:]
+        if input_ids.shape[1] == prompt_length:
+            return states
+        cache: DynamicCache = output.past_key_values
+        cache.reorder_cache(rows)  # type: ignore[arg-type]  # declared a LongTensor, which rows is
+        rest = input_ids[:, prompt_length:]
+        place = positions(mask)[:, prompt_length:]
+        _called(model, params, {**_arguments(rest, mask, place, rest.shape[1]), "past_key_values": cache})
+    return torch.cat([states, seen[1][:, -rest.shape[1] :]], dim=1)
+
+
+def can_share(cache: object) -> bool:
+    """Tell whether all that is known of a prompt are keys and values, which the sequences of a group may continue.
+
+    Example:
+        >>> can_share(None)
+        False
+    """
+    return type(cache) is DynamicCache and all(type(layer) is DynamicLayer for layer in cache.layers)
+
+
+@contextmanager
+def _head_inputs(head: nn.Module) -> Iterator[list[Tensor]]:
+    """Context in which what the head would read is collected, and it reads nothing."""
     seen: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -122,11 +187,9 @@ def last_states(
 
     handle = head.register_forward_pre_hook(keep)
     try:
-        _whole(model, input_ids, mask, count, params)
+        yield seen
     finally:
         handle.remove()
-    is_plain = len(seen) == 1 and seen[0].dim() == 3 and len(seen[0]) == len(input_ids)
-    return seen[0][:, -count:] if is_plain else None
 
 
 def _whole(
@@ -136,14 +199,23 @@ def _whole(
     count: int,
     params: Mapping[str, Tensor] | None,
 ) -> Any:
-    inputs = {
+    return _called(model, params, {**_arguments(input_ids, mask, positions(mask), count), "use_cache": False})
+
+
+def _arguments(
+    input_ids: Int[Tensor, "n S"], mask: Int[Tensor, "n T"], position: Int[Tensor, "n S"], count: int
+) -> dict[str, Any]:
+    return {
         "input_ids": input_ids,
         "attention_mask": mask,
-        "position_ids": positions(mask),
-        "use_cache": False,
+        "position_ids": position,
+        "use_cache": True,
         "logits_to_keep": count,
     }
-    return model(**inputs) if params is None else functional_call(model, dict(params), (), inputs)
+
+
+def _called(model: nn.Module, params: Mapping[str, Tensor] | None, arguments: dict[str, Any]) -> Any:
+    return model(**arguments) if params is None else functional_call(model, dict(params), (), arguments)
 
 
 def prefill(

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 
-from maxent_ray.policy.forward import last_logits, last_states
+from maxent_ray.policy.forward import can_share, group_states, last_logits, last_states
+from maxent_ray.policy.recomputing import is_recomputing
 from maxent_ray.policy.rollout import Rollout
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ Head = Callable[[Float[Tensor, "n D"]], Float[Tensor, "n V"]]
 """From the states of n tokens to their logits."""
 _known: WeakKeyDictionary[nn.Module, nn.Module | None] = WeakKeyDictionary()
 """Output head of each model that was asked for it, a property of its code; None: logits are more than the head's."""
+_shares: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+"""Whether prompts may be read once for their group, likewise."""
 _TEST_TOKENS = 5
 _ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.02}
 """Largest difference of logits that is put down to rounding, relative to the largest logit."""
@@ -57,7 +60,11 @@ def states_and_head(
     head = output_head(model)
     if head is None:
         return last_logits(network, *inputs), nn.Identity()
-    states = last_states(network, head, *inputs)
+    if rollout.group_size > 1 and shares_prompts(model, head):
+        places = rollout.prompt_length, rollout.group_size
+        states: Tensor | None = group_states(network, head, *inputs[:2], *places, params)
+    else:
+        states = last_states(network, head, *inputs)
     assert states is not None  # output_head tried it
     return states, head if params is None else partial(functional_call, head, _params_of(head, model, params))
 
@@ -98,6 +105,41 @@ def _tried(model: nn.Module) -> nn.Module | None:
     largest = logits[is_finite].abs().max()
     same = (found - logits)[is_finite].abs().max() <= _ROUNDING[parameter.dtype] * largest
     return head if bool(same) and torch.equal(found.isfinite(), is_finite) else None
+
+
+def shares_prompts(model: nn.Module, head: nn.Module) -> bool:
+    """True where a prompt may be read once for all sequences of a group.
+
+    Tried once for each model, on a few tokens in full precision; never while layers are computed again in the backward
+    pass, which a cache does not survive.
+
+    Example:
+        >>> from maxent_ray.policy import load_policy
+        >>> model = load_policy("embedded", device=torch.device("cpu")).model
+        >>> shares_prompts(model, model.lm_head)
+        True
+    """
+    if is_recomputing(model):
+        return False
+    if model not in _shares:
+        _shares[model] = _tried_in_groups(model, head)
+    return _shares[model]
+
+
+@torch.no_grad()
+def _tried_in_groups(model: nn.Module, head: nn.Module) -> bool:
+    parameter = next(model.parameters())
+    ids = torch.arange(4 * _TEST_TOKENS, device=parameter.device).view(4, -1) % _TEST_TOKENS
+    ids[:, :3] = ids[:1, :3]  # two groups of one prompt, of which the second is padded
+    mask = torch.ones_like(ids)
+    mask[2:, 0] = 0
+    with torch.autocast(parameter.device.type, enabled=False):
+        if not can_share(model(input_ids=ids, attention_mask=mask, use_cache=True).get("past_key_values")):
+            return False
+        count = _TEST_TOKENS - 2
+        whole, grouped = last_states(model, head, ids, mask, count), group_states(model, head, ids, mask, 3, 2)
+    assert whole is not None  # output_head tried it
+    return bool((whole - grouped).abs().max() <= _ROUNDING[parameter.dtype] * whole.abs().max())
 
 
 def _params_of(head: nn.Module, model: nn.Module, params: Mapping[str, Tensor]) -> dict[str, Tensor]:

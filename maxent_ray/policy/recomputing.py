@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
+from torch import nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from maxent_ray.errors import ConfigError
+
+
+def is_recomputing(model: nn.Module) -> bool:
+    """True inside of :func:`recomputing`.
+
+    Example:
+        >>> is_recomputing(nn.Linear(2, 1))
+        False
+    """
+    return any(isinstance(module, GradientCheckpointingLayer) and module.training for module in model.modules())
 
 
 @contextmanager
@@ -30,19 +43,18 @@ def recomputing(model: PreTrainedModel) -> Iterator[None]:
         >>> with recomputing(load_policy("embedded", device=torch.device("cpu")).model):
         ...     pass
     """
-    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    layers: list[Any] = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     if not layers or not model.supports_gradient_checkpointing:
         raise ConfigError(
             f"policy.gradient_checkpointing is true; {type(model).__name__} has no layers that can be computed again: "
             "leave it out, and set grpo.micro_batch_tokens"
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # late versions have another name for it, early ones this alone
-        model.gradient_checkpointing_enable({"use_reentrant": False})
     for layer in layers:
-        layer.training = True
+        # Not by the model's own switch, which leaves hooks behind that make the embeddings' outputs require gradients.
+        layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+        layer.gradient_checkpointing, layer.training = True, True
     try:
         yield
     finally:
         for layer in layers:
-            layer.training, layer.gradient_checkpointing = False, False
+            layer.gradient_checkpointing, layer.training = False, False

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedModel
 
 from maxent_ray.policy import Policy, load_policy, predict, sample_groups, score
-from maxent_ray.policy.output_head import output_head
+from maxent_ray.policy.output_head import output_head, shares_prompts
 from tests.policy.families import COMMON, FAMILIES, PAGE, documented_rows, measured_row, write_model
 
 CPU = torch.device("cpu")
@@ -72,15 +72,22 @@ def test_the_page_lists_these_families_and_no_others() -> None:
 
 
 @pytest.mark.slow
-def test_the_page_lists_those_whose_logits_are_formed_at_once(tmp_path: Path) -> None:
-    whole = []
+def test_the_page_lists_those_whose_logits_are_formed_at_once_and_counts_those_that_share(tmp_path: Path) -> None:
+    whole, sharing = [], 0
     for family in (family for family, row in documented_rows().items() if row.endswith("| yes |")):
         folder = tmp_path / family
         write_model(family, folder)
-        if output_head(load_policy(str(folder), device=CPU).model) is None:
+        model = load_policy(str(folder), device=CPU).model
+        head = output_head(model)
+        if head is None:
             whole.append(family)
+        else:
+            sharing += shares_prompts(model, head)
     *others, last = (f"`{family}`" for family in whole)
-    assert f"{', '.join(others)} and {last} scale or cap" in " ".join(PAGE.read_text(encoding="utf-8").split())
+    page = " ".join(PAGE.read_text(encoding="utf-8").split())
+    assert f"{', '.join(others)} and {last} scale or cap" in page
+    working = sum(row.endswith("| yes |") for row in documented_rows().values())
+    assert f"all that a family keeps of it ({sharing} of the {working})" in page
 
 
 def test_the_readme_counts_them() -> None:

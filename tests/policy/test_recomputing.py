@@ -54,6 +54,7 @@ def test_layers_are_as_before_afterwards_and_sampling_keeps_its_cache(policy: Po
     layers = [each for each in policy.model.modules() if isinstance(each, GradientCheckpointingLayer)]
     assert layers
     assert not any(layer.training or layer.gradient_checkpointing for layer in layers)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in policy.model.modules())
     again = sample_groups(policy, ["2,3,4=9:"], group_size=4, max_new_tokens=8, temperature=1.0, seed=0)
     assert again.completions == before.completions
 

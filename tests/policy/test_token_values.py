@@ -25,7 +25,11 @@ from maxent_ray.policy import (
     token_kl,
     token_values,
 )
+from maxent_ray.policy.output_head import output_head, shares_prompts
+from maxent_ray.policy.recomputing import recomputing
 from tests.policy.conftest import PROMPTS
+from tests.policy.families import write_model
+from tests.train.conftest import load_exact
 
 CPU = torch.device("cpu")
 CHUNKS = [1, 3, 7, 10_000, None]
@@ -33,7 +37,8 @@ CHUNKS = [1, 3, 7, 10_000, None]
 
 @pytest.fixture(scope="module")
 def policy() -> Policy:
-    return load_policy("embedded", device=CPU, dtype=torch.float64)
+    """In float64 throughout: prompts that are read once add up their gradients in another order."""
+    return load_exact()
 
 
 @pytest.fixture(scope="module")
@@ -181,10 +186,38 @@ def _two_tokens(policy: Policy) -> Rollout:
 
 
 def test_a_family_that_changes_its_logits_afterwards_is_read_whole(tmp_path: Path) -> None:
-    from maxent_ray.policy.output_head import output_head
-    from tests.policy.families import write_model
-
     write_model("gemma2", tmp_path)
     model = load_policy(str(tmp_path), device=CPU).model
     model.config.final_logit_softcapping = 1.0
     assert output_head(model) is None
+
+
+def test_prompts_are_read_once_for_their_group(policy: Policy, rollout: Rollout) -> None:
+    read: list[torch.Size] = []
+    handle = policy.model.register_forward_pre_hook(
+        lambda model, args, kwargs: read.append(kwargs["input_ids"].shape), with_kwargs=True
+    )
+    grouped = predict(policy.model, rollout)
+    alone = predict(policy.model, replace(rollout, group_size=1))
+    handle.remove()
+    count, new = rollout.completion_mask.shape
+    width = rollout.prompt_length
+    assert read[-3:] == [(count // 4, width), (count, new - 1), (count, width + new - 1)]
+    mask = rollout.completion_mask
+    torch.testing.assert_close(grouped.states[mask], alone.states[mask], rtol=1e-10, atol=1e-10)
+
+
+def test_completions_of_one_token_need_no_second_pass(policy: Policy) -> None:
+    made = sample_groups(policy, PROMPTS, group_size=4, max_new_tokens=1, temperature=1.0, seed=0)
+    expected = predict(policy.model, replace(made, group_size=1)).states
+    torch.testing.assert_close(predict(policy.model, made).states, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_a_model_whose_layers_are_computed_again_reads_prompts_with_each_completion(
+    policy: Policy, rollout: Rollout
+) -> None:
+    head = policy.model.get_output_embeddings()
+    assert shares_prompts(policy.model, head)
+    with recomputing(policy.model):
+        assert not shares_prompts(policy.model, head)
+    assert shares_prompts(policy.model, head)

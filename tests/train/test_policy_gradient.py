@@ -111,7 +111,7 @@ class Full:
 
 
 def test_where_memory_runs_out_the_message_has_a_size_that_fits(policy: Policy, batch: PreparedBatch) -> None:
-    memory = Full(policy.model, 150)
+    memory = Full(policy.model, 100)
     try:
         with pytest.raises(ResourceError) as raised:
             gradient_of(policy, batch)
@@ -119,7 +119,7 @@ def test_where_memory_runs_out_the_message_has_a_size_that_fits(policy: Policy, 
         assert "can't allocate memory" in message
         size = int(message.rpartition("grpo.micro_batch_tokens=")[2])
         gradient_of(policy, batch, micro_batch_tokens=size)
-        assert size > 75
+        assert size > 50
         memory.tokens = 5
         with pytest.raises(ResourceError, match=r"neither does one sequence alone: set a smaller grpo\.max_new_tokens"):
             gradient_of(policy, batch)
