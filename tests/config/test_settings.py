@@ -93,7 +93,7 @@ def test_overrides_win_over_the_file_and_later_ones_over_earlier(tmp_path: Path)
         ("train.use_gpu=false", False),
         ("policy.model=some/model", "some/model"),
         ("tune.objectives=[analytic]", ("analytic",)),
-        (" task.name = jsonl:a=b.jsonl", "jsonl:a=b.jsonl"),
+        (" task.name = my_tasks:a=b", "my_tasks:a=b"),
     ],
 )
 def test_override_values_are_yaml(override: str, expected: object) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from maxent_ray.core.field_types import shown
 
-LIMIT_S = 1
+LIMIT_S = 5
 """Seconds to read or to compare one answer; one that takes longer is wrong."""
 _LATEX = re.compile(r"\$|\\boxed|\\\(|\\\[")
 _PLAIN = re.compile(r"-?[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?")

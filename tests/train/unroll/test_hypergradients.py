@@ -62,7 +62,9 @@ def test_first_order_differs_in_what_goes_through_the_second_step(problem: Unrol
     exact, first = sensitivity(problem), sensitivity(problem, mode="first_order")
     assert (first.entropy, first.kl) == pytest.approx((exact.entropy, exact.kl), rel=1e-9)
     assert (first.entropy_tau, first.entropy_beta) == pytest.approx((exact.entropy_tau, exact.entropy_beta), rel=1e-9)
-    assert 0.01 < abs(first.kl_beta / exact.kl_beta - 1) < 0.5
+    ratio = first.kl_beta / exact.kl_beta  # of the same sign and size, on sixteen answers whose KL is .007 nats
+    assert abs(ratio - 1) > 0.01
+    assert 1 / 3 < ratio < 3
 
 
 def test_first_order_is_exact_for_one_step(problem: UnrollProblem) -> None:

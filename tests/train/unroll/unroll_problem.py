@@ -98,11 +98,12 @@ class TooLarge:
 
     def __init__(self, model: nn.Module, passes: int = 0) -> None:
         self.passes = passes
-        self._handle = model.register_forward_pre_hook(self._before)
+        self._handle = model.register_forward_pre_hook(self._before, with_kwargs=True)
 
-    def _before(self, model: nn.Module, args: object) -> None:
+    def _before(self, model: nn.Module, args: object, kwargs: dict[str, Any]) -> None:
         unrolled = not all(isinstance(value, nn.Parameter) for value in model.parameters())
-        if unrolled and torch.is_grad_enabled():
+        continues = "past_key_values" in kwargs  # the pass that read the prompts
+        if unrolled and torch.is_grad_enabled() and not continues:
             self.passes -= 1
             if self.passes < 0:
                 torch.empty(2**55, dtype=torch.uint8)
