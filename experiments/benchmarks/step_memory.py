@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from process_memory import status_bytes
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -42,7 +43,7 @@ PROMPT, NEW, GROUP = 8, 512, 8
 
 @dataclass(frozen=True)
 class Case:
-    """What is in memory."""
+    """Sizes of a batch, and of what is in memory of it at a time."""
 
     sequences: int
     chunk_tokens: int
@@ -121,17 +122,11 @@ def _allocated(device: str) -> int:
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
-    return _status("VmRSS")
+    return status_bytes("VmRSS")
 
 
 def _peak(device: str) -> int:
-    return torch.cuda.max_memory_allocated() if device == "cuda" else _status("VmHWM")
-
-
-def _status(field: str) -> int:
-    """Resident memory of this process in bytes: VmRSS now, VmHWM its peak. Linux only."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(lines[field].split()[0]) * 1024
+    return torch.cuda.max_memory_allocated() if device == "cuda" else status_bytes("VmHWM")
 
 
 def table(found: Sequence[tuple[Case, Peak]]) -> Table:

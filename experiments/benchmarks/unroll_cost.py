@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from process_memory import status_bytes
 from unroll_methods import PLAIN, run_method
 from unroll_problem import UnrollProblem
 
@@ -122,18 +123,7 @@ def _measure(path: Path, method: str, steps: int) -> Memory:
         run_method(problem, method, steps)
         peak = torch.cuda.max_memory_allocated()
     else:
-        before = _status("VmRSS")
+        before = status_bytes("VmRSS")
         run_method(problem, method, steps)
-        peak = _status("VmHWM")
+        peak = status_bytes("VmHWM")
     return Memory(process=peak, unroll=peak - before)
-
-
-def _status(field: str) -> int:
-    """Resident memory of this process in bytes: VmRSS now, VmHWM its peak.
-
-    Not ``ru_maxrss``, which survives ``exec`` and would report the parent's peak.
-    """
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {field}: memory is measured on Linux only")

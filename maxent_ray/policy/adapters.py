@@ -71,7 +71,7 @@ def has_adapters(model: nn.Module) -> bool:
         >>> has_adapters(nn.Linear(2, 1))
         False
     """
-    return hasattr(model, "peft_config")
+    return hasattr(model, "peft_config")  # which `peft` leaves on a model that it has put layers into
 
 
 @contextmanager

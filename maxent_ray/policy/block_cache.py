@@ -8,7 +8,7 @@ Symbols: n sequences, T tokens, D and E widths of a head's keys and values.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -60,7 +60,7 @@ class BlockLayer(DynamicLayer):
         self.keys, self.values = (buffer[..., : keys.shape[-2], :] for buffer in self._buffers)
 
 
-def can_select(cache: Cache) -> bool:
+def can_select(cache: object) -> TypeGuard[DynamicCache]:
     """Tell whether all that a cache holds are rows of its layers, which a family's own cache may add to.
 
     Example:
@@ -68,6 +68,16 @@ def can_select(cache: Cache) -> bool:
         True
     """
     return type(cache) is DynamicCache
+
+
+def can_share(cache: object) -> bool:
+    """Tell whether all that is known of a prompt are keys and values, which the sequences of a group may continue.
+
+    Example:
+        >>> can_share(None), can_share(DynamicCache())
+        (False, True)
+    """
+    return can_select(cache) and all(type(layer) is DynamicLayer for layer in cache.layers)
 
 
 def select_rows(cache: Cache, rows: Int[Tensor, "n"]) -> None:

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call
 from transformers import Cache, DynamicCache
-from transformers.cache_utils import CacheLayerMixin, DynamicLayer
+from transformers.cache_utils import CacheLayerMixin
 
 from maxent_ray.errors import PolicyLoadError
 from maxent_ray.policy.block_cache import can_select, select_rows
@@ -166,16 +166,6 @@ def group_states(
     return torch.cat([states, seen[1][:, -rest.shape[1] :]], dim=1)
 
 
-def can_share(cache: object) -> bool:
-    """Tell whether all that is known of a prompt are keys and values, which the sequences of a group may continue.
-
-    Example:
-        >>> can_share(None)
-        False
-    """
-    return type(cache) is DynamicCache and all(type(layer) is DynamicLayer for layer in cache.layers)
-
-
 @contextmanager
 def _head_inputs(head: nn.Module) -> Iterator[list[Tensor]]:
     """Context in which what the head would read is collected, and it reads nothing."""
@@ -203,7 +193,7 @@ def _whole(
 
 
 def _arguments(
-    input_ids: Int[Tensor, "n S"], mask: Int[Tensor, "n T"], position: Int[Tensor, "n S"], count: int
+    input_ids: Int[Tensor, "n S"], mask: Int[Tensor, "n T"] | None, position: Int[Tensor, "n S"], count: int
 ) -> dict[str, Any]:
     return {
         "input_ids": input_ids,
@@ -319,6 +309,4 @@ def _next(
     position: Int[Tensor, "n S"],
     cache: Mapping[str, Cache],
 ) -> Any:
-    return model(
-        input_ids=input_ids, attention_mask=mask, position_ids=position, use_cache=True, logits_to_keep=1, **cache
-    )
+    return model(**_arguments(input_ids, mask, position, 1), **cache)

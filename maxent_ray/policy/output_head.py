@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 
-from maxent_ray.policy.forward import can_share, group_states, last_logits, last_states
+from maxent_ray.policy.block_cache import can_share
+from maxent_ray.policy.forward import group_states, last_logits, last_states
 from maxent_ray.policy.recomputing import is_recomputing
 from maxent_ray.policy.rollout import Rollout
 
@@ -28,7 +29,7 @@ Head = Callable[[Float[Tensor, "n D"]], Float[Tensor, "n V"]]
 _known: WeakKeyDictionary[nn.Module, nn.Module | None] = WeakKeyDictionary()
 """Output head of each model that was asked for it, a property of its code; None: logits are more than the head's."""
 _shares: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
-"""Whether prompts may be read once for their group, likewise."""
+"""True for each model, likewise, in which a prompt may be read once for its group."""
 _TEST_TOKENS = 5
 _ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.02}
 """Largest difference of logits that is put down to rounding, relative to the largest logit."""
@@ -54,7 +55,7 @@ def states_and_head(
         >>> states.shape[-1], head(states[0]).shape[-1]
         (128, 24)
     """
-    model = network.module if isinstance(network, DistributedDataParallel) else network
+    model = unwrapped(network)
     count = rollout.completion_mask.shape[1]
     inputs = (rollout.input_ids[:, :-1], rollout.attention_mask[:, :-1], count, params)
     head = output_head(model)
@@ -67,6 +68,17 @@ def states_and_head(
         states = last_states(network, head, *inputs)
     assert states is not None  # output_head tried it
     return states, head if params is None else partial(functional_call, head, _params_of(head, model, params))
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The model itself, without ``DistributedDataParallel``.
+
+    Example:
+        >>> layer = nn.Linear(2, 1)
+        >>> unwrapped(layer) is layer
+        True
+    """
+    return network.module if isinstance(network, DistributedDataParallel) else network
 
 
 def output_head(model: nn.Module) -> nn.Module | None:

@@ -21,7 +21,7 @@ WITH_SOURCE: Mapping[str, str] = {
     "hf": "maxent_ray.tasks.dataset:hf_task",
     "reasoning_gym": "maxent_ray.tasks.reasoning_gym:ReasoningGym",
 }
-"""What stands before the first colon of a name → import path; what stands behind it is given to that."""
+"""Part of a name before its first colon → import path of a function, which gets the part behind it."""
 OPTIONS: Mapping[str, type] = {"jsonl": DatasetOptions, "hf": HubOptions}
 """Likewise → the keys of ``task.kwargs``, for tasks that declare them."""
 

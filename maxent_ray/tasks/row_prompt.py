@@ -42,11 +42,11 @@ class RowPrompt(Prompt):
 
     @property
     def asked(self) -> str | list[dict[str, str]]:
-        """What rewards get as the prompt."""
+        """The prompt as rewards get it."""
         return self.text if self.chat is None else [dict(message) for message in self.chat]
 
     def answered(self, text: str) -> str | list[dict[str, str]]:
-        """What rewards get as a completion."""
+        """A completion as rewards get it."""
         return text if self.chat is None else [{"role": "assistant", "content": text}]
 
 

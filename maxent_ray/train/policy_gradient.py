@@ -16,6 +16,7 @@ from maxent_ray.core.state import Coefficients
 from maxent_ray.core.weightings import Weighting
 from maxent_ray.errors import ResourceError
 from maxent_ray.policy import sampled_logprobs, sequence_mean
+from maxent_ray.policy.output_head import unwrapped
 from maxent_ray.train.batch import PreparedBatch
 from maxent_ray.train.loss import LossTerms, policy_loss, row_coefficients, terms_of, values_of
 from maxent_ray.train.memory import is_out_of_memory
@@ -140,7 +141,7 @@ class PolicyGradient:
         )
 
     def _fits(self, rows: Int[Tensor, "n"]) -> bool:
-        network = _model_of(self.network)
+        network = unwrapped(self.network)
         try:
             self._pass(network, rows, torch.zeros_like(self.batch.rewards).flatten())
         except (RuntimeError, MemoryError) as error:
@@ -155,10 +156,6 @@ class PolicyGradient:
 def _backward(terms: LossTerms) -> LossTerms:
     terms.loss.backward()
     return LossTerms(*(term.detach() for term in terms))
-
-
-def _model_of(network: nn.Module) -> nn.Module:
-    return network.module if isinstance(network, DistributedDataParallel) else network
 
 
 def _without_averaging(network: nn.Module) -> AbstractContextManager[object]:

@@ -12,6 +12,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from maxent_ray.errors import ConfigError
 from maxent_ray.policy import Policy, Rollout, load_policy, sample_groups, score
 from maxent_ray.policy.recomputing import recomputing
+from maxent_ray.train.memory import activation_bytes
 
 CPU = torch.device("cpu")
 
@@ -23,16 +24,7 @@ def gradient(policy: Policy, rollout: Rollout) -> Tensor:
 
 def kept(policy: Policy, rollout: Rollout) -> int:
     """Bytes that autograd keeps for the backward pass."""
-    sizes: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        value = score(policy.model, rollout).logprobs
-    del value
-    return sum(sizes.values())
+    return activation_bytes(lambda: score(policy.model, rollout).logprobs.sum(), policy.model.parameters())
 
 
 def test_the_gradient_is_the_same_from_less_memory(gpt2_folder: Path) -> None:

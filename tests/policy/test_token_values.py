@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from maxent_ray.policy import (
 )
 from maxent_ray.policy.output_head import output_head, shares_prompts
 from maxent_ray.policy.recomputing import recomputing
+from maxent_ray.train.memory import activation_bytes
 from tests.policy.conftest import PROMPTS
 from tests.policy.families import write_model
 from tests.train.conftest import load_exact
@@ -164,16 +166,8 @@ def test_memory_grows_with_the_chunk_and_not_with_the_tokens(policy: Policy) -> 
             replace(predict(policy.model, rollout=_two_tokens(policy)), states=states, head=head)
             for states in (torch.randn(rows, 8, width, requires_grad=True), torch.randn(rows, 8, width))
         ]
-        sizes: dict[int, int] = {}
-
-        def pack(tensor: Tensor) -> Tensor:
-            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            values = token_values(both[0], both[1], made, chunk_tokens=8)
-        del values
-        return sum(sizes.values())
+        values = partial(token_values, *both, made, chunk_tokens=8)
+        return activation_bytes(lambda: values().kl.sum(), head.parameters())
 
     few, many = kept(4), kept(64)
     chunk = 8 * vocabulary * 4

@@ -36,7 +36,7 @@ class RewardProcess:
         self._end: Any = None
 
     def values(self, batch: RewardBatch) -> list[list[float | None]]:
-        """What every function returns for a batch, in the order of the functions.
+        """Call every function with a batch; one list of values for each, in their order.
 
         Raises:
             TaskError: a function hangs, raises, ends its process, or returns what is no reward; the message names it

@@ -10,7 +10,7 @@ from maxent_ray.core.numbers import exact_number
 
 
 class UnusableValueError(Exception):
-    """What was returned cannot be a reward.
+    """A returned value cannot be a reward.
 
     Args:
         problem: Ends the sentence "the reward …".
