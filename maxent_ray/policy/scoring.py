@@ -78,7 +78,8 @@ def full_logprobs(logits: Float[Tensor, "*N V"], temperature: float = 1.0) -> Fl
         tensor([[[-0.6931, -0.6931]]])
     """
     wide = logits if logits.dtype == torch.float64 else logits.float()
-    return torch.log_softmax(wide / temperature, dim=-1)
+    # At temperature 1 a division would be a copy of the largest tensor of a step.
+    return torch.log_softmax(wide if temperature == 1.0 else wide / temperature, dim=-1)
 
 
 def score(

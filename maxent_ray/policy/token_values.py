@@ -123,28 +123,29 @@ def token_values(
     """
     mask = rollout.completion_mask
 
-    def of_chunk(states: Tensor, ref_states: Tensor, tokens: Tensor) -> Tensor:
+    def of_chunk(states: Tensor, ref_states: Tensor, tokens: Tensor) -> tuple[Tensor, ...]:
         log_probs = policy.logprobs_at(states)
         with torch.no_grad():
             ref_log_probs = reference.logprobs_at(ref_states)
         probabilities = log_probs.exp()
-        return torch.stack(
-            [
-                _at(log_probs, tokens),
-                _at(ref_log_probs, tokens),
-                -expectation(probabilities, log_probs),
-                expectation(probabilities, log_probs - ref_log_probs),
-            ]
+        return (
+            _at(log_probs, tokens),
+            _at(ref_log_probs, tokens),
+            -expectation(probabilities, log_probs),
+            expectation(probabilities, log_probs - ref_log_probs),
         )
+
+    def at_tokens(*values: Tensor) -> Tensor:
+        each = torch.cat(values)
+        return each.new_zeros(mask.shape).masked_scatter(mask, each)
 
     inputs = (policy.states[mask], reference.states[mask].detach(), rollout.completion_ids[mask])
     size = chunk_tokens or default_chunk(policy)
     chunks = list(zip(*(each.split(size) for each in inputs), strict=True))
     found = [checkpoint(of_chunk, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks[:-1]]
     found.append(of_chunk(*chunks[-1]))  # its backward pass comes first: nothing is gained by forming it twice
-    values = torch.cat(found, dim=1)
-    whole = values.new_zeros(len(values), *mask.shape).masked_scatter(mask, values)
-    return TokenValues(whole[0], whole[1].detach(), whole[2], whole[3])
+    # Four tensors, not one: the backward pass then leaves out those that the loss does not use.
+    return TokenValues(*map(at_tokens, *found))
 
 
 def sampled_logprobs(
