@@ -9,6 +9,7 @@ Symbols: N sequences, C completion tokens, D width of the states, V vocabulary. 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -98,7 +99,12 @@ def predict(
 
 
 def token_values(
-    policy: Predictions, reference: Predictions, rollout: Rollout, *, chunk_tokens: int | None = None
+    policy: Predictions,
+    reference: Predictions,
+    rollout: Rollout,
+    *,
+    chunk_tokens: int | None = None,
+    entropy_gradient: bool = True,
 ) -> TokenValues:
     """Compute log-probabilities, entropy and KL of every completion token.
 
@@ -109,6 +115,7 @@ def token_values(
         reference: π_ref, without gradients.
         rollout: The sampled sequences.
         chunk_tokens: Tokens whose logits are in memory at a time; None: as many as have :data:`CHUNK_LOGITS` logits.
+        entropy_gradient: False leaves the entropy out of the backward pass, where it is measured alone.
 
     Example:
         >>> from maxent_ray.policy import load_policy, sample_groups
@@ -123,29 +130,31 @@ def token_values(
     """
     mask = rollout.completion_mask
 
-    def of_chunk(states: Tensor, ref_states: Tensor, tokens: Tensor) -> tuple[Tensor, ...]:
+    def of_chunk(states: Tensor, ref_states: Tensor, tokens: Tensor) -> Tensor:
         log_probs = policy.logprobs_at(states)
         with torch.no_grad():
             ref_log_probs = reference.logprobs_at(ref_states)
         probabilities = log_probs.exp()
-        return (
-            _at(log_probs, tokens),
-            _at(ref_log_probs, tokens),
-            -expectation(probabilities, log_probs),
-            expectation(probabilities, log_probs - ref_log_probs),
+        with nullcontext() if entropy_gradient else torch.no_grad():
+            entropy = -expectation(probabilities, log_probs)
+        # One tensor: a backward pass that left out one of several would keep what that one needs, for every chunk.
+        return torch.stack(
+            [
+                _at(log_probs, tokens),
+                _at(ref_log_probs, tokens),
+                entropy,
+                expectation(probabilities, log_probs - ref_log_probs),
+            ]
         )
-
-    def at_tokens(*values: Tensor) -> Tensor:
-        each = torch.cat(values)
-        return each.new_zeros(mask.shape).masked_scatter(mask, each)
 
     inputs = (policy.states[mask], reference.states[mask].detach(), rollout.completion_ids[mask])
     size = chunk_tokens or default_chunk(policy)
     chunks = list(zip(*(each.split(size) for each in inputs), strict=True))
     found = [checkpoint(of_chunk, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks[:-1]]
     found.append(of_chunk(*chunks[-1]))  # its backward pass comes first: nothing is gained by forming it twice
-    # Four tensors, not one: the backward pass then leaves out those that the loss does not use.
-    return TokenValues(*map(at_tokens, *found))
+    values = torch.cat(found, dim=1)
+    whole = values.new_zeros(len(values), *mask.shape).masked_scatter(mask, values)
+    return TokenValues(whole[0], whole[1].detach(), whole[2], whole[3])
 
 
 def sampled_logprobs(

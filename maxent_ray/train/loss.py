@@ -42,6 +42,7 @@ def policy_loss(
     params: Mapping[str, Tensor] | None = None,
     kl_tokens: Tensor | None = None,
     weights: Tensor | None = None,
+    entropy_gradient: bool = True,
 ) -> LossTerms:
     """Loss of a batch at the model's parameters, or at ``params``; differentiable in θ, τ and β.
 
@@ -59,8 +60,9 @@ def policy_loss(
         kl_tokens: Divisor of the KL term's sum; None: the completion tokens of this batch. If every rank gives the mean
             of the ranks' counts, the mean of their losses is the loss of the whole batch.
         weights: ``[B, G]`` the groups' weights at τ and β, where they are known already.
+        entropy_gradient: False where the tokens' entropy is measured alone.
     """
-    values = values_of(model, batch.rollout, batch.ref, grpo, params)
+    values = values_of(model, batch.rollout, batch.ref, grpo, params, entropy_gradient=entropy_gradient)
     mean_logprobs = sequence_mean(values.logprobs, batch.rollout.completion_mask).detach().view_as(batch.rewards)
     shares = row_coefficients(batch, mean_logprobs, tau, beta, grpo=grpo, weighting=weighting, weights=weights)
     tokens = batch.rollout.completion_mask.sum() if kl_tokens is None else kl_tokens
@@ -73,10 +75,14 @@ def values_of(
     reference: Predictions,
     grpo: GRPOConfig,
     params: Mapping[str, Tensor] | None = None,
+    *,
+    entropy_gradient: bool = True,
 ) -> TokenValues:
     """Log-probabilities, entropy and KL of a rollout's tokens at the model's parameters, or at ``params``."""
     predictions = predict(model, rollout, temperature=grpo.temperature, params=params)
-    return token_values(predictions, reference, rollout, chunk_tokens=grpo.chunk_tokens)
+    return token_values(
+        predictions, reference, rollout, chunk_tokens=grpo.chunk_tokens, entropy_gradient=entropy_gradient
+    )
 
 
 def row_coefficients(

@@ -80,6 +80,7 @@ class PolicyGradient:
                 weighting=self.weighting,
                 kl_tokens=self.kl_tokens,
                 weights=self.weights,
+                entropy_gradient=False,
             )
         return _backward(terms)
 
@@ -99,7 +100,7 @@ class PolicyGradient:
         rollout = self.batch.rollout.select(rows)
         reference = self.batch.ref.take(rows, rollout.completion_mask.shape[1])
         with self.precision():
-            values = values_of(network, rollout, reference, self.grpo)
+            values = values_of(network, rollout, reference, self.grpo, entropy_gradient=False)
             beta, tokens = self.coefficients.beta, self.kl_tokens
             terms = terms_of(values, rollout, shares[rows], beta, grpo=self.grpo, kl_tokens=tokens)
         return _backward(terms)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -154,29 +154,56 @@ def test_some_sequences_are_those_rows(policy: Policy, rollout: Rollout) -> None
     torch.testing.assert_close(found.full_logprobs[mask], expected.full_logprobs[mask], rtol=1e-9, atol=1e-9)
 
 
-def test_memory_grows_with_the_chunk_and_not_with_the_tokens(policy: Policy) -> None:
-    """Bytes that autograd keeps for the backward pass, of a head with a large vocabulary."""
-    vocabulary, width = 4096, 8
-    head = torch.nn.Linear(width, vocabulary)
+VOCABULARY, CHUNK = 4096, 8
+
+
+def values_of_rows(policy: Policy, rows: int, *, entropy_gradient: bool) -> TokenValues:
+    """Of random states under a head with a large vocabulary, in chunks."""
+    width = 8
+    head = torch.nn.Linear(width, VOCABULARY)
+    tokens = torch.zeros(rows, 10, dtype=torch.long)
+    made = Rollout(tokens, tokens + 1, tokens[:, 2:] == 0, [""] * rows, prompt_length=2, group_size=1)
+    two_tokens = sample_groups(policy, ["2,3,4=9:"], group_size=1, max_new_tokens=2, temperature=1.0, seed=0)
+    both = [
+        replace(predict(policy.model, two_tokens), states=states, head=head)
+        for states in (torch.randn(rows, 8, width, requires_grad=True), torch.randn(rows, 8, width))
+    ]
+    return token_values(*both, made, chunk_tokens=CHUNK, entropy_gradient=entropy_gradient)
+
+
+@pytest.mark.parametrize("entropy_gradient", [True, False])
+def test_memory_grows_with_the_chunk_and_not_with_the_tokens(policy: Policy, entropy_gradient: bool) -> None:
+    """Bytes that autograd keeps for the backward pass."""
 
     def kept(rows: int) -> int:
-        tokens = torch.zeros(rows, 10, dtype=torch.long)
-        made = Rollout(tokens, tokens + 1, tokens[:, 2:] == 0, [""] * rows, prompt_length=2, group_size=1)
-        both = [
-            replace(predict(policy.model, rollout=_two_tokens(policy)), states=states, head=head)
-            for states in (torch.randn(rows, 8, width, requires_grad=True), torch.randn(rows, 8, width))
-        ]
-        values = partial(token_values, *both, made, chunk_tokens=8)
-        return activation_bytes(lambda: values().kl.sum(), head.parameters())
+        return activation_bytes(lambda: values_of_rows(policy, rows, entropy_gradient=entropy_gradient).kl.sum(), [])
 
     few, many = kept(4), kept(64)
-    chunk = 8 * vocabulary * 4
+    chunk = CHUNK * VOCABULARY * 4
     assert many - few < chunk
     assert few >= chunk
 
 
-def _two_tokens(policy: Policy) -> Rollout:
-    return sample_groups(policy, ["2,3,4=9:"], group_size=1, max_new_tokens=2, temperature=1.0, seed=0)
+@pytest.mark.parametrize("entropy_gradient", [True, False])
+def test_the_backward_pass_keeps_no_chunk_that_it_has_formed_again(policy: Policy, entropy_gradient: bool) -> None:
+    """While the loss and all values are alive, those among them that the loss does not use."""
+    values = values_of_rows(policy, 16, entropy_gradient=entropy_gradient)
+    loss = values.logprobs.sum() + values.kl.sum()
+    loss.backward()
+    chunks = [each for each in gc.get_objects() if type(each) is Tensor and each.shape == (CHUNK, VOCABULARY)]
+    assert not chunks
+    assert values.entropy.requires_grad is True
+
+
+def test_an_entropy_that_is_measured_alone_has_no_gradient(policy: Policy, rollout: Rollout) -> None:
+    both = [(predict(policy.model, rollout), gradient) for gradient in (True, False)]
+    whole, measured = (
+        token_values(at, at, rollout, chunk_tokens=4, entropy_gradient=gradient) for at, gradient in both
+    )
+    torch.testing.assert_close(whole.entropy, measured.entropy, rtol=0, atol=0)
+    parameters = list(policy.model.parameters())
+    slopes = [torch.autograd.grad(each.entropy.sum(), parameters) for each in (whole, measured)]
+    assert [any(bool(each.any()) for each in slope) for slope in slopes] == [True, False]
 
 
 def test_a_family_that_changes_its_logits_afterwards_is_read_whole(tmp_path: Path) -> None:
