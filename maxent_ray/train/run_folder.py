@@ -15,6 +15,9 @@ from maxent_ray.storage.driver_lock import LOCK, driver_lock
 from maxent_ray.storage.run_files import CONFIG, TUNE_FOLDER
 from maxent_ray.storage.write_errors import writing
 
+_FREE = ("train.", "grpo.micro_batch_tokens ", "grpo.chunk_tokens ", "policy.gradient_checkpointing ")
+"""Settings that decide on length, machines, or what is in memory at a time, and nothing of what is trained."""
+
 
 class RunInterrupted(KeyboardInterrupt):
     """Ctrl-C: finished work is kept, and the message gives the command to resume."""
@@ -87,7 +90,8 @@ def _remove_stray(folder: Path) -> None:
 def open_run_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> None:
     """Write the ``config.yaml`` of a new run, or check that a run can be resumed with these settings.
 
-    A resumed run may train for longer or with other workers, so its ``train`` section may change; nothing else may.
+    A resumed run may train for longer or with other workers, so its ``train`` section may change, and so may settings
+    of memory, since memory may be why it ended; nothing else may.
 
     Raises:
         ResumeError: the folder holds no run of this kind, or its settings differ.
@@ -96,7 +100,7 @@ def open_run_folder(folder: Path, config: ExperimentConfig, *, resume: bool) -> 
         if (folder / TUNE_FOLDER).exists():
             raise ResumeError(f"cannot resume {folder} with train: it holds a comparison or a sweep")
         changed = differences(load_config(folder / CONFIG, checked=True).model_dump(), config.model_dump())
-        fixed = [line for line in changed if not line.startswith("train.") or line.startswith("train.seed ")]
+        fixed = [line for line in changed if not line.startswith(_FREE) or line.startswith("train.seed ")]
         if fixed:
             raise ResumeError(f"cannot resume {folder} with other settings: {'; '.join(fixed)}")
     dump_config(config, folder / CONFIG)

@@ -87,6 +87,16 @@ def test_a_run_resumes_from_its_adapters(model: Path, run: tuple[RankProcess, li
     assert len(state) < 4 * (model / "model.safetensors").stat().st_size
 
 
+@pytest.mark.parametrize("mode", ["first_order", "reverse"])
+def test_an_unroll_over_its_adapters(model: Path, mode: str) -> None:
+    unroll = f"{{type: truncated_backprop, unroll: {{steps: 1, groups: 1, mode: {mode}}}}}"
+    process = start(llm_config(model, f"controller.objective={unroll}"))
+    rows = process.run(3)
+    process.close()
+    assert rows[-1].failed_unrolls == 0
+    assert {row.reason for row in rows[1:]} <= {"updated", "clipped"}
+
+
 def test_the_saved_policy_is_a_plain_model(
     model: Path, run: tuple[RankProcess, list[StepRecord], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

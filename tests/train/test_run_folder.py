@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from maxent_ray.config.loading import apply_overrides, dump_config, load_config
 from maxent_ray.errors import ResumeError
 from maxent_ray.storage.driver_lock import LOCK
 from maxent_ray.storage.run_files import CONFIG
-from maxent_ray.train.run_folder import acquire_folder
+from maxent_ray.train.run_folder import acquire_folder, open_run_folder
+from tests.train.tiny import tiny_config
 
 
 @pytest.fixture(params=[True, False], ids=["after the lock", "before the lock"])
@@ -49,3 +51,14 @@ def test_a_name_that_is_mistyped_is_told_from_a_folder_without_a_run(tmp_path: P
     (tmp_path / "file").touch()
     with pytest.raises(ResumeError, match="file exists and holds no run"):
         acquire_folder(tmp_path / "file", resume=False).__enter__()
+
+
+def test_a_resume_may_change_length_and_memory_and_nothing_else(tmp_path: Path) -> None:
+    dump_config(tiny_config(), tmp_path / CONFIG)
+    memory = {"grpo.micro_batch_tokens": 64, "grpo.chunk_tokens": 8, "policy.gradient_checkpointing": True}
+    changed = apply_overrides(tiny_config(), {**memory, "train.steps": 200})
+    open_run_folder(tmp_path, changed, resume=True)
+    assert load_config(tmp_path / CONFIG).grpo.micro_batch_tokens == 64
+    for name, value in {"grpo.max_new_tokens": 9, "train.seed": 3, "policy.lora": {"rank": 2}}.items():
+        with pytest.raises(ResumeError, match=rf"with other settings: {re.escape(name)} was"):
+            open_run_folder(tmp_path, apply_overrides(changed, {name: value}), resume=True)

@@ -66,7 +66,7 @@ def run_training(
 
     Args:
         config: The experiment. With ``resume`` the one in the folder's config.yaml, save for its ``train``
-            section: a run may train for longer, or with other workers.
+            section and settings of memory: a run may train for longer, with other workers, or in smaller passes.
         name: The folder under ``results``, and the run's name in its records, which it keeps where the folder is
             renamed before a resume.
         results: Parent of the results folders; with several machines, on storage that all of them share.
