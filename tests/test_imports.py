@@ -17,6 +17,14 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
     print(module.name)
 """
 
+RUN_WITH_RAY_BLOCKED = """
+import sys
+sys.modules["ray"] = None
+from maxent_ray.train.run_local import run_local
+from tests.train.tiny import tiny_config
+print(len(run_local(tiny_config({"train.steps": 1})).rows))
+"""
+
 LOADED_AND_HANDLERS = """
 import importlib, logging, sys
 for name in sys.argv[1:]:
@@ -41,6 +49,10 @@ def run(program: str, *arguments: str) -> set[str]:
 @pytest.mark.parametrize("package", ["maxent_ray.core", "maxent_ray.policy", "maxent_ray.tasks"])
 def test_every_module_loads_with_ray_blocked(package: str) -> None:
     assert run(WALK_WITH_RAY_BLOCKED, package), f"{package} has no modules"
+
+
+def test_a_run_in_one_process_needs_no_ray() -> None:
+    assert run(RUN_WITH_RAY_BLOCKED) == {"1"}
 
 
 def test_the_block_bites() -> None:

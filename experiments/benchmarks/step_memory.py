@@ -17,7 +17,7 @@ import multiprocessing
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -48,6 +48,7 @@ class Case:
     sequences: int
     chunk_tokens: int
     micro_batch_tokens: int | None = None
+    new_tokens: int = NEW
 
 
 CASES = (
@@ -80,26 +81,26 @@ def measure(case: Case, device: str) -> Peak:
         num_hidden_layers=LAYERS,
         num_attention_heads=HEADS,
         num_key_value_heads=HEADS,
-        max_position_embeddings=PROMPT + NEW,
+        max_position_embeddings=PROMPT + case.new_tokens,
         tie_word_embeddings=True,
     )
     model = LlamaForCausalLM(config).to(device).eval()
-    gradient_of(model, Case(2, 16), device)  # loads all code, and makes the gradients' tensors
+    gradient_of(model, Case(2, 16, new_tokens=case.new_tokens), device)  # loads code, makes gradients
     gc.collect()
     before = _allocated(device)
     started = time.perf_counter()
     gradient_of(model, case, device)
     seconds = time.perf_counter() - started
-    logits = case.sequences * NEW * VOCABULARY * 4
+    logits = case.sequences * case.new_tokens * VOCABULARY * 4
     return Peak(_peak(device) - before, logits, round(seconds, 1))
 
 
 def gradient_of(model: LlamaForCausalLM, case: Case, device: str) -> None:
     """Read a batch of random sequences under the reference, and add its gradient to the parameters'."""
     settings = {"chunk_tokens": case.chunk_tokens, "micro_batch_tokens": case.micro_batch_tokens}
-    grpo = GRPOConfig(max_new_tokens=NEW, group_size=2 if case.sequences < GROUP else GROUP, **settings)
-    ids = torch.randint(VOCABULARY, (case.sequences, PROMPT + NEW), device=device)
-    done = torch.ones(case.sequences, NEW, dtype=torch.bool, device=device)
+    grpo = GRPOConfig(max_new_tokens=case.new_tokens, group_size=2 if case.sequences < GROUP else GROUP, **settings)
+    ids = torch.randint(VOCABULARY, (case.sequences, PROMPT + case.new_tokens), device=device)
+    done = torch.ones(case.sequences, case.new_tokens, dtype=torch.bool, device=device)
     texts = [""] * case.sequences
     rollout = Rollout(ids, torch.ones_like(ids), done, texts, prompt_length=PROMPT, group_size=grpo.group_size)
     rewards = torch.rand(case.sequences // grpo.group_size, grpo.group_size, device=device)
@@ -134,7 +135,7 @@ def table(found: Sequence[tuple[Case, Peak]]) -> Table:
     shown = Table("sequences × tokens", "chunk", "micro-batch", "one tensor of logits", "peak", "seconds")
     for case, peak in found:
         shown.add_row(
-            f"{case.sequences} × {NEW}",
+            f"{case.sequences} × {case.new_tokens}",
             str(case.chunk_tokens),
             "whole" if case.micro_batch_tokens is None else f"{case.micro_batch_tokens} tokens",
             f"{peak.logits_bytes / 1e9:.1f} GB",
@@ -149,15 +150,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("results/step_memory"))
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--cases", type=int, default=len(CASES), metavar="N", help="the first N (default: all)")
+    parser.add_argument("--new-tokens", type=int, default=NEW, help="of a sequence (default: %(default)s)")
     arguments = parser.parse_args()
     context, found = multiprocessing.get_context("spawn"), []
-    for case in track(CASES, description="cases"):
+    for chosen in track(CASES[: arguments.cases], description="cases"):
+        case = replace(chosen, new_tokens=arguments.new_tokens)
         with ProcessPoolExecutor(1, mp_context=context) as pool:
             found.append((case, pool.submit(measure, case, arguments.device).result()))
     Console().print(table(found))
     arguments.output.mkdir(parents=True, exist_ok=True)
     rows = [{**asdict(case), **asdict(peak)} for case, peak in found]
-    result = {"schema": 1, "device": arguments.device, "vocabulary": VOCABULARY, "new_tokens": NEW, "cases": rows}
+    result = {"schema": 1, "device": arguments.device, "vocabulary": VOCABULARY, "cases": rows}
     (arguments.output / "summary.json").write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -61,7 +61,7 @@ class UnrollProblem:
     @property
     def coefficients(self) -> CoefficientTensors:
         """τ and β in float64, as in the worker."""
-        values = (CONTROLLER.tau, CONTROLLER.beta)
+        values = (CONTROLLER.initial("tau"), CONTROLLER.initial("beta"))
         tau, beta = (torch.tensor(value, dtype=torch.float64, device=self.device) for value in values)
         return tau, beta
 
@@ -133,7 +133,7 @@ def make_problem(policy: Policy, *, forward_dtype: torch.dtype = torch.float32) 
 
     for step in range(REAL_STEPS):
         batch = sample(step, GRPO.prompts_per_step)
-        terms = policy_loss(policy.model, batch, CONTROLLER.tau, CONTROLLER.beta, grpo=GRPO)
+        terms = policy_loss(policy.model, batch, CONTROLLER.initial("tau"), CONTROLLER.beta, grpo=GRPO)
         optimizer.zero_grad()
         terms.loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(policy.model.parameters(), GRPO.gradient_clip)
@@ -153,6 +153,6 @@ def _cast(batch: PreparedBatch, dtype: torch.dtype) -> PreparedBatch:
         batch,
         rewards=batch.rewards.to(dtype),
         log_q=batch.log_q.to(dtype),
-        ref=replace(batch.ref, states=batch.ref.states.to(dtype)),
+        ref=replace(batch.ref, states=batch.ref.states.to(dtype), head=copy.deepcopy(batch.ref.head).to(dtype)),
         ref_logprobs=batch.ref_logprobs.to(dtype),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -12,13 +12,15 @@ import torch.distributed as dist
 from maxent_ray.config import ExperimentConfig
 from maxent_ray.evaluation.answers import HeldOutEvaluation
 from maxent_ray.runtime.connect import connect
-from maxent_ray.runtime.metrics import RankMetrics
 from maxent_ray.runtime.run_tags import RunTags
 from maxent_ray.storage.checkpoint import ADVICE
 from maxent_ray.train.cores import usable_cores
 from maxent_ray.train.step_record import StepRecord
 from maxent_ray.train.worker import Placement, TrainingWorker
 from maxent_ray.train.worker_state import decode_state, encode_state
+
+if TYPE_CHECKING:
+    from maxent_ray.runtime.metrics import RankMetrics
 
 _logger = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ class RankProcess:
             torch.set_num_threads(min(spec.threads or torch.get_num_threads(), cores))
             if not spec.local:
                 _logger.info("%d of %d cores compute (train.threads_per_worker)", torch.get_num_threads(), cores)
-        if spec.world_size > 1 and spec.init_method is not None:
+        if spec.init_method is not None:
             backend = "nccl" if spec.use_gpu else "gloo"
             dist.init_process_group(
                 backend, init_method=spec.init_method, rank=spec.rank, world_size=spec.world_size
@@ -83,7 +85,10 @@ class RankProcess:
             tags=spec.tags,
         )
         self._worker = TrainingWorker(config, client, Placement(spec.rank, spec.world_size, device))
-        self._metrics = None if spec.local else RankMetrics(client.tags, spec.rank)
+        if not spec.local:
+            from maxent_ray.runtime.metrics import RankMetrics  # loads Ray
+
+            self._metrics = RankMetrics(client.tags, spec.rank)
 
     @property
     def worker(self) -> TrainingWorker:
