@@ -62,6 +62,16 @@ def kinds_at(path: Place) -> frozenset[Any]:
     return frozenset(kind for hint in _hints_at(path) for kind in _kinds(hint))
 
 
+def takes_list(path: Place) -> bool:
+    """True where a setting may be a list.
+
+    Example:
+        >>> takes_list(("policy", "lora", "target_modules")), takes_list(("policy", "model"))
+        (True, False)
+    """
+    return any(typing.get_origin(hint) in (list, tuple) for hint in _hints_at(path))
+
+
 def _hints_at(path: Place) -> list[Any]:
     """Types of a setting as they are declared, in every alternative that has the setting."""
     found: list[Any] = [ExperimentConfig]

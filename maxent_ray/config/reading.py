@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from maxent_ray.config.field_kinds import Place, kinds_at, path_of
+from maxent_ray.config.field_kinds import Place, kinds_at, path_of, takes_list
 from maxent_ray.config.messages import place_of
 from maxent_ray.config.yaml_text import Unquoted, read_unquoted, read_yaml
 from maxent_ray.core.field_types import shown
@@ -49,8 +49,9 @@ def read_override(item: str) -> tuple[str, Any]:
         raise ConfigError(f"override {item!r} is not of the form section.key=value, as in train.steps=60")
     text = text.removeprefix(" ") if key.endswith(" ") else text
     path = path_of(key.strip())
-    if str in kinds_at(path) or not text.lstrip().startswith(("{", "[", "'", '"')):
-        value: Any = Unquoted(text if str in kinds_at(path) else text.strip())
+    is_text = str in kinds_at(path) and not (takes_list(path) and text.lstrip().startswith("["))
+    if is_text or not text.lstrip().startswith(("{", "[", "'", '"')):
+        value: Any = Unquoted(text if is_text else text.strip())
     else:
         value = read_yaml(text, f"the override {item!r} begins like a list, a mapping or quoted text; its value")
     return key.strip(), typed(value, path)

@@ -34,7 +34,7 @@ def add_adapters(
 
     Raises:
         ModuleNotFoundError: `peft` is not installed.
-        ConfigError: no layer has one of the names, or the output head has.
+        ConfigError: a name is that of no layer, or of the output head.
 
     Example:
         >>> from maxent_ray.policy import load_policy
@@ -44,6 +44,7 @@ def add_adapters(
         3072
     """
     require_version("peft", OLDEST_PEFT, "lora")
+    _check_names(model, target_modules)
     from peft import LoraConfig, inject_adapter_in_model
 
     chosen: Any = target_modules if isinstance(target_modules, str) else list(target_modules)
@@ -164,11 +165,24 @@ def _adapted(model: nn.Module) -> list[Any]:
     return [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
 
 
-def _nothing_matches(model: PreTrainedModel, target_modules: str | Sequence[str]) -> ConfigError:
+def _check_names(model: PreTrainedModel, target_modules: str | Sequence[str]) -> None:
+    """Check each name by itself: `peft` is content where one of several matches."""
+    if isinstance(target_modules, str):
+        return
+    layers = [name for name, _ in model.named_modules()]
+    missing = [name for name in target_modules if not any(f".{layer}".endswith(f".{name}") for layer in layers)]
+    if missing:
+        raise _nothing_matches(model, target_modules, missing if len(missing) < len(target_modules) else ())
+
+
+def _nothing_matches(
+    model: PreTrainedModel, target_modules: str | Sequence[str], some: Sequence[str] = ()
+) -> ConfigError:
     linear = {name.rpartition(".")[2] for name, each in model.named_modules() if isinstance(each, nn.Linear)}
     head = model.get_output_embeddings()
     there = sorted(linear - {name.rpartition(".")[2] for name, each in model.named_modules() if each is head})
+    names = ", ".join(map(repr, some))
+    what = f"but no layer of the model matches {names}" if some else "which no layer of the model matches"
     return ConfigError(
-        f"policy.lora.target_modules is {target_modules!r}, which no layer of the model matches; it has "
-        f"{', '.join(there)}, or set all-linear"
+        f"policy.lora.target_modules is {target_modules!r}, {what}; it has {', '.join(there)}, or set all-linear"
     )

@@ -78,8 +78,9 @@ def check_prompts(policy: Policy, prompts: Sequence[str], *, max_new_tokens: int
         Traceback (most recent call last):
         maxent_ray.errors.ConfigError: max_new_tokens is 60; model='embedded' has 64 positions, ...
     """
-    longest = max(map(len, _encode(policy, list(dict.fromkeys(prompts)))))
-    check_length(position_limit(policy.model.config), longest, max_new_tokens, policy.name)
+    texts = list(dict.fromkeys(prompts))
+    tokens, longest = max(zip(map(len, _encode(policy, texts)), texts, strict=True), key=lambda pair: pair[0])
+    check_length(position_limit(policy.model.config), tokens, max_new_tokens, policy.name, longest)
 
 
 def _encode(policy: Policy, prompts: Sequence[str]) -> list[list[int]]:
@@ -97,7 +98,7 @@ def _encode(policy: Policy, prompts: Sequence[str]) -> list[list[int]]:
         own.append(ids[places[0] : places[-1] + 1])
     known = embedded_tokens(policy.model)
     for prompt, ids in zip(prompts, rows, strict=True):
-        beyond = [token for token in ids if token >= known]
+        beyond = list(dict.fromkeys(token for token in ids if token >= known))
         if beyond:
             raise TaskError(
                 f"prompt {prompt!r} holds {read_tokens(policy.tokenizer, [beyond])[0]!r}, which the tokenizer of "

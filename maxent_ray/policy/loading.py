@@ -29,7 +29,8 @@ from maxent_ray.policy.source import find_source, hub_answers, source_advice
 from maxent_ray.policy.vocabulary import fit_tokenizer, ordinary_tokens
 
 # An index may lead from safetensors to a pickle, which transformers reads with `weights_only`, and so may refuse.
-_LOAD_ERRORS = (OSError, ValueError, RuntimeError, ImportError, SafetensorError, UnpicklingError)
+# An assertion is torch's, about a padding token beyond the rows of the embedding.
+_LOAD_ERRORS = (OSError, ValueError, RuntimeError, ImportError, SafetensorError, UnpicklingError, AssertionError)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from transformers import PretrainedConfig
 
+from maxent_ray.core.field_types import shown
 from maxent_ray.errors import ConfigError
 
 _NAMES = ("max_position_embeddings", "max_seq_len", "max_target_positions")
@@ -35,7 +36,7 @@ def position_limit(config: PretrainedConfig) -> int | None:
     return min(limits, default=None)
 
 
-def check_length(limit: int | None, prompt_tokens: int, max_new_tokens: int, name: str) -> None:
+def check_length(limit: int | None, prompt_tokens: int, max_new_tokens: int, name: str, prompt: str = "") -> None:
     """Check that the longest sequence fits; its last token is sampled, never read.
 
     Args:
@@ -43,6 +44,7 @@ def check_length(limit: int | None, prompt_tokens: int, max_new_tokens: int, nam
         prompt_tokens: Tokens of the longest prompt.
         max_new_tokens: Largest number of tokens in a completion.
         name: Names the model in the error.
+        prompt: The longest prompt, to be shown in the error.
 
     Raises:
         ConfigError: It does not.
@@ -57,7 +59,8 @@ def check_length(limit: int | None, prompt_tokens: int, max_new_tokens: int, nam
     left = limit - prompt_tokens + 1
     room = f"leave at most {left} after" if left > 0 else "are fewer than the tokens of"
     advice = f"set grpo.max_new_tokens={left}, or take" if left > 0 else "take"
+    text = f" ({shown(prompt)})" if prompt else ""
     raise ConfigError(
         f"max_new_tokens is {max_new_tokens}; model={name!r} has {limit} positions, which {room} the longest prompt, "
-        f"of {prompt_tokens} tokens; {advice} shorter prompts, or a model with more positions"
+        f"of {prompt_tokens} tokens{text}; {advice} shorter prompts, or a model with more positions"
     )

@@ -234,6 +234,14 @@ def test_a_type_among_free_values_is_a_value_like_others() -> None:
     assert config.task.kwargs == {"path": "a", "type": "c"}
 
 
+def test_a_setting_that_is_text_or_a_list_takes_either() -> None:
+    for value, read in (("[q_proj, v_proj]", ("q_proj", "v_proj")), ("all-linear", "all-linear"), ("q|v", "q|v")):
+        config = load_config(overrides=[f"policy.lora.target_modules={value}"])
+        assert config.policy.lora is not None and config.policy.lora.target_modules == read
+    with pytest.raises(ConfigError, match="is not valid YAML"):
+        load_config(overrides=["policy.lora.target_modules=[q_proj"])
+
+
 def test_text_that_is_no_unicode_is_refused() -> None:
     """As a folder's name in another encoding, which Python reads into lone surrogates."""
     with pytest.raises(ConfigError, match=r"cannot be written to a file.*surrogates"):

@@ -125,6 +125,12 @@ def test_names_that_match_nothing_are_refused_with_those_there_are() -> None:
     )
 
 
+def test_one_of_several_names_that_matches_nothing_is_refused_too() -> None:
+    with pytest.raises(ConfigError, match=r"'v_prj'\), but no layer of the model matches 'v_prj'; it has down"):
+        adapted(target_modules=("q_proj", "v_prj"))
+    adapted(target_modules=("self_attn.q_proj", "v_proj"))
+
+
 def test_the_output_head_is_left_out() -> None:
     with pytest.raises(ConfigError, match="takes in the output head; leave it out"):
         adapted(target_modules=("q_proj", "lm_head"))
