@@ -97,6 +97,9 @@ def main() -> int:
         status = make_llm.main(["--shape", options.shape, *practice, str(model), *options.overrides])
         if status:
             return status
+        if options.device == "cuda":  # peaks are those of training, not of practice
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
         config = load_config(make_llm.CONFIG, [f"policy.model={model}", *options.overrides])
         process = RankProcess()
         process.setup(config, RankSpec("llm", 0, 1, use_gpu=options.device == "cuda", local=True))
