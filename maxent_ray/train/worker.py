@@ -80,7 +80,8 @@ class TrainingWorker:
         )
         self.network: nn.Module = self.policy.model
         if placement.world_size > 1:
-            self.network = DistributedDataParallel(self.policy.model)
+            # Buffers are constants; to send them in every forward pass, ranks would have to make equally many.
+            self.network = DistributedDataParallel(self.policy.model, broadcast_buffers=False)
         self.next_step = 0
         self._controller = config.controller_config()
         self._hypergradients: WorkerHypergradients | None = None
