@@ -92,7 +92,6 @@ class Rollout:
             completions=[self.completions[row] for row in rows.tolist()],
         )
 
-
     def select(self, rows: Int[Tensor, "n"]) -> Rollout:
         """Select some sequences of any groups, each as a group of its own, without the columns that they pad.
 
