@@ -148,6 +148,9 @@ class TrainSettings(Section):
     seed: Seed = 0
     num_workers: Count = 1
     """Data-parallel ranks of one run."""
+    fully_shard: bool = False
+    """Divide parameters, gradients and moments among the ranks (FSDP2) where a model does not fit one device; else
+    every rank has all of them (DDP). With one rank there is nothing to divide."""
     use_gpu: bool | None = None
     """None: GPUs when the cluster has enough of them."""
     gpus_per_worker: Positive = 1.0
@@ -263,6 +266,11 @@ class ExperimentConfig(Section):
         batch, ranks = self.grpo.prompts_per_step, self.train.num_workers
         if batch % ranks:
             raise ValueError(f"grpo.prompts_per_step is {batch}; it must be a multiple of train.num_workers = {ranks}")
+        if self.train.fully_shard and self.controller_config().unroll is not None:
+            raise ValueError(
+                "train.fully_shard is true with an objective that unrolls steps, which need whole parameters on every "
+                "rank: set controller.objective.type=analytic, or train.fully_shard=false with adapters (policy.lora)"
+            )
         if self.evaluation.prompts > self.task.held_out_prompts:
             raise ValueError(
                 f"evaluation.prompts is {self.evaluation.prompts}; it must be at most task.held_out_prompts = "

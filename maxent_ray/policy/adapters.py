@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from maxent_ray.errors import ConfigError, ResumeError
 from maxent_ray.extras import require_version
+from maxent_ray.policy.whole_state import divided_like, gathered
 
 OLDEST_PEFT = "0.18"
 
@@ -97,13 +98,19 @@ def adapters_off(model: nn.Module) -> Iterator[None]:
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
     """State of the parameters that are trained; of a model without frozen ones the whole state.
 
+    Where it is divided among ranks, all of them call this, and rank 0 gets the tensors.
+
     Example:
         >>> layer = nn.Linear(2, 1)
         >>> _ = layer.bias.requires_grad_(False)
         >>> list(trained_state(layer))
         ['weight']
     """
-    state: dict[str, Tensor] = model.state_dict()
+    return gathered(_trained(model))
+
+
+def _trained(model: nn.Module) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = model.state_dict(keep_vars=True)
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     if not frozen:
         return state
@@ -123,7 +130,7 @@ def load_trained_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         Traceback (most recent call last):
         maxent_ray.errors.ResumeError: the checkpoint has other parameters than the policy trains (weight is not in ...
     """
-    own = trained_state(model)
+    own = _trained(model)
     shapes = [{name: value.shape for name, value in each.items()} for each in (own, state)]
     differing = sorted(name for name in {*own, *state} if shapes[0].get(name) != shapes[1].get(name))
     if differing:
@@ -133,7 +140,8 @@ def load_trained_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
             f"the checkpoint has other parameters than the policy trains ({name} {how}): resume with policy.model and "
             "policy.lora as they were, or start a new run"
         )
-    model.load_state_dict(state, strict=len(state) == len(model.state_dict()))
+    parts = {name: divided_like(value, own[name]) for name, value in state.items()}
+    model.load_state_dict(parts, strict=len(parts) == len(model.state_dict()))
 
 
 def merged_copy(model: PreTrainedModel) -> PreTrainedModel:

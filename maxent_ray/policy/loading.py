@@ -11,6 +11,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
@@ -27,6 +28,7 @@ from maxent_ray.policy.adapters import has_adapters, merged_copy
 from maxent_ray.policy.self_test import self_test
 from maxent_ray.policy.source import find_source, hub_answers, source_advice
 from maxent_ray.policy.vocabulary import fit_tokenizer, ordinary_tokens
+from maxent_ray.policy.whole_state import filled, gathered
 
 # An index may lead from safetensors to a pickle, which transformers reads with `weights_only`, and so may refuse.
 # An assertion is torch's, about a padding token beyond the rows of the embedding.
@@ -44,12 +46,14 @@ class Policy:
         name: The argument of `load_policy`.
         adds_special_tokens: True where its tokenizer puts special tokens around a prompt, such as one for the beginning
             of a sequence; False where a chat template has written them.
+        outline: The model without values, where the parameters of `model` are divided among ranks.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     name: str
     adds_special_tokens: bool = True
+    outline: PreTrainedModel | None = None
 
     @property
     def device(self) -> torch.device:
@@ -111,7 +115,8 @@ def save_policy(policy: Policy, folder: Path) -> None:
     """Write a folder that `load_policy` reads: model as safetensors, tokenizer and their settings.
 
     Args:
-        policy: The policy to save; adapters are added into the weights of what is written.
+        policy: The policy to save; adapters are added into the weights of what is written. Where it is divided among
+            ranks, all of them call this, and rank 0 writes.
         folder: Created when it does not exist.
 
     Example:
@@ -121,8 +126,14 @@ def save_policy(policy: Policy, folder: Path) -> None:
         ...     load_policy(folder, device=torch.device("cpu")).tokenizer.eos_token
         '$'
     """
+    model = policy.model
+    if policy.outline is not None:
+        values = gathered(model.state_dict(keep_vars=True))
+        if dist.get_rank() != 0:
+            return
+        model = filled(policy.outline, values)
     with _no_progress_bars():
-        (merged_copy(policy.model) if has_adapters(policy.model) else policy.model).save_pretrained(folder)
+        (merged_copy(model) if has_adapters(model) else model).save_pretrained(folder)
         policy.tokenizer.save_pretrained(folder)
 
 

@@ -21,6 +21,7 @@ from maxent_ray.policy.block_cache import can_share
 from maxent_ray.policy.forward import group_states, last_logits, last_states
 from maxent_ray.policy.recomputing import is_recomputing
 from maxent_ray.policy.rollout import Rollout
+from maxent_ray.policy.sharding import is_sharded
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +124,8 @@ def shares_prompts(model: nn.Module, head: nn.Module) -> bool:
     """True where a prompt may be read once for all sequences of a group.
 
     Tried once for each model, on a few tokens in full precision; never while layers are computed again in the backward
-    pass, which a cache does not survive.
+    pass, which a cache does not survive, or where parameters are divided among ranks: completions of a single token
+    would need a pass less than those of another rank.
 
     Example:
         >>> from maxent_ray.policy import load_policy
@@ -131,7 +133,7 @@ def shares_prompts(model: nn.Module, head: nn.Module) -> bool:
         >>> shares_prompts(model, model.lm_head)
         True
     """
-    if is_recomputing(model):
+    if is_recomputing(model) or is_sharded(model):
         return False
     if model not in _shares:
         _shares[model] = _tried_in_groups(model, head)

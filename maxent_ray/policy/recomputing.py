@@ -22,7 +22,19 @@ def is_recomputing(model: nn.Module) -> bool:
         >>> is_recomputing(nn.Linear(2, 1))
         False
     """
-    return any(isinstance(module, GradientCheckpointingLayer) and module.training for module in model.modules())
+    return any(layer.training for layer in decoder_layers(model))
+
+
+def decoder_layers(model: nn.Module) -> list[Any]:
+    """Find the layers that transformers can compute again in the backward pass, from the first to the last.
+
+    Example:
+        >>> import torch
+        >>> from maxent_ray.policy import load_policy
+        >>> len(decoder_layers(load_policy("embedded", device=torch.device("cpu")).model))
+        3
+    """
+    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
 
 @contextmanager
@@ -43,7 +55,7 @@ def recomputing(model: PreTrainedModel) -> Iterator[None]:
         >>> with recomputing(load_policy("embedded", device=torch.device("cpu")).model):
         ...     pass
     """
-    layers: list[Any] = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    layers = decoder_layers(model)
     if not layers or not model.supports_gradient_checkpointing:
         raise ConfigError(
             f"policy.gradient_checkpointing is true; {type(model).__name__} has no layers that can be computed again: "

@@ -23,6 +23,7 @@ from maxent_ray.policy.encoding import encode_prompts
 from maxent_ray.policy.forward import extend, prefill, take_rows
 from maxent_ray.policy.loading import Policy
 from maxent_ray.policy.position_limit import check_length, position_limit
+from maxent_ray.policy.sharding import most_of_ranks
 
 _COUNTS = range(1, LARGEST_COUNT + 1)
 _SEEDS = range(-(2**63), 2**64)
@@ -210,7 +211,10 @@ def _sample(
     temperature: float,
     uniform: Float64[Tensor, "N M"],
 ) -> tuple[Int[Tensor, "N C"], Bool[Tensor, "N C"]]:
-    """Sample at most M tokens of each sequence, and tell which are real."""
+    """Sample at most M tokens of each sequence, and tell which are real.
+
+    Ranks that share a model go on until the last of them is done: a pass needs all of them.
+    """
     ends = torch.tensor(policy.end_ids, device=uniform.device)
     tokens = torch.full_like(uniform, int(policy.tokenizer.pad_token_id), dtype=torch.int64)
     real = torch.zeros_like(uniform, dtype=torch.bool)
@@ -224,9 +228,11 @@ def _sample(
         real[rows, column] = running
         running = running & ~torch.isin(drawn, ends)
         left = int(running.sum())
-        if left == 0 or column + 1 == uniform.shape[1]:
+        if column + 1 == uniform.shape[1] or most_of_ranks(policy.model, left) == 0:
             break
-        if growing.can_leave and left <= _RUNNING_SHARE * len(rows):
-            growing, rows, running = take_rows(growing, running.nonzero()[:, 0]), rows[running], running[running]
+        if growing.can_leave and max(left, 1) <= _RUNNING_SHARE * len(rows):
+            stay = running if left > 0 else rows == rows[0]
+            growing, rows, running = take_rows(growing, stay.nonzero()[:, 0]), rows[stay], running[stay]
         growing = extend(policy.model, growing, tokens[rows, column, None])  # an ended row gets padding, never read
-    return tokens[:, : column + 1], real[:, : column + 1]
+    longest = int(real.any(dim=0).sum())
+    return tokens[:, :longest], real[:, :longest]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from maxent_ray.policy import Predictions, Rollout, predict
+from maxent_ray.policy.sharding import most_of_ranks
 
 
 def split_rows(rollout: Rollout, most_tokens: int | None) -> list[Tensor]:
@@ -44,6 +45,36 @@ def split_rows(rollout: Rollout, most_tokens: int | None) -> list[Tensor]:
     return [torch.tensor(part, device=rollout.input_ids.device) for part in parts]
 
 
+def parts_of_ranks(network: nn.Module, rollout: Rollout, most_tokens: int | None) -> list[Tensor]:
+    """Divide the sequences of a rollout for the passes of a network.
+
+    Where ranks share its parameters they make equally many passes: those with fewer parts halve their largest ones.
+
+    Args:
+        network: The policy or the reference.
+        rollout: The sampled sequences, as many on every rank.
+        most_tokens: As in :func:`split_rows`.
+
+    Returns:
+        As :func:`split_rows`.
+    """
+    parts = split_rows(rollout, most_tokens)
+    return halved(parts, most_of_ranks(network, len(parts)))
+
+
+def halved(parts: list[Tensor], least: int) -> list[Tensor]:
+    """Halve the largest parts until there are enough.
+
+    Example:
+        >>> [part.tolist() for part in halved([torch.tensor([4, 0, 2]), torch.tensor([3, 1])], least=3)]
+        [[4, 0], [2], [3, 1]]
+    """
+    while len(parts) < least:
+        place = max(range(len(parts)), key=lambda place: len(parts[place]))
+        parts = [*parts[:place], *parts[place].tensor_split(2), *parts[place + 1 :]]
+    return parts
+
+
 def predict_in_parts(
     network: nn.Module, rollout: Rollout, most_tokens: int | None, temperature: float
 ) -> Predictions:
@@ -64,7 +95,7 @@ def predict_in_parts(
         >>> predict_in_parts(policy.model, rollout, 16, 1.0).states.shape[0]
         2
     """
-    parts = split_rows(rollout, most_tokens)
+    parts = parts_of_ranks(network, rollout, most_tokens)
     with torch.no_grad():
         if len(parts) == 1:
             return predict(network, rollout, temperature=temperature)

@@ -65,5 +65,7 @@ def _load(config: ExperimentConfig, use_gpu: bool) -> None:
 
     from maxent_ray.train.policy_and_task import load_policy_and_task  # loads transformers: only on a worker
 
-    torch.set_num_threads(max(1, int(config.train.cpus_per_worker)))
-    load_policy_and_task(config, torch.device("cuda" if use_gpu else "cpu"))
+    train = config.train
+    torch.set_num_threads(max(1, int(train.cpus_per_worker)))
+    on_cpu = train.fully_shard and train.num_workers > 1
+    load_policy_and_task(config, torch.device("cuda" if use_gpu else "cpu"), on_cpu=on_cpu)

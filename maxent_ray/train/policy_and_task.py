@@ -17,12 +17,15 @@ Precision = Callable[[], AbstractContextManager[object]]
 """Creates the context of one forward pass, such as autocast to bfloat16."""
 
 
-def load_policy_and_task(config: ExperimentConfig, device: torch.device) -> tuple[Policy, Task]:
+def load_policy_and_task(
+    config: ExperimentConfig, device: torch.device, *, on_cpu: bool = False
+) -> tuple[Policy, Task]:
     """Load the policy, build the task, write its chats, and check that all its prompts can be asked and leave room.
 
     Args:
         config: The experiment.
         device: Device of the policy.
+        on_cpu: Leave the policy on the CPU, from where it is divided among the ranks' devices.
 
     Raises:
         PolicyLoadError: the model or its tokenizer cannot be loaded, or it cannot be sampled and scored rightly.
@@ -31,11 +34,12 @@ def load_policy_and_task(config: ExperimentConfig, device: torch.device) -> tupl
             that are to be tracked.
     """
     task = build_run_task(config)
+    place = torch.device("cpu") if on_cpu else device
     policy = load_policy(
         config.policy_model,
-        device=device,
+        device=place,
         dtype=_parameter_dtype(config.policy, device),
-        precision=partial(forward_precision, config.policy, device),
+        precision=partial(_autocast, place, uses_bfloat16(config.policy, device)),
     )
     if config.policy.lora is not None:
         add_adapters(policy.model, **config.policy.lora.model_dump())
@@ -48,12 +52,13 @@ def load_policy_and_task(config: ExperimentConfig, device: torch.device) -> tupl
 
 def _parameter_dtype(settings: PolicySettings, device: torch.device) -> torch.dtype:
     """Type of the model's parameters: of frozen ones that of forward passes, since no small step is added to them."""
-    if settings.lora is None or not _uses_bfloat16(settings, device):
+    if settings.lora is None or not uses_bfloat16(settings, device):
         return torch.float32
     return torch.bfloat16
 
 
-def _uses_bfloat16(settings: PolicySettings, device: torch.device) -> bool:
+def uses_bfloat16(settings: PolicySettings, device: torch.device) -> bool:
+    """True where forward passes on a device are in bfloat16."""
     return settings.dtype == "bfloat16" or (settings.dtype == "auto" and device.type == "cuda")
 
 
@@ -64,4 +69,8 @@ def forward_precision(settings: PolicySettings, device: torch.device) -> torch.a
     exact unrolls, whose second derivatives would be lost in bfloat16's rounding; ``first_order`` has none, and runs in
     this precision.
     """
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=_uses_bfloat16(settings, device))
+    return _autocast(device, uses_bfloat16(settings, device))
+
+
+def _autocast(device: torch.device, enabled: bool) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)

@@ -17,10 +17,11 @@ from maxent_ray.core.weightings import Weighting
 from maxent_ray.errors import ResourceError
 from maxent_ray.policy import sampled_logprobs, sequence_mean
 from maxent_ray.policy.output_head import unwrapped
+from maxent_ray.policy.sharding import is_sharded
 from maxent_ray.train.batch import PreparedBatch
 from maxent_ray.train.loss import LossTerms, policy_loss, row_coefficients, terms_of, values_of
 from maxent_ray.train.memory import is_out_of_memory
-from maxent_ray.train.micro_batches import predict_in_parts, split_rows
+from maxent_ray.train.micro_batches import parts_of_ranks, predict_in_parts, split_rows
 from maxent_ray.train.policy_and_task import Precision
 
 
@@ -29,7 +30,7 @@ class PolicyGradient:
     """Gradient of one batch's loss at τ and β, in passes of some sequences.
 
     Args:
-        network: The policy's network; may be in ``DistributedDataParallel``.
+        network: The policy's network; may be in ``DistributedDataParallel``, or divided among ranks.
         batch: What was sampled.
         coefficients: τ and β.
         grpo: Size of a pass, temperature, KL estimator and chunks.
@@ -51,7 +52,8 @@ class PolicyGradient:
     def backward(self) -> LossTerms:
         """Add the gradient of the whole batch's loss to the parameters' ``grad``.
 
-        It is that gradient whatever the split. Data parallelism averages it once, in the last pass.
+        It is that gradient whatever the split. Data parallelism averages it once, in the last pass; where parameters
+        are divided among ranks, so are gradients, which every pass averages.
 
         Returns:
             The loss of the whole batch and its token values, detached.
@@ -59,7 +61,7 @@ class PolicyGradient:
         Raises:
             ResourceError: memory ran out; the message has the size of a pass that fits. The gradients are void.
         """
-        parts = split_rows(self.batch.rollout, self.grpo.micro_batch_tokens)
+        parts = parts_of_ranks(self.network, self.batch.rollout, self.grpo.micro_batch_tokens)
         failure = ""
         try:
             return self._in_one_pass() if len(parts) == 1 else self._in_passes(parts)
@@ -125,11 +127,16 @@ class PolicyGradient:
         )
 
     def _advice(self, parts: Sequence[Tensor]) -> str:
-        """Find the largest half, quarter, … of the passes that fits, by trying: other ranks need not."""
+        """Find the largest half, quarter, … of the passes that fits, by trying: other ranks need not.
+
+        Where ranks share parameters no pass can be tried alone.
+        """
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         tokens = max(self.batch.rollout.select(rows).input_ids.numel() for rows in parts)
         said = f"A forward and backward pass of {tokens} tokens does not fit into memory"
+        if is_sharded(self.network):
+            return f"{said} of this rank: set grpo.micro_batch_tokens to {max(1, tokens // 2)} or less"
         size = tokens // 2
         while size >= 1:
             longest = split_rows(self.batch.rollout, size)[0]

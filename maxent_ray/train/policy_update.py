@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from maxent_ray.errors import MaxentRayError, ResourceError
+from maxent_ray.policy.whole_state import whole
 from maxent_ray.train.loss import LossTerms
 
 
@@ -54,7 +55,7 @@ def step_optimizer(
     except ResourceError as error:
         raise ResourceError(f"{where}: {error}") from None
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    norm = float(nn.utils.clip_grad_norm_(parameters, gradient_clip))
+    norm = float(whole(nn.utils.clip_grad_norm_(parameters, gradient_clip)))
     if not norm < float("inf"):
         raise MaxentRayError(
             f"{where}: the policy loss is {terms.loss.item()} and the norm of its gradient {norm}; the parameters are "

@@ -109,11 +109,11 @@ class RankProcess:
         return records
 
     def evaluate(self) -> HeldOutEvaluation:
-        """Held-out metrics and answers of the current parameters."""
+        """Held-out metrics and answers of the current parameters; on all ranks that join."""
         return self.worker.evaluate()
 
     def state_bytes(self) -> bytes:
-        """The worker's state as one block; equal on all ranks, but only rank 0's has the memory of alarms."""
+        """The worker's state as one block; on all ranks that join, of which rank 0's is complete."""
         return encode_state(self.worker.state_dict())
 
     def load_state_bytes(self, state: bytes, where: str = "the worker's state", advice: str = ADVICE) -> None:

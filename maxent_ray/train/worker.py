@@ -28,15 +28,18 @@ from maxent_ray.core.weightings import GRPOWeighting
 from maxent_ray.evaluation.answers import HeldOutEvaluation
 from maxent_ray.policy import frozen_copy, load_trained_state, trained_state
 from maxent_ray.policy.recomputing import recomputing
+from maxent_ray.policy.sharding import is_sharded
 from maxent_ray.report.labels import GRPO
 from maxent_ray.runtime.client import ControllerClient
 from maxent_ray.tasks import Prompt, draw, rank_share
 from maxent_ray.train.batch import PreparedBatch, prepare_batch, stream_seed
 from maxent_ray.train.held_out_sampling import evaluate_held_out
 from maxent_ray.train.loss import LossTerms
+from maxent_ray.train.optimizer_state import load_moments, whole_moments
 from maxent_ray.train.policy_and_task import forward_precision, load_policy_and_task
 from maxent_ray.train.policy_gradient import PolicyGradient
 from maxent_ray.train.policy_update import PolicyUpdate, step_optimizer
+from maxent_ray.train.sharded_policy import shard_policy
 from maxent_ray.train.step_record import StepRecord, signal_values
 from maxent_ray.train.trained_prompts import check_trained_prompts, fingerprint
 from maxent_ray.train.unroll.hypergradients import WorkerHypergradients
@@ -60,26 +63,31 @@ class TrainingWorker:
         config: The experiment; ``config.train.seed`` seeds sampling and prompt order.
         client: Connection to the run's controller.
         placement: Rank, world size and device. With a world size above one, ``torch.distributed`` must be
-            initialised; gradients are averaged by ``DistributedDataParallel``.
+            initialised; gradients are averaged by ``DistributedDataParallel``, or parameters, gradients and moments
+            are divided among the ranks (``train.fully_shard``).
 
     Raises:
         PolicyLoadError: the model or its tokenizer cannot be loaded, or it cannot be sampled and scored rightly.
         TaskError: the task is empty, or has fewer prompts than a step takes.
-        ConfigError: ``grpo.max_new_tokens`` is more than the model's positions leave.
+        ConfigError: ``grpo.max_new_tokens`` is more than the model's positions leave; the model has no layers that
+            can be divided.
     """
 
     def __init__(self, config: ExperimentConfig, client: ControllerClient, placement: Placement = Placement()) -> None:
         self.config = config
         self.client = client
         self.placement = placement
-        self.policy, self.task = load_policy_and_task(config, placement.device)
+        shards = config.train.fully_shard and placement.world_size > 1
+        self.policy, self.task = load_policy_and_task(config, placement.device, on_cpu=shards)
         self.reference = frozen_copy(self.policy)
+        if shards:
+            self.policy = shard_policy(self.policy, self.reference, config.policy, placement.device)
         trained = [parameter for parameter in self.policy.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(
             trained, lr=config.grpo.learning_rate, weight_decay=config.grpo.weight_decay
         )
         self.network: nn.Module = self.policy.model
-        if placement.world_size > 1:
+        if placement.world_size > 1 and not shards:
             # Buffers are constants; to send them in every forward pass, ranks would have to make equally many.
             self.network = DistributedDataParallel(self.policy.model, broadcast_buffers=False)
         self.next_step = 0
@@ -95,6 +103,14 @@ class TrainingWorker:
                 world_size=placement.world_size,
                 precision=self._precision,
             )
+
+    @property
+    def joins(self) -> bool:
+        """True where this rank takes part in what is done once for all ranks: evaluating the policy and saving it.
+
+        That is rank 0, and where parameters are divided among the ranks all of them.
+        """
+        return self.placement.rank == 0 or is_sharded(self.policy.model)
 
     def step(self) -> StepRecord:
         """Make one policy step and report it to the controller.
@@ -131,17 +147,23 @@ class TrainingWorker:
         return StepRecord(step, self.placement.rank, objective_name(self.config), values)
 
     def evaluate(self) -> HeldOutEvaluation:
-        """Held-out metrics and answers; the same prompts and seed in every run that is compared."""
+        """Held-out metrics and answers; the same prompts and seed in every run that is compared.
+
+        Called on all ranks that join, which sample the same answers.
+        """
         with self._precision():
             return evaluate_held_out(self.policy, self.task, self.config.evaluation, self.config.grpo)
 
     def state_dict(self) -> dict[str, Any]:
-        """State to resume from: parameters, moments, the step, the controller, which prompts it is of. No settings."""
+        """State to resume from: parameters, moments, the step, the controller, which prompts it is of. No settings.
+
+        Called on all ranks that join; rank 0's is complete. It says nothing of how a run is divided.
+        """
         return {
             "step": self.next_step,
             "prompts": fingerprint(self.task),
             "model": trained_state(self.policy.model),
-            "optimizer": self.optimizer.state_dict()["state"],
+            "optimizer": whole_moments(self.optimizer),
             "controller": self.client.state_dict(),
         }
 
@@ -153,8 +175,7 @@ class TrainingWorker:
         """
         check_trained_prompts(state["prompts"], self.task)
         load_trained_state(self.policy.model, state["model"])
-        settings = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": settings})
+        load_moments(self.optimizer, state["optimizer"])
         self.client.load_state_dict(state["controller"])
         self.next_step = state["step"]
 

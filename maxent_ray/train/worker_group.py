@@ -62,6 +62,7 @@ class WorkerGroup:
 
     def _setup_ranks(self, config: ExperimentConfig, run_id: str, tags: RunTags | None) -> None:
         world_size = len(self._ranks)
+        self._joining = self._ranks if config.train.fully_shard else self._ranks[:1]
         address = ray.get(self._ranks[0].free_address.remote()) if world_size > 1 else None
         specs = [
             RankSpec(
@@ -85,13 +86,13 @@ class WorkerGroup:
 
     def evaluate(self) -> HeldOutEvaluation:
         """Held-out metrics and answers, from rank 0."""
-        evaluation: HeldOutEvaluation = ray.get(self._ranks[0].evaluate.remote())
-        return evaluation
+        evaluations: list[HeldOutEvaluation] = ray.get([rank.evaluate.remote() for rank in self._joining])
+        return evaluations[0]
 
     def state_dict(self) -> bytes:
         """State of the run, from rank 0: parameters, moments, step, controller; no settings."""
-        state: bytes = ray.get(self._ranks[0].state_bytes.remote())
-        return state
+        states: list[bytes] = ray.get([rank.state_bytes.remote() for rank in self._joining])
+        return states[0]
 
     def load_state_dict(self, state: bytes) -> None:
         """Resume all ranks from :meth:`state_dict`."""
@@ -108,5 +109,5 @@ class WorkerGroup:
         for actor in (*self._ranks, self._controller):
             if actor is not None:
                 ray.kill(actor)
-        self._ranks = []
+        self._ranks = self._joining = []
         self._controller = None

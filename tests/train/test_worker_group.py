@@ -97,6 +97,22 @@ def test_a_reset_leaves_nothing_behind_and_a_loaded_state_goes_on(ray_cluster: N
         reused.close()
 
 
+def test_ranks_that_share_parameters_evaluate_and_save_together(ray_cluster: None, run_id: str) -> None:
+    divided, whole = (tiny("train.num_workers=2", f"train.fully_shard={flag}") for flag in (True, False))
+    group = WorkerGroup(divided, run_id)
+    try:
+        group.run(2)
+        state, evaluation = group.state_dict(), group.evaluate()
+        expected = group.run(1)
+        group.reset(whole, f"{run_id}-whole")
+        group.load_state_dict(state)
+        assert group.evaluate() == evaluation
+        for row, true in zip(group.run(1), expected, strict=True):
+            assert learned(row) == pytest.approx(learned(true), rel=1e-4)
+    finally:
+        group.close()
+
+
 @pytest.mark.slow
 def test_a_state_of_another_objective_can_be_taken_over(ray_cluster: None, run_id: str) -> None:
     """What a clone in a tournament does: the donor's state, the other objective's settings."""

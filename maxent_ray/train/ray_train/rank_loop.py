@@ -11,7 +11,6 @@ from typing import Any
 import ray.train
 import ray.train.torch
 
-from maxent_ray.evaluation.answers import HeldOutEvaluation
 from maxent_ray.policy import save_policy
 from maxent_ray.report.labels import WARM_START
 from maxent_ray.runtime.run_tags import RunTags
@@ -20,7 +19,7 @@ from maxent_ray.storage.write_errors import writing
 from maxent_ray.train.rank import RankProcess, RankSpec
 from maxent_ray.train.ray_train.checkpoints import STATE, read_checkpoint, recovery_advice, write_checkpoint
 from maxent_ray.train.ray_train.train_job import TrainJob
-from maxent_ray.train.worker import objective_name
+from maxent_ray.train.worker import TrainingWorker, objective_name
 
 _log = logging.getLogger(__name__)
 STEPS_PER_REPORT = 5
@@ -75,17 +74,17 @@ def _train(process: RankProcess, job: TrainJob) -> None:
     train, worker, version = job.config.train, process.worker, 0
     leads = worker.placement.rank == 0
     if worker.next_step == 0:
-        ray.train.report(_evaluation(WARM_START, WARM_START, 0, process.evaluate()) if leads else {})
+        ray.train.report(_evaluation(process, WARM_START, WARM_START))
     for step in report_steps(worker.next_step, train.steps, train.checkpoint_every):
         rows = process.run(step - worker.next_step)
         saves = step % train.checkpoint_every == 0 or step == train.steps
         decisions = process.decisions(version)  # on every rank, as all of them wait for the last one
-        state = process.state_bytes() if saves and leads else None
+        state = process.state_bytes() if saves and worker.joins else None
         version = max([version, *(decision["version"] for decision in decisions)])
         # Rows first, then the checkpoint after them: a crash in between repeats steps and loses none.
         ray.train.report({"rows": [row.to_dict() for row in rows], "decisions": decisions if leads else []})
         if saves:
-            _report_checkpoint(job.folder, step, state)
+            _report_checkpoint(job.folder, step, state if leads else None)
     _finish(process, job)
 
 
@@ -99,24 +98,33 @@ def _report_checkpoint(folder: Path, step: int, state: bytes | None) -> None:
 
 def _finish(process: RankProcess, job: TrainJob) -> None:
     """Save the policy, then evaluate it: the last evaluation marks a complete run."""
-    if process.worker.placement.rank != 0:
-        ray.train.report({})
-        return
-    part = job.folder / f"{POLICY}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    with writing(part, "Checkpoints are intact"):
-        part.mkdir()  # not its parents: the run's folder may have been moved
-    save_policy(process.worker.policy, part)
-    shutil.rmtree(job.folder / POLICY, ignore_errors=True)
-    part.rename(job.folder / POLICY)
-    steps, objective = process.worker.next_step, objective_name(job.config)
-    ray.train.report(_evaluation(job.name, objective, steps, process.evaluate()))
+    if process.worker.joins:
+        _save(process.worker, job.folder)
+    ray.train.report(_evaluation(process, job.name, objective_name(job.config)))
 
 
-def _evaluation(trial: str, objective: str, steps: int, evaluation: HeldOutEvaluation) -> dict[str, Any]:
+def _save(worker: TrainingWorker, folder: Path) -> None:
+    """Write the trained policy; of the ranks that join, rank 0 writes."""
+    part, leads = folder / f"{POLICY}.part", worker.placement.rank == 0
+    if leads:
+        shutil.rmtree(part, ignore_errors=True)
+        with writing(part, "Checkpoints are intact"):
+            part.mkdir()  # not its parents: the run's folder may have been moved
+    save_policy(worker.policy, part)
+    if leads:
+        shutil.rmtree(folder / POLICY, ignore_errors=True)
+        part.rename(folder / POLICY)
+
+
+def _evaluation(process: RankProcess, trial: str, objective: str) -> dict[str, Any]:
+    """Report of the present policy's evaluation: rank 0's, which other ranks that join take part in."""
+    worker = process.worker
+    evaluation = process.evaluate() if worker.joins else None
+    if evaluation is None or worker.placement.rank != 0:
+        return {}
     values = evaluation.to_dict()
-    _log.info("step %d: %s", steps, evaluation.one_answer())
+    _log.info("step %d: %s", worker.next_step, evaluation.one_answer())
     return {
         "evaluations": [evaluation_record(trial, objective, {}, values["metrics"])],
-        "samples": sample_records(trial, objective, steps, values["samples"]),
+        "samples": sample_records(trial, objective, worker.next_step, values["samples"]),
     }
