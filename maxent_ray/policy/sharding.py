@@ -42,18 +42,31 @@ def shard_model(model: PreTrainedModel, device: torch.device, dtype: torch.dtype
         True
         >>> dist.destroy_process_group()
     """
-    layers = decoder_layers(model)
-    if not layers:
+    check_layers(model)
+    precision = MixedPrecisionPolicy(dtype, None if dtype is None else torch.float32)
+    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    shard = partial(fully_shard, mesh=mesh, mp_policy=precision)
+    for layer in reversed(decoder_layers(model)):  # what is inside of a layer comes before it
+        shard(layer)
+    shard(model)
+
+
+def check_layers(model: nn.Module) -> None:
+    """Check that a model has layers which can be gathered one at a time.
+
+    Raises:
+        ConfigError: its family has none that are known.
+
+    Example:
+        >>> check_layers(nn.Linear(2, 1))
+        Traceback (most recent call last):
+        maxent_ray.errors.ConfigError: train.fully_shard is true; Linear has no layers that can be gathered one at ...
+    """
+    if not decoder_layers(model):
         raise ConfigError(
             f"train.fully_shard is true; {type(model).__name__} has no layers that can be gathered one at a time: "
             "leave it out, and train adapters (policy.lora) where memory is short"
         )
-    precision = MixedPrecisionPolicy(dtype, None if dtype is None else torch.float32)
-    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
-    shard = partial(fully_shard, mesh=mesh, mp_policy=precision)
-    for layer in reversed(layers):  # what is inside of a layer comes before it
-        shard(layer)
-    shard(model)
 
 
 def is_sharded(model: nn.Module) -> bool:

@@ -10,6 +10,7 @@ import torch
 
 from maxent_ray.config import ExperimentConfig, PolicySettings
 from maxent_ray.policy import Policy, add_adapters, check_prompts, for_chats, load_policy, write_chat
+from maxent_ray.policy.sharding import check_layers
 from maxent_ray.tasks import ChatTask, Task
 from maxent_ray.train.run_task import asked_texts, build_run_task
 
@@ -31,7 +32,7 @@ def load_policy_and_task(
         PolicyLoadError: the model or its tokenizer cannot be loaded, or it cannot be sampled and scored rightly.
         TaskError: the task is empty or too small, or the tokenizer changes a prompt, or has no chat template for chats.
         ConfigError: ``grpo.max_new_tokens`` is more than the model's positions leave; the task does not tell the modes
-            that are to be tracked.
+            that are to be tracked; the model has no layers that can be divided.
     """
     task = build_run_task(config)
     place = torch.device("cpu") if on_cpu else device
@@ -41,6 +42,8 @@ def load_policy_and_task(
         dtype=_parameter_dtype(config.policy, device),
         precision=partial(_autocast, place, uses_bfloat16(config.policy, device)),
     )
+    if on_cpu:
+        check_layers(policy.model)
     if config.policy.lora is not None:
         add_adapters(policy.model, **config.policy.lora.model_dump())
     if isinstance(task, ChatTask) and task.has_chats:

@@ -21,9 +21,11 @@ from maxent_ray.policy.whole_state import whole
 from maxent_ray.train.batch import PreparedBatch
 from maxent_ray.train.held_out_sampling import evaluate_held_out
 from maxent_ray.train.micro_batches import split_rows
+from maxent_ray.train.policy_and_task import load_policy_and_task
 from maxent_ray.train.policy_gradient import PolicyGradient
 from maxent_ray.train.rank import RankProcess, RankSpec
 from maxent_ray.train.worker_state import decode_state
+from tests.policy.families import write_model
 from tests.train.rank_processes import run_ranks
 from tests.train.test_weightings import WEIGHTINGS, initial, prepared
 from tests.train.tiny import start, tiny_config, trained
@@ -305,11 +307,10 @@ def test_ranks_whose_completions_differ_in_length_do_not_wait_for_ever(tmp_path:
 # --- what cannot be ---
 
 
-def test_layers_that_are_not_known_are_refused() -> None:
-    model = load_policy("embedded", device=torch.device("cpu")).model
-    model.model.layers = nn.ModuleList()
-    with pytest.raises(ConfigError, match="LlamaForCausalLM has no layers"):
-        shard_model(model, torch.device("cpu"))
+def test_layers_that_are_not_known_are_refused_when_the_policy_is_loaded(tmp_path: Path) -> None:
+    write_model("ctrl", tmp_path)
+    with pytest.raises(ConfigError, match="CTRLLMHeadModel has no layers"):
+        load_policy_and_task(config_of(True, **{"policy.model": str(tmp_path)}), torch.device("cpu"), on_cpu=True)
 
 
 def test_unrolls_are_refused() -> None:
