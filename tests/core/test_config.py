@@ -84,6 +84,7 @@ def gains(settings: ControllerConfig, name: str) -> Gains:
         ({"beta_rule": PI(proportional_gain=-1.0)}, "beta_rule.proportional_gain is -1.0; it must be >= 0"),
         ({"beta_rule": PI(ema_decay=1.0)}, r"beta_rule.ema_decay is 1.0; it must be in \[0, 1\)"),
         (unrolled(form=Paired(sensitivity_decay=-0.1)), "objective.form.sensitivity_decay is -0.1"),
+        (unrolled(form=Paired(least_confidence=1.5)), "objective.form.least_confidence is 1.5; it must be in"),
         ({"tau_rule": "rmsprop"}, r"tau_rule is 'rmsprop'; valid: PI\(\), SGD\(\), Adam\(\)"),
         ({"tau_rule": PI(space="cubic")}, "tau_rule.space is cubic; it must be log or linear"),
         (unrolled(fallback="uniform"), "objective.fallback is 'uniform'; valid: analytic, or null"),

@@ -15,6 +15,11 @@ from maxent_ray.core.relative_errors import relative_error, usual_scale
 from maxent_ray.core.validation import build_dataclass, to_plain
 from maxent_ray.errors import ConfigError
 
+DECAY = 0.9
+"""Of the running sensitivities, per update."""
+LEAST_CONFIDENCE = 0.25
+"""Share of a step that is taken whatever the unroll's direction."""
+
 
 @dataclass(frozen=True)
 class RunningSensitivity:
@@ -36,6 +41,22 @@ class RunningSensitivity:
         log_magnitude = keep * self.log_magnitude + (1 - keep) * math.log(abs(sensitivity))
         relative = math.copysign(min(1.0, abs(sensitivity) / math.exp(log_magnitude)), sensitivity)
         return RunningSensitivity(log_magnitude, keep * self.direction + (1 - keep) * relative, updates)
+
+    def certainty(self, decay: float) -> float:
+        """Probability that the mean sensitivity is above 0, less that of below 0: ±1 where batches decide on its sign.
+
+        By a normal distribution around ``direction``, whose variance over n batches is at most (1 − direction²)/n; an
+        exponential mean is over (1 + decay)/(1 − decay) batches.
+
+        Example:
+            >>> round(RunningSensitivity(direction=0.25, updates=40).certainty(decay=0.9), 2)
+            0.74
+        """
+        batches = min(self.updates, (1 + decay) / (1 - decay))
+        spread = math.sqrt(max(0.0, 1 - self.direction**2))
+        if spread == 0:
+            return math.copysign(1.0, self.direction)
+        return math.erf(self.direction * math.sqrt(batches / 2) / spread)
 
 
 @dataclass(frozen=True)
@@ -61,13 +82,20 @@ def paired(
     target_kl: float,
     entropy_scale: float | None = None,
     kl_scale: float | None = None,
+    *,
+    decay: float = DECAY,
+    least_confidence: float = LEAST_CONFIDENCE,
 ) -> ControllerGradients:
-    """τ from the entropy term, β from the KL term, each relative to the running magnitude of its own sensitivity.
+    """τ from the entropy term, β from the KL term, each in the direction of its own sensitivity.
 
-    ``tau_grad`` = e_H · d_τ and ``beta_grad`` = −e_KL · d_β, with d the running mean of the sensitivity over its
-    magnitude. A step stays proportional to its error; it shrinks while batches disagree about the direction, by the
-    confidence d_τ or −d_β. A change of d alone, of its sign too, is no change of the error, and must not look like one
-    to a proportional part.
+    ``tau_grad`` = e_H · c_τ and ``beta_grad`` = e_KL · c_β, with the certainty c_τ that dH_K/dτ is above 0, and c_β
+    that dKL_K/dβ is below 0. A step stays proportional to its error; it shrinks while batches do not decide on the
+    direction. A change of c alone, of its sign too, is no change of the error, and must not look like one to a
+    proportional part.
+
+    A high τ raises H and a high β lowers KL in the long run, which K steps may not show: with β far too high, KL is
+    what single steps of the optimiser make of it, whatever β is. So no confidence is less than ``least_confidence``.
+
     Using one batch's sensitivity here instead of the mean biases the loop: it and the error come from the same
     sequences, and a loop at rest then has E[e·s] = 0, not E[e] = 0.
 
@@ -78,17 +106,20 @@ def paired(
         target_kl: KL* (nats); 0: no β signal.
         entropy_scale: What H − H* is divided by (nats); None: H* itself, or 1 nat if it is not above 0.
         kl_scale: What KL − KL* is divided by (nats); None: KL* itself.
+        decay: Of the running sensitivities.
+        least_confidence: Of both; −1: the unroll's direction, whatever it is.
     """
     tau_grad = beta_grad = None
-    tau_direction, beta_direction = track.entropy_tau.direction, track.kl_beta.direction
+    tau_confidence = max(least_confidence, track.entropy_tau.certainty(decay))
+    beta_confidence = max(least_confidence, -track.kl_beta.certainty(decay))
     if target_entropy is not None:
         scale = usual_scale(target_entropy) if entropy_scale is None else entropy_scale
         error = relative_error(sensitivity.entropy, target_entropy, scale)
-        tau_grad = error * tau_direction
+        tau_grad = error * tau_confidence
     if target_kl > 0:
         scale = target_kl if kl_scale is None else kl_scale
-        beta_grad = -relative_error(sensitivity.kl, target_kl, scale) * beta_direction
-    return ControllerGradients(tau_grad, beta_grad, tau_confidence=tau_direction, beta_confidence=-beta_direction)
+        beta_grad = relative_error(sensitivity.kl, target_kl, scale) * beta_confidence
+    return ControllerGradients(tau_grad, beta_grad, tau_confidence=tau_confidence, beta_confidence=beta_confidence)
 
 
 class PairedObjective(SensitivityObjective):
@@ -98,14 +129,23 @@ class PairedObjective(SensitivityObjective):
         steps: K ≥ 1.
         fallback: As of :class:`~maxent_ray.core.objectives.TruncatedBackpropControllerObjective`.
         decay: Decay of the running sensitivities, in [0, 1).
+        least_confidence: As of :func:`paired`.
     """
 
     name = "paired"
     memory_type = SensitivityTrack
 
-    def __init__(self, steps: int, *, fallback: Literal["analytic"] | None = None, decay: float = 0.9) -> None:
+    def __init__(
+        self,
+        steps: int,
+        *,
+        fallback: Literal["analytic"] | None = None,
+        decay: float = DECAY,
+        least_confidence: float = LEAST_CONFIDENCE,
+    ) -> None:
         super().__init__(steps, fallback=fallback)
         self.decay = decay
+        self.least_confidence = least_confidence
 
     def form(
         self, sensitivity: Sensitivity, meta_ctx: ControllerMetaContext, memory: Memory
@@ -117,7 +157,8 @@ class PairedObjective(SensitivityObjective):
         if self.lacks_entropy(meta_ctx):
             track, target_entropy = replace(track, entropy_tau=known.entropy_tau), None
         aims = (target_entropy, targets.kl_target, meta_ctx.entropy_scale(), meta_ctx.kl_scale())
-        return paired(sensitivity, track, *aims), to_plain(track)
+        chosen = {"decay": self.decay, "least_confidence": self.least_confidence}
+        return paired(sensitivity, track, *aims, **chosen), to_plain(track)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,15 +172,22 @@ class Paired(FormBase):
     """
 
     type: Literal["paired"] = "paired"
-    sensitivity_decay: float = 0.9
+    sensitivity_decay: float = DECAY
     """Decay of the running sensitivities."""
+    least_confidence: float = LEAST_CONFIDENCE
+    """Least share of a step that is taken in the direction in which a coefficient acts in the long run, where the
+    unroll sees another, or batches disagree; −1: the unroll's direction, whatever it is."""
 
     def check(self, loops: Loops, fallback: str | None) -> None:
         """Raise ConfigError for a value out of range."""
         if not 0 <= self.sensitivity_decay < 1:
             value = self.sensitivity_decay
             raise ConfigError(f"objective.form.sensitivity_decay is {value}; it must be in [0, 1)")
+        if not -1 <= self.least_confidence <= 1:
+            value = self.least_confidence
+            raise ConfigError(f"objective.form.least_confidence is {value}; it must be in [-1, 1]")
 
     def build(self, loops: Loops, steps: int, fallback: Literal["analytic"] | None) -> SensitivityObjective:
         """The objective."""
-        return PairedObjective(steps, fallback=fallback, decay=self.sensitivity_decay)
+        decay, least = self.sensitivity_decay, self.least_confidence
+        return PairedObjective(steps, fallback=fallback, decay=decay, least_confidence=least)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from scipy.stats import norm
 from torch import Tensor
 
 from maxent_ray.core.config import ControllerConfig
@@ -199,9 +200,20 @@ def test_the_first_batch_gives_the_relative_errors_with_its_signs() -> None:
     assert result.tau_grad == pytest.approx(0.125)
     assert result.beta_grad == pytest.approx(0.2)
     turned = replace(USUAL, entropy_tau=-0.5, kl_beta=0.1)
-    result = paired(turned, tracked(turned), TARGET_ENTROPY, TARGET_KL)
+    result = paired(turned, tracked(turned), TARGET_ENTROPY, TARGET_KL, least_confidence=-1.0)
     assert result.tau_grad == pytest.approx(-0.125)
     assert result.beta_grad == pytest.approx(-0.2)
+
+
+@pytest.mark.parametrize("form", [Paired(), Paired(least_confidence=0.6)])
+def test_an_unroll_that_sees_the_other_direction_shortens_the_step_and_does_not_turn_it(form: Paired) -> None:
+    """Where β is far too high, KL after K steps does not fall with it; the loop must leave such a place."""
+    turned = replace(USUAL, entropy_tau=-0.5, kl_beta=0.1)
+    result = paired(turned, tracked(turned), TARGET_ENTROPY, TARGET_KL, least_confidence=form.least_confidence)
+    assert form.least_confidence > 0
+    assert result.tau_grad == pytest.approx(0.125 * form.least_confidence)
+    assert result.beta_grad == pytest.approx(0.2 * form.least_confidence)
+    assert (result.tau_confidence, result.beta_confidence) == (form.least_confidence, form.least_confidence)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
@@ -239,19 +251,22 @@ def test_batches_that_agree_less_change_the_confidence_and_not_the_error() -> No
     assert state.beta == pytest.approx(0.1, abs=1e-8)
 
 
+@pytest.mark.parametrize("least", [-1.0, 0.25])
 @pytest.mark.parametrize("first", [0.0, 0.02], ids=["none", "reversed"])
-def test_a_direction_that_is_found_or_turns_is_no_change_of_the_error(first: float) -> None:
+def test_a_direction_that_is_found_or_turns_is_no_change_of_the_error(first: float, least: float) -> None:
     """A proportional part would answer a KL that stays at twice its target by 8 per unit of it."""
     rule = PI(learning_rate=0.01, proportional_gain=8.0, clip=None, ema_decay=0.0)
+    objective = TruncatedBackprop(form=Paired(least_confidence=least))
     targets = {"group_size": 8, "target_entropy": TARGET_ENTROPY, "target_kl": TARGET_KL}
-    loop = Controller(ControllerConfig(**targets, objective=TruncatedBackprop(), beta_rule=rule))  # type: ignore[arg-type]
+    loop = Controller(ControllerConfig(**targets, objective=objective, beta_rule=rule))  # type: ignore[arg-type]
     batch = BatchStatistics(groups=8, weight_entropy_sum=8 * USUAL.entropy, tokens=1, policy_kl_sum=2 * TARGET_KL)
     state, betas = loop.init(), [0.1]
     for kl_beta in (first, *[-0.02] * 20):
         measured = ControllerGradients(sensitivity=replace(USUAL, steps=1, kl=2 * TARGET_KL, kl_beta=kl_beta))
         state, _ = loop.step(state, batch, measured)
         betas.append(state.beta)
-    assert betas[1] == pytest.approx(0.1 if first == 0 else 0.1 * math.exp(-0.01))  # the wrong way, while so measured
+    confidence = max(least, 0.0 if first == 0 else -1.0)
+    assert betas[1] == pytest.approx(0.1 * math.exp(0.01 * confidence))  # the wrong way, if the unroll alone decides
     steps = [math.log(b / a) for a, b in itertools.pairwise(betas)]
     assert max(map(abs, steps)) <= 0.01 * (1 + 1e-9)
     assert steps[-1] > 0.005
@@ -270,6 +285,22 @@ def test_the_two_signals_use_their_own_sensitivity_only() -> None:
 
 
 # --- the running sensitivities ---
+
+
+@pytest.mark.parametrize(("direction", "updates", "batches"), [(0.25, 40, 19), (-0.6, 4, 4), (0.02, 1000, 19)])
+def test_the_certainty_of_a_sign_is_that_of_a_normal_distribution(
+    direction: float, updates: int, batches: int
+) -> None:
+    """P(mean > 0) − P(mean < 0), with the largest variance that values in −1 … 1 can have around that mean."""
+    spread = math.sqrt((1 - direction**2) / batches)
+    expected = norm.sf(0, direction, spread) - norm.cdf(0, direction, spread)
+    assert RunningSensitivity(direction=direction, updates=updates).certainty(0.9) == pytest.approx(expected)
+
+
+def test_batches_that_agree_in_full_leave_no_doubt() -> None:
+    signs = [RunningSensitivity(direction=sign, updates=1).certainty(0.9) for sign in (1.0, -1.0)]
+    assert signs == [1.0, -1.0]
+    assert RunningSensitivity().certainty(0.9) == 0.0
 
 
 def test_constant_sensitivities_have_their_magnitude_and_full_direction_from_the_start() -> None:
