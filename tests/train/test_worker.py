@@ -217,7 +217,8 @@ def test_the_controller_gets_the_unroll() -> None:
 
 
 def test_different_k_give_different_coefficients() -> None:
-    free = {**TRUNCATED, "runtime.lag": 0, "controller.max_step_factor": None}  # else all take the longest step
+    rule = {"learning_rate": 1e-3, "proportional_gain": 0.0, "clip": None}  # small steps, of which none is cut
+    free = {**TRUNCATED, "runtime.lag": 0, **{f"controller.beta_rule.{name}": value for name, value in rule.items()}}
     by_steps = [rows(3, {**free, "controller.objective.unroll.steps": k})[-1] for k in (1, 2, 4)]
     assert len({row["beta"] for row in by_steps}) == 3
 
