@@ -100,7 +100,7 @@ def paired(
     sequences, and a loop at rest then has E[e·s] = 0, not E[e] = 0.
 
     Args:
-        sensitivity: Merged over ranks; its H and KL are those after K steps.
+        sensitivity: Merged over ranks; the errors are those of its H and KL.
         track: Running sensitivities, this round's included.
         target_entropy: H* (nats); None: no τ signal.
         target_kl: KL* (nats); 0: no β signal.
@@ -150,7 +150,17 @@ class PairedObjective(SensitivityObjective):
     def form(
         self, sensitivity: Sensitivity, meta_ctx: ControllerMetaContext, memory: Memory
     ) -> tuple[ControllerGradients, Memory]:
-        """Form the signals from one round's merged sensitivities."""
+        """Form the signals from one round's merged sensitivities, and from H and KL as they were measured.
+
+        Not from those after K steps: where AdamW has seen few gradients, these take KL far beyond what the next real
+        step does, and a proportional part would answer the way back.
+        """
+        entropy, kl = meta_ctx.entropy_value(), meta_ctx.kl_metric()
+        sensitivity = replace(
+            sensitivity,
+            entropy=sensitivity.entropy if entropy is None else entropy,
+            kl=sensitivity.kl if kl is None else kl,
+        )
         known = build_dataclass(SensitivityTrack, memory)
         track, targets = known.track(sensitivity, self.decay), meta_ctx.weighting
         target_entropy = targets.tau_target_entropy

@@ -272,6 +272,17 @@ def test_a_direction_that_is_found_or_turns_is_no_change_of_the_error(first: flo
     assert steps[-1] > 0.005
 
 
+def test_the_errors_are_of_what_was_measured_and_not_of_what_steps_would_make_of_it() -> None:
+    """In AdamW's first step an unroll took KL to fifty times its target, where the real step had none."""
+    targets = {"group_size": 8, "target_entropy": TARGET_ENTROPY, "target_kl": TARGET_KL}
+    loop = Controller(ControllerConfig(**targets, objective=TruncatedBackprop(form=Paired())))  # type: ignore[arg-type]
+    batch = BatchStatistics(groups=8, weight_entropy_sum=8 * TARGET_ENTROPY, tokens=1, policy_kl_sum=1.1 * TARGET_KL)
+    unrolled = replace(USUAL, steps=1, entropy=2 * TARGET_ENTROPY, kl=50 * TARGET_KL)
+    _, decision = loop.step(loop.init(), batch, ControllerGradients(sensitivity=unrolled))
+    assert decision.tau_grad == pytest.approx(0.0, abs=1e-12)
+    assert decision.beta_grad == pytest.approx(0.1)
+
+
 def test_a_missing_target_gives_no_signal() -> None:
     assert paired(USUAL, tracked(USUAL), None, TARGET_KL).tau_grad is None
     assert paired(USUAL, tracked(USUAL), TARGET_ENTROPY, 0.0).beta_grad is None
