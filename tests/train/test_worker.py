@@ -217,10 +217,10 @@ def test_the_controller_gets_the_unroll() -> None:
 
 
 def test_different_k_give_different_coefficients() -> None:
-    rule = {"learning_rate": 1e-3, "proportional_gain": 0.0, "clip": None}  # small steps, of which none is cut
-    free = {**TRUNCATED, "runtime.lag": 0, **{f"controller.beta_rule.{name}": value for name, value in rule.items()}}
-    by_steps = [rows(3, {**free, "controller.objective.unroll.steps": k})[-1] for k in (1, 2, 4)]
-    assert len({row["beta"] for row in by_steps}) == 3
+    """By the form whose steps have the size of the sensitivities; ``paired`` takes their sign, and what is measured."""
+    joint = {**TRUNCATED, "runtime.lag": 0, "controller.objective.form.type": "joint"}
+    by_steps = [rows(3, {**joint, "controller.objective.unroll.steps": k})[-1] for k in (1, 2, 4)]
+    assert len({row["tau"] for row in by_steps}) == 3
 
 
 def test_plain_grpo_keeps_its_coefficients() -> None:
