@@ -167,8 +167,8 @@ class PairedObjective(SensitivityObjective):
         if self.lacks_entropy(meta_ctx):
             track, target_entropy = replace(track, entropy_tau=known.entropy_tau), None
         aims = (target_entropy, targets.kl_target, meta_ctx.entropy_scale(), meta_ctx.kl_scale())
-        chosen = {"decay": self.decay, "least_confidence": self.least_confidence}
-        return paired(sensitivity, track, *aims, **chosen), to_plain(track)
+        found = paired(sensitivity, track, *aims, decay=self.decay, least_confidence=self.least_confidence)
+        return found, to_plain(track)
 
 
 @dataclass(frozen=True, kw_only=True)
