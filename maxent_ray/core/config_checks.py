@@ -73,6 +73,7 @@ def _check_weighting(config: ControllerConfig) -> None:
     if weighting is None:
         return
     weighting.check(config.group_size)
+    _check_kl_signal(config, weighting)
     if config.objective is None:
         return
     if config.moves("tau") and weighting.tau is None:
@@ -87,6 +88,10 @@ def _check_weighting(config: ControllerConfig) -> None:
             f"entropy_signal is {config.entropy_signal!r}, and {why}; choose policy_entropy with a target_entropy in "
             "nats per token, or set target_entropy and target_entropy_fraction to null"
         )
+
+
+def _check_kl_signal(config: ControllerConfig, weighting: Weighting) -> None:
+    """Without a reference in the weights there is no KL(w‖p), neither to be held nor to be recorded."""
     if config.kl_signal == "weight_kl" and not weighting.reference_in_weights:
         where = (
             "weighting.reference is 'loss'"

@@ -316,6 +316,13 @@ def test_newton_needs_the_slope_of_weights(changes: dict[str, Any], message: str
     config(weighting=MaxEntWeighting(), tau_rule=Newton(), beta_rule=Newton())
 
 
+@pytest.mark.parametrize("objective", [None, Analytic()], ids=["none", "analytic"])
+def test_weight_kl_needs_a_reference_in_the_weights(objective: Analytic | None) -> None:
+    """Where nothing is controlled there would be nothing to record either."""
+    with pytest.raises(ConfigError, match="kl_signal is 'weight_kl', and .* is 'loss': no reference .* policy_kl"):
+        config(weighting=MaxEntWeighting(reference="loss"), kl_signal="weight_kl", objective=objective)
+
+
 def test_newton_may_move_beta_beside_modes() -> None:
     assert config(entropy_signal="mode_entropy", kl_signal="weight_kl", beta_rule=Newton()).moves("beta")
 
