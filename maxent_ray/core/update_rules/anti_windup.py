@@ -5,7 +5,8 @@ from __future__ import annotations
 from maxent_ray.core.update_rules.base import RuleState, Signal, UpdateRule
 
 OUTWARD = {"projected_low": 1.0, "projected_high": -1.0}
-"""Event of `project` → sign of the gradient that pushes further out (the coefficient falls when it is positive)."""
+"""Event of `project` → sign of the error that pushes further out (the coefficient falls when it is positive, unless
+the confidence in it is below 0)."""
 
 
 def anti_windup(rule: UpdateRule) -> UpdateRule:
@@ -34,7 +35,8 @@ def anti_windup(rule: UpdateRule) -> UpdateRule:
 
     def update(signal: Signal, state: RuleState) -> tuple[Signal, RuleState]:
         proposed, following = rule.update(signal, state)
-        held = any(OUTWARD.get(event, 0.0) * signal.gradient > 0 for event in proposed.events)
+        pushed = signal.gradient * signal.confidence
+        held = any(OUTWARD.get(event, 0.0) * pushed > 0 for event in proposed.events)
         return proposed, state if held and proposed.value == signal.value else following
 
     return UpdateRule(rule.init, update)

@@ -11,6 +11,9 @@ from maxent_ray.core.config import ControllerConfig
 from maxent_ray.core.controller import Controller
 from maxent_ray.core.state import ControllerState
 from maxent_ray.core.statistics import BatchStatistics
+from maxent_ray.core.update_rules import SGD, Signal
+from maxent_ray.core.update_rules.loop import Loop
+from maxent_ray.core.update_rules.settings import build_rule
 from tests.core.rules import RULES, rules
 
 OPTIMIZERS = tuple(RULES)
@@ -87,6 +90,19 @@ def test_nothing_grows_at_a_bound(optimizer: str) -> None:
     reached, _ = drive(loop, loop.init(), [-0.5] * 60)
     stayed, _ = drive(loop, reached, [-0.3, -0.9, -0.1] * 100)
     assert (stayed.tau_rule, stayed.beta_rule) == (reached.tau_rule, reached.beta_rule)
+
+
+def test_a_confidence_below_zero_turns_the_push_around() -> None:
+    """An error that would raise τ lowers it: at the upper bound the average goes on, at the lower one it is held."""
+    rule = build_rule(SGD(learning_rate=0.5, ema_decay=0.9, clip=None), Loop("tau", "weight_entropy", 0.5, 2.0))
+    for value, turned_is_held in ((2.0, False), (0.5, True)):
+        for confidence in (1.0, -1.0):
+            signal = Signal(gradient=-0.5, value=value, confidence=confidence)
+            _, reached = rule.update(signal, rule.init(value))
+            for _ in range(3):
+                reached = rule.update(signal, reached)[1]
+            state = rule.update(signal, reached)[1]
+            assert (state == reached) == (turned_is_held if confidence < 0 else not turned_is_held)
 
 
 def test_a_smaller_error_outwards_is_no_reason_to_leave() -> None:
