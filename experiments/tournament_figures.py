@@ -23,8 +23,8 @@ def draw_pareto(results: Mapping[str, Result], path: Path) -> None:
     """Draw mean@8 against pass@8 and against coverage@8, with 95 % intervals; the warm start as a cross."""
     figure = style.figure(
         "Accuracy against diversity on held-out prompts",
-        "A dot for each arm; up and to the right is better. Dashed: the Pareto front of the means, with 95 % intervals "
-        "over seeds and prompts.\nOf two arms on the same seeds these overlap long before a paired difference does: "
+        "A dot for each arm, with 95 % intervals over seeds and prompts; up and to the right is better. Dashed: the "
+        "Pareto front of the means.\nOf two arms on the same seeds these overlap long before a paired difference does: "
         "compare them by the table.",
         width=15,
         height=9,
@@ -56,10 +56,10 @@ def _draw_arms(axes: Axes, results: Mapping[str, Result], metric: str) -> list[P
     for name, result in results.items():
         (x, y), colour = places[name], COLOURS.get(result.arm.family, style.INK)
         bold = name == OURS or name in front
-        if bold:
-            across, up = result.interval("mean"), result.interval(metric)
-            axes.plot([across.low, across.high], [y, y], color=colour, linewidth=1, alpha=0.4, zorder=1)
-            axes.plot([x, x], [up.low, up.high], color=colour, linewidth=1, alpha=0.4, zorder=1)
+        across, up = result.interval("mean"), result.interval(metric)
+        line_of = {"color": colour, "linewidth": 1, "alpha": 0.4 if bold else 0.1, "zorder": 1}
+        axes.plot([across.low, across.high], [y, y], **line_of)
+        axes.plot([x, x], [up.low, up.high], **line_of)
         axes.plot(x, y, "o", color=colour, markersize=11 if name == OURS else 7, markeredgecolor="white", zorder=3)
         labels.append(PointLabel(name, x, y, colour, bold=bold, optional=not bold))
     return labels

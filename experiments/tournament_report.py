@@ -13,8 +13,8 @@ from tournament_arms import LAST, Arm
 from maxent_ray.core.answer_metrics import METRICS
 from maxent_ray.evaluation.bootstrap import Interval, seed_and_prompt_interval
 
-OURS, BASE = "analytic", "grpo"
-"""Arm that the claims are about, and the one that it is compared with."""
+OURS, BASE, KL_LOOP = "analytic", "grpo", "grpo_kl_loop"
+"""Arm that the claims are about, the one that it is compared with, and that one with our KL loop alone."""
 GOALS = {"mean": -0.02, "pass_rate": 0.06, "coverage": 0.1}
 """Metric → what the difference to `BASE` shall be at the least: of the interval's lower end for ``mean``."""
 FRONT = ("mean", "pass_rate", "coverage")
@@ -56,10 +56,6 @@ class Result:
         found = [run["last"][key] for run in self.runs.values() if run["last"][key] is not None]
         return fmean(found) if found else None
 
-    def token_entropy(self) -> float:
-        """Entropy of the policy over the last two points of all runs' curves (nats per token)."""
-        return fmean(point["policy_entropy"] for run in self.runs.values() for point in run["curve"][-2:])
-
 
 @dataclass(frozen=True)
 class Difference:
@@ -78,6 +74,26 @@ def difference(one: Result, other: Result, metric: str) -> Difference:
     both = sorted(one.runs.keys() & other.runs.keys())
     a, b = ([each.runs[seed]["held_out"][metric] for seed in both] for each in (one, other))
     return Difference(float(np.mean(a) - np.mean(b)), seed_and_prompt_interval(a, b))
+
+
+def pooled_table(results: Mapping[str, Result]) -> str:
+    """All controllers of our family as one, by seed and prompt the mean of them, less the arms without one."""
+    ours = [result for result in results.values() if result.arm.family == "ours"]
+    lines = []
+    for name in (BASE, KL_LOOP):
+        if not ours or name not in results:
+            continue
+        seeds = sorted(set.intersection(*(set(each.runs) for each in (*ours, results[name]))))
+        if not seeds:
+            continue
+        cells = []
+        for metric in METRICS:
+            a = [np.mean([each.runs[seed]["held_out"][metric] for each in ours], axis=0).tolist() for seed in seeds]
+            b = [results[name].runs[seed]["held_out"][metric] for seed in seeds]
+            cells.append(str(Difference(float(np.mean(a) - np.mean(b)), seed_and_prompt_interval(a, b))))
+        lines.append(f"| less `{name}` | {len(ours)} × {len(seeds)} | {' | '.join(cells)} |")
+    heads = f"| all of ours | runs | {' | '.join(map(_name, METRICS))} |\n{'|---' * (len(METRICS) + 2)}|"
+    return "\n".join([heads, *lines]) if lines else ""
 
 
 def verdicts(results: Mapping[str, Result]) -> list[str]:
@@ -143,7 +159,7 @@ def main_table(results: Iterable[Result], warm_start: Mapping[str, float]) -> st
 
 def _row(result: Result) -> list[str]:
     metrics = [f"{result.value(m):.3f} [{low:.3f}, {high:.3f}]" for m in METRICS for low, high in [result.interval(m)]]
-    figures = [*map(result.last, ("entropy", "kl", "tau", "beta", "tied_share")), result.token_entropy()]
+    figures = map(result.last, ("entropy", "kl", "tau", "beta", "tied_share", "policy_entropy"))
     return [
         f"`{result.arm.name}`",
         str(len(result.runs)),
@@ -199,6 +215,7 @@ def page(results: Mapping[str, Result], command: str, missing: Sequence[str], no
             "## Paired differences to ours",
             "By seed and prompt, with 95 % intervals over both.",
             difference_table(results) if OURS in results else "",
+            pooled_table(results),
             "## What each arm is",
             "| arm | what it is |\n|---|---|\n" + descriptions,
         ]

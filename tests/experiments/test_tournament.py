@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments"))
 import tournament
 import tournament_figures
 from tournament_arms import Arm, digest, read_arms
-from tournament_report import FAMILIES, Result, difference, dominating, main_table, page, verdicts
+from tournament_report import FAMILIES, Result, difference, dominating, main_table, page, pooled_table, verdicts
 
 from maxent_ray.config.loading import load_config
 from maxent_ray.core.answer_metrics import METRICS
@@ -27,13 +27,12 @@ from maxent_ray.errors import ConfigError
 def result(name: str, *, mean: float, pass_rate: float, coverage: float, family: str = "other") -> Result:
     """Two seeds of 40 prompts, .02 apart, every prompt alike."""
     values = {"mean": mean, "pass_rate": pass_rate, "distinct": 1.0, "coverage": coverage}
-    last = dict.fromkeys(("entropy", "kl", "tau", "beta", "tied_share"), 0.5)
+    last = dict.fromkeys(("entropy", "kl", "tau", "beta", "tied_share", "policy_entropy"), 0.5)
     runs = {
         seed: {
             "held_out": {metric: [values[metric] + 0.02 * seed] * 40 for metric in METRICS},
             "warm_start": {"mean": 0.4, "pass_rate": 0.7, "distinct": 1.6, "coverage": 0.4},
             "last": last,
-            "curve": [{"policy_entropy": value} for value in (0.9, 0.2, 0.4)],
         }
         for seed in (0, 1)
     }
@@ -98,6 +97,16 @@ def test_a_difference_is_paired_by_seed_and_prompt() -> None:
     assert str(found) == "+0.080 [+0.080, +0.080]"
 
 
+def test_all_of_ours_are_one_arm_on_the_seeds_that_all_have() -> None:
+    second = result("decoupled", mean=0.5, pass_rate=0.70, coverage=0.34, family="ours")
+    second = replace(second, runs={1: second.runs[1]})
+    kl_loop = result("grpo_kl_loop", mean=0.49, pass_rate=0.7, coverage=0.3, family="ablations")
+    *_, base, loop = pooled_table(results(second, kl_loop)).splitlines()
+    assert base.startswith("| less `grpo` | 2 × 1 | +0.010 [+0.010, +0.010] | +0.070 [+0.070, +0.070] |")
+    assert loop.startswith("| less `grpo_kl_loop` | 2 × 1 | +0.000 [")
+    assert pooled_table({"grpo": results()["grpo"]}) == ""
+
+
 def test_claims_are_reached_or_not() -> None:
     assert all("**reached**" in line for line in verdicts(results()))
     weak = {**results(), "grpo": result("grpo", mean=0.52, pass_rate=0.67, coverage=0.3, family="grpo")}
@@ -120,7 +129,7 @@ def test_an_arm_that_is_better_in_all_three_is_named() -> None:
 def test_a_row_leaves_out_what_an_arm_does_not_have() -> None:
     mine = result("mine", mean=0.5, pass_rate=0.7, coverage=0.3)
     row = main_table([mine], dict.fromkeys(METRICS, 0.1)).splitlines()[-1]
-    assert row.endswith("| 0.5 | 0.5 | 0.5 | 0.5 | 0.5 | 0.3 |")  # token entropy: of the last two points
+    assert row.endswith("| 0.5 | 0.5 | 0.5 | 0.5 | 0.5 | 0.5 |")
     grpo = {arm.name: arm for arm in read_arms()}["grpo"]
     assert Result(grpo, result("grpo", mean=0.5, pass_rate=0.7, coverage=0.3).runs).last("tau") is None
 
