@@ -74,11 +74,12 @@ def test_noise_at_rest_is_relative_to_the_mean_there() -> None:
 
 
 def test_a_start_that_is_too_low_has_a_wider_bar() -> None:
-    row = {"overshoot": 0.2, "settled": 20, "entropy_error": 0.02, "kl_error": 0.05, "largest_step": 3.0000000000000004}
+    row = {"overshoot": 0.2, "settled": 20, "entropy_error": 0.02, "kl_error": 0.05, "largest_step": 3.00006}
     assert meets({**row, "start": "too low"}) == {
         "overshoot": True, "settled": True, "H": False, "KL": True, "step": True
     }  # fmt: skip
     assert not meets({**row, "start": "right"})["overshoot"]
+    assert not meets({**row, "start": "right", "largest_step": 3.002})["step"]
 
 
 def test_a_digest_keeps_what_is_measured() -> None:
