@@ -33,8 +33,9 @@ class GraphColoring:
     5 colour 2, the others none yet. A completion is the colour of every node, up to the first `$`. It is right when
     it keeps the given colours and no edge joins two nodes of one colour; it is then its own mode.
 
-    Every graph is a path through all nodes with two more edges. There are 5,517 prompts: 512 to hold out, 1,000 for
-    the shipped policy's supervised warm start, and 4,005 for training.
+    Every graph is a path through all nodes with two more edges. There are 5,517 prompts of 1,104 problems, since
+    prompts that differ in the names of the colours alone state the same one: 512 to hold out, 1,000 for the shipped
+    policy's supervised warm start, and 3,999 for training. No two parts have a problem in common.
 
     Args:
         held_out_count: number of prompts for evaluation.
@@ -47,7 +48,7 @@ class GraphColoring:
     Example:
         >>> task = GraphColoring(held_out_count=128)
         >>> len(task.held_out), len(task.warm_start), len(task.train)
-        (128, 1000, 4005)
+        (128, 1000, 3999)
         >>> task.grade(Prompt("12,13,23,34,45,46,56=1...2.:"), "123123$")
         Grade(reward=1.0, mode='123123')
         >>> task.grade(Prompt("12,13,23,34,45,46,56=1...2.:"), "123321$")
@@ -60,7 +61,9 @@ class GraphColoring:
     def __init__(self, held_out_count: int = 256, seed: int = 0) -> None:
         """Split all prompts into held-out ones, those of the warm start, and those for training."""
         salt = f"{self.name}:{seed}"
-        split = split_prompts(self.name, all_prompts(), RESERVED, held_out_count=held_out_count, salt=salt)
+        split = split_prompts(
+            self.name, all_prompts(), RESERVED, held_out_count=held_out_count, salt=salt, problem=without_names
+        )
         self.held_out: Sequence[Prompt] = split.held_out
         self.warm_start: Sequence[Prompt] = split.warm_start
         self.train: Sequence[Prompt] = split.train
@@ -88,6 +91,19 @@ def all_prompts() -> tuple[Prompt, ...]:
         5517
     """
     return tuple(prompt for nodes in NODES for edges in _graphs(nodes) for prompt in _prompts_of(nodes, edges))
+
+
+def without_names(prompt: Prompt) -> str:
+    """The prompt's text with its colours renamed in the order in which they come: the problem that it states.
+
+    Example:
+        >>> without_names(Prompt("12,13,23,34,45,46,56=2...1.:"))
+        '12,13,23,34,45,46,56=1...2.:'
+    """
+    edges, given = prompt.text.split("=")
+    colours = dict.fromkeys(colour for colour in given if colour in COLOURS)
+    names = str.maketrans(dict(zip(colours, COLOURS, strict=False)))
+    return f"{edges}={given.translate(names)}"
 
 
 def _graphs(nodes: int) -> Iterator[Edges]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from maxent_ray.errors import TaskError
@@ -32,10 +32,21 @@ class Split:
     train: tuple[Prompt, ...]
 
 
+def text_of(prompt: Prompt) -> str:
+    """The prompt's text: prompts are different problems if their texts differ."""
+    return prompt.text
+
+
 def split_prompts(
-    name: str, prompts: Iterable[Prompt], reserved: Reserved | None, *, held_out_count: int, salt: str
+    name: str,
+    prompts: Iterable[Prompt],
+    reserved: Reserved | None,
+    *,
+    held_out_count: int,
+    salt: str,
+    problem: Callable[[Prompt], str] = text_of,
 ) -> Split:
-    """Split prompts in the order of a hash of their text: a larger `held_out_count` adds to a smaller one's.
+    """Split prompts in the order of a hash of their problem: a larger `held_out_count` adds to a smaller one's.
 
     Args:
         name: of the task, for the error.
@@ -43,6 +54,8 @@ def split_prompts(
         reserved: makes the three parts disjoint; None: all that is not held out is for warm start and training both.
         held_out_count: prompts to evaluate on.
         salt: of the hash; equal salts give equal splits, in every process.
+        problem: name of the problem that a prompt states, where several prompts state the same one in other words.
+            Such prompts are never in two parts: what is left of a problem after the last prompt of a part is in none.
 
     Raises:
         TaskError: `held_out_count` is less than 1 or more than can be held out.
@@ -52,7 +65,9 @@ def split_prompts(
         >>> len(split.held_out), len(split.warm_start), len(split.train)
         (1, 2, 3)
     """
-    order = sorted(prompts, key=lambda prompt: hashlib.sha256(f"{salt}:{prompt.text}".encode()).digest())
+    hashed = ((_hash(salt, problem(prompt)), _hash(salt, prompt.text), prompt) for prompt in prompts)
+    by_hash = sorted(hashed, key=lambda each: each[:2])
+    order, names = [prompt for _, _, prompt in by_hash], [name for name, _, _ in by_hash]
     most = reserved.held_out if reserved else len(order) - 1
     if not 1 <= held_out_count <= most:
         raise TaskError(
@@ -61,7 +76,19 @@ def split_prompts(
         )
     held_out = tuple(order[:held_out_count])
     if reserved is None:
-        rest = tuple(order[held_out_count:])
+        rest = tuple(order[_end_of_problem(names, held_out_count) :])
         return Split(held_out, rest, rest)
-    others = order[reserved.held_out :]
-    return Split(held_out, tuple(others[: reserved.warm_start]), tuple(others[reserved.warm_start :]))
+    start = _end_of_problem(names, reserved.held_out)
+    end = start + reserved.warm_start
+    return Split(held_out, tuple(order[start:end]), tuple(order[_end_of_problem(names, end) :]))
+
+
+def _hash(salt: str, text: str) -> bytes:
+    return hashlib.sha256(f"{salt}:{text}".encode()).digest()
+
+
+def _end_of_problem(names: Sequence[bytes], end: int) -> int:
+    """The first place from ``end`` on where another problem begins."""
+    while 0 < end < len(names) and names[end] == names[end - 1]:
+        end += 1
+    return end
