@@ -46,7 +46,8 @@ class RunningSensitivity:
         """Probability that the mean sensitivity is above 0, less that of below 0: ±1 where batches decide on its sign.
 
         By a normal distribution around ``direction``, whose variance over n batches is at most (1 − direction²)/n; an
-        exponential mean is over (1 + decay)/(1 − decay) batches.
+        exponential mean is over (1 + decay)/(1 − decay) batches. So one batch alone counts as certain, and the next
+        ones say whether it was.
 
         Example:
             >>> round(RunningSensitivity(direction=0.25, updates=40).certainty(decay=0.9), 2)

@@ -130,8 +130,8 @@ class PI(ErrorRule):
 
     type: Literal["pi"] = "pi"
     proportional_gain: float | None = None
-    """Step per unit of change of the relative error; null: by the signal's response, and of a KL against a frozen
-    policy less where it rises fast."""
+    """Step per unit of change of the relative error, in linear space in units of the coefficient: set it there. null:
+    by the signal's response, for steps in log space; of a KL against a frozen policy less where it rises fast."""
 
     def check(self, loop: Loop) -> None:
         """Raise ConfigError for a value out of range."""

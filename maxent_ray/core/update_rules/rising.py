@@ -24,7 +24,8 @@ def rising_pi(gains: Gains, space: Space = "log") -> UpdateRule:
         Δ = −(k_i·g + k_p·min(max(R/16, ½), 1)·(g − g_prev))
 
     R counts the steps so far while the signal rises. Another target scales it: the push of training, KL*/R, stays. A
-    run that does not begin far below its target, or has a set point that moves there, takes the whole gain.
+    run that does not begin far below its target, or has a set point that moves there, takes the whole gain; so does
+    every run where errors are cut below 45 %.
 
     Args:
         gains: k_i and k_p.
