@@ -294,7 +294,7 @@ class Controller:
             gradient / (scale * confidence),
             value,
             confidence=confidence,
-            target_changed=set_point.has_left_within(self.config.update_interval),
+            target_changed=set_point.began_within(self.config.update_interval),
             curvature=None if curvature is None else curvature / scale,
             measured=measured,
             target=target,

@@ -1,13 +1,14 @@
-"""Set points that move: from what a signal is at the start of its way to the target, in finite time.
+"""Set points that move: from the signal as it is measured to its target, in finite time.
 
 At the start of a run KL to the reference is 0, and its target is not: taken as an error, the whole distance would be
-integrated, β pulled far down, and KL sent past its target. So the loop is given a set point that leaves from what was
-measured and arrives after T steps along a raised cosine, without a jump in value or slope:
+integrated, β pulled far down, and KL sent past its target. So the loop is given a set point that starts at what was
+measured and is at the target after T steps, along a raised cosine, without a jump in value or slope:
 
     r(k) = x₀ + (r* − x₀) · ½(1 − cos(πk/T)),  k = 1 … T;   r(k) = r* from then on
 
-A way begins at the first measurement of a run, and anew whenever the target is another than the settings say it was a
-step before. So it begins anew under other settings, and not at every step of an annealed target, which it follows.
+Such a transition begins at the first measurement of a run, and again whenever the target is another than the settings
+say it was a step before. So it begins again under other settings, and not at every step of an annealed target, which it
+follows.
 
 Source: Åström and Hägglund 2006, "Advanced PID control", section 5.3 (set-point handling).
 """
@@ -21,7 +22,7 @@ from zlib import crc32
 
 
 class SetPoints(NamedTuple):
-    """Set points of H and KL at one step (nats); None where there is no target, or its way has not begun.
+    """Set points of H and KL at one step (nats); None where there is no target, or the transition has not begun.
 
     Example:
         >>> SetPoints(entropy=1.9, kl=None).entropy
@@ -37,19 +38,19 @@ class SetPoint:
     """Memory of one loop's set point. Pure: :meth:`advance` returns a new one.
 
     Example:
-        >>> way = SetPoint()
+        >>> transition = SetPoint()
         >>> for kl in (0.0, 0.01, 0.04):
-        ...     way = way.advance(kl, target=0.05, expected=0.05, horizon=2)
-        ...     print(round(way.value(0.05, horizon=2), 3))
+        ...     transition = transition.advance(kl, target=0.05, expected=0.05, horizon=2)
+        ...     print(round(transition.value(0.05, horizon=2), 3))
         0.025
         0.05
         0.05
     """
 
     start: float | None = None
-    """Signal at the start of the way (nats); None: the way is over, or has not begun."""
+    """Signal at the start of the transition (nats); None: it is over, or has not begun."""
     progress: int = 0
-    """Steps since the way began, each with a measurement; 0: waiting for the first."""
+    """Steps since the transition began, each with a measurement; 0: waiting for the first."""
     target_checksum: int | None = None
     """Checksum of the last step's target, which is a setting and no part of the state; None: there was none, or a
     checkpoint of an older schema did not say."""
@@ -63,7 +64,7 @@ class SetPoint:
             measured: The signal now (nats); None: nothing was measured, or the loop is not to begin yet.
             target: Its target at this step (nats); None: it has none.
             expected: Target at the step before, as today's settings have it (nats).
-            horizon: T, steps. A way that is over stays so under a longer one.
+            horizon: T, steps. A transition that is over stays so under a longer one.
         """
         changed = self.target_checksum is not None and self.target_checksum != checksum_of(expected)
         if target is not None and self.progress and not changed:
@@ -74,12 +75,12 @@ class SetPoint:
             return SetPoint()
         return SetPoint(measured if horizon > 1 else None, 1, checksum_of(target))
 
-    def has_left_within(self, steps: int) -> bool:
-        """True where the way began in the last ``steps`` steps: for a target that is another one than before."""
+    def began_within(self, steps: int) -> bool:
+        """True where the transition began in the last ``steps`` steps: the target is another one than before."""
         return 0 < self.progress <= steps
 
     def value(self, target: float | None, horizon: int) -> float | None:
-        """Set point at this step (nats); None while there is no target or the way has not begun.
+        """Set point at this step (nats); None while there is no target or the transition has not begun.
 
         Args:
             target: Target at this step (nats).

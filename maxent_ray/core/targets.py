@@ -41,26 +41,26 @@ def advance_set_points(
     if state.step < config.warmup_steps:
         entropy = kl = None
     at_zero_or_above = None if kl is None else max(kl, 0.0)
-    ways = {
-        name: way.advance(
+    advanced = {
+        name: set_point.advance(
             measured,
             target=config.target_at(name, state.step),
             expected=config.target_at(name, state.step - 1),
             horizon=config.set_point_horizon,
         )
-        for name, way, measured in (
+        for name, set_point, measured in (
             ("tau", state.entropy_set_point, entropy),
             ("beta", state.kl_set_point, at_zero_or_above),
         )
     }
-    return replace(state, entropy_set_point=ways["tau"], kl_set_point=ways["beta"])
+    return replace(state, entropy_set_point=advanced["tau"], kl_set_point=advanced["beta"])
 
 
 def set_points_of(config: ControllerConfig, state: ControllerState) -> SetPoints:
     """Set points after the state's round (nats)."""
     targets = [config.target_at(name, state.step) for name in ("tau", "beta")]
-    ways = (state.entropy_set_point, state.kl_set_point)
-    values = (way.value(target, config.set_point_horizon) for way, target in zip(ways, targets, strict=True))
+    memories = (state.entropy_set_point, state.kl_set_point)
+    values = (each.value(target, config.set_point_horizon) for each, target in zip(memories, targets, strict=True))
     return SetPoints(*values)
 
 

@@ -319,7 +319,7 @@ def test_newton_needs_the_slope_of_weights(changes: dict[str, Any], message: str
 @pytest.mark.parametrize("objective", [None, Analytic()], ids=["none", "analytic"])
 def test_weight_kl_needs_a_reference_in_the_weights(objective: Analytic | None) -> None:
     """Where nothing is controlled there would be nothing to record either."""
-    with pytest.raises(ConfigError, match="kl_signal is 'weight_kl', and .* is 'loss': no reference .* policy_kl"):
+    with pytest.raises(ConfigError, match=r"kl_signal is 'weight_kl', and .* is 'loss': no reference .* policy_kl"):
         config(weighting=MaxEntWeighting(reference="loss"), kl_signal="weight_kl", objective=objective)
 
 
