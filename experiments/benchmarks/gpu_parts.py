@@ -83,9 +83,13 @@ def run_part(part: Part, folder: Path, log: Path) -> Outcome:
     """Run a part to its end, or to its time limit; its output goes to the log."""
     print(f"{part.name}: at most {part.limit_s:.0f} s …", flush=True)
     command = [*part.command, str(folder)] if part.command[-1] == "--output" else list(part.command)
+    # Unbuffered: a part that is killed has said what it was at, and an error is the last thing that it says.
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
         try:
             status = process.wait(part.limit_s)
             result = PASSED if status == 0 else f"ended with status {status}"
