@@ -83,6 +83,12 @@ def test_charts_say_what_they_show(run: Page) -> None:
     expect(run.locator("[data-signal=entropy] table")).to_contain_text("then a clone of analytic-1")
 
 
+def test_ticks_are_multiples_of_their_step(run: Page) -> None:
+    """A sum of steps misses 0 by 1.4e−17, and the axis would say so."""
+    ticks = "axes.linearTicks(-0.162, 0.062, 5).map((tick) => format.number(tick))"
+    assert run.evaluate(ticks) == ["−0.15", "−0.1", "−0.05", "0", "0.05"]
+
+
 def test_zoom_by_drag_and_back(run: Page) -> None:
     box = run.locator("[data-signal=entropy] .u-over").bounding_box()
     assert box is not None

@@ -28,7 +28,8 @@ const axes = (() => {
     const power = 10 ** Math.floor(Math.log10(rough));
     const step = steps.map((each) => each * power).find((each) => each >= rough) ?? rough;
     const ticks = [];
-    for (let tick = Math.ceil(low / step) * step; tick <= high + step / 1e6; tick += step) ticks.push(Number(tick.toPrecision(12)));
+    // Multiples, not sums, of the step: a sum misses 0 by a rounding error, and that is written as 1.39e−17.
+    for (let count = Math.ceil(low / step); count * step <= high + step / 1e6; count += 1) ticks.push(Number((count * step).toPrecision(12)));
     return ticks;
   }
 
