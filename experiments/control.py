@@ -17,6 +17,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
@@ -104,13 +106,14 @@ def summarise(arguments: argparse.Namespace, records: Mapping[tuple[str, str], l
 
 def page(arguments: argparse.Namespace, rows: list[dict[str, Any]], possible: float | None, notes: str) -> str:
     """The page of results."""
+    command = shlex.join(["python", *(argument for argument in sys.argv if argument != "--report-only")])
     free = "" if possible is None else f" Without a penalty KL is at 90 % of its target after {possible:.0f} steps."
     fewest, most = (choose(row["seeds"] for row in rows) for choose in (min, max))
     seeds = f"{most} seed{'s' * (most > 1)}" if fewest == most else f"{fewest} to {most} seeds"
     return "\n\n".join(
         (
             "# Do the loops start, move and end well?",
-            "    python experiments/control.py --output experiments/results/control",
+            f"    {command}",
             f"`{arguments.task}`, embedded policy, G = 8, 24 prompts a step, {arguments.steps} steps, "
             f"{seeds}; H\\* = {arguments.target_entropy_fraction:g} log G, KL\\* = "
             f"{arguments.target_kl:g}. Truncated backprop has K = 2. Medians over seeds; \\* misses its bar: an "
