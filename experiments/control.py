@@ -17,8 +17,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
@@ -26,7 +24,7 @@ from typing import Any
 
 from control_figure import draw_trajectories
 from control_measures import BARS, digest, medians, meets, rows_of, soonest, table
-from side_by_side import missing_of, read_notes, run_all
+from side_by_side import command_of_page, missing_of, read_notes, run_all
 
 STARTS = {"right": 1.0, "too low": 0.1, "too high": 10.0}
 """Factor of the settled τ and β that a run starts with."""
@@ -106,14 +104,13 @@ def summarise(arguments: argparse.Namespace, records: Mapping[tuple[str, str], l
 
 def page(arguments: argparse.Namespace, rows: list[dict[str, Any]], possible: float | None, notes: str) -> str:
     """The page of results."""
-    command = shlex.join(["python", *(argument for argument in sys.argv if argument != "--report-only")])
     free = "" if possible is None else f" Without a penalty KL is at 90 % of its target after {possible:.0f} steps."
     fewest, most = (choose(row["seeds"] for row in rows) for choose in (min, max))
     seeds = f"{most} seed{'s' * (most > 1)}" if fewest == most else f"{fewest} to {most} seeds"
     return "\n\n".join(
         (
             "# Do the loops start, move and end well?",
-            f"    {command}",
+            f"    {command_of_page()}",
             f"`{arguments.task}`, embedded policy, G = 8, 24 prompts a step, {arguments.steps} steps, "
             f"{seeds}; H\\* = {arguments.target_entropy_fraction:g} log G, KL\\* = "
             f"{arguments.target_kl:g}. Truncated backprop has K = 2. Medians over seeds; \\* misses its bar: an "

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -83,6 +85,11 @@ def read_notes(output: Path) -> str:
     """The words of ``notes.md`` beside a page of results, written by hand: what was learned."""
     notes = output / "notes.md"
     return notes.read_text(encoding="utf-8").strip() if notes.exists() else ""
+
+
+def command_of_page() -> str:
+    """The command that makes the page of this experiment, with all runs that it needs."""
+    return shlex.join(["python", *(argument for argument in sys.argv if argument != "--report-only")])
 
 
 def _phases(

@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from side_by_side import missing_of, read_notes, run_all
+from side_by_side import command_of_page, missing_of, read_notes, run_all
 from tournament_arms import ARMS, Arm, digest, read_arms
 from tournament_figures import draw_pareto
 from tournament_report import FAMILIES, Result, page, verdicts
@@ -86,8 +84,7 @@ def report(
     if not results:
         print(f"no run is finished yet in {output / 'runs'}")
         return
-    command = shlex.join(["python", *(argument for argument in sys.argv if argument != "--report-only")])
-    text = page(results, command, missing, read_notes(output), setting)
+    text = page(results, command_of_page(), missing, read_notes(output), setting)
     (output / "README.md").write_text(text + "\n", encoding="utf-8")
     summary = {
         name: {

@@ -79,19 +79,18 @@ def difference(one: Result, other: Result, metric: str) -> Difference:
 def pooled_table(results: Mapping[str, Result]) -> str:
     """All controllers of our family as one, by seed and prompt the mean of them, less the arms without one."""
     ours = [result for result in results.values() if result.arm.family == "ours"]
-    lines = []
+    if not ours:
+        return ""
+    shared = set.intersection(*(set(each.runs) for each in ours))
+    means = {
+        seed: {"held_out": {m: np.mean([each.runs[seed]["held_out"][m] for each in ours], axis=0) for m in METRICS}}
+        for seed in shared
+    }
+    pooled, lines = Result(ours[0].arm, means), []
     for name in (BASE, KL_LOOP):
-        if not ours or name not in results:
-            continue
-        seeds = sorted(set.intersection(*(set(each.runs) for each in (*ours, results[name]))))
-        if not seeds:
-            continue
-        cells = []
-        for metric in METRICS:
-            a = [np.mean([each.runs[seed]["held_out"][metric] for each in ours], axis=0).tolist() for seed in seeds]
-            b = [results[name].runs[seed]["held_out"][metric] for seed in seeds]
-            cells.append(str(Difference(float(np.mean(a) - np.mean(b)), seed_and_prompt_interval(a, b))))
-        lines.append(f"| less `{name}` | {len(ours)} × {len(seeds)} | {' | '.join(cells)} |")
+        if name in results and (seeds := shared & results[name].runs.keys()):
+            cells = (str(difference(pooled, results[name], metric)) for metric in METRICS)
+            lines.append(f"| less `{name}` | {len(ours)} × {len(seeds)} | {' | '.join(cells)} |")
     heads = f"| all of ours | runs | {' | '.join(map(_name, METRICS))} |\n{'|---' * (len(METRICS) + 2)}|"
     return "\n".join([heads, *lines]) if lines else ""
 

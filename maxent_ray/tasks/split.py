@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from maxent_ray.errors import TaskError
 from maxent_ray.tasks.base import Prompt
@@ -32,11 +33,6 @@ class Split:
     train: tuple[Prompt, ...]
 
 
-def text_of(prompt: Prompt) -> str:
-    """The prompt's text: prompts are different problems if their texts differ."""
-    return prompt.text
-
-
 def split_prompts(
     name: str,
     prompts: Iterable[Prompt],
@@ -44,7 +40,7 @@ def split_prompts(
     *,
     held_out_count: int,
     salt: str,
-    problem: Callable[[Prompt], str] = text_of,
+    problem: Callable[[Prompt], str] = attrgetter("text"),
 ) -> Split:
     """Split prompts in the order of a hash of their problem: a larger `held_out_count` adds to a smaller one's.
 
