@@ -18,6 +18,7 @@ from side_by_side import command_of_page, missing_of, read_notes, run_all
 from tournament_arms import ARMS, Arm, digest, read_arms
 from tournament_figures import draw_pareto
 from tournament_report import FAMILIES, Result, page, verdicts
+from tournament_warm_start import warm_start
 
 from maxent_ray.core.answer_metrics import METRICS
 
@@ -27,14 +28,13 @@ PROMPTS = 512
 
 def overrides(arm: Arm, seed: int, steps: int, task: str) -> list[str]:
     """Settings of a run that differ from the defaults; but for the seed the first ones are those of every arm."""
-    return [
-        f"task.name={task}",
-        f"train.steps={steps}",
-        f"train.seed={seed}",
-        f"task.held_out_prompts={PROMPTS}",
-        f"evaluation.prompts={PROMPTS}",
-        *arm.settings,
-    ]
+    name, *prompts = measured(task)
+    return [name, f"train.steps={steps}", f"train.seed={seed}", *prompts, *arm.settings]
+
+
+def measured(task: str) -> list[str]:
+    """What is held out and evaluated, before training as after it."""
+    return [f"task.name={task}", f"task.held_out_prompts={PROMPTS}", f"evaluation.prompts={PROMPTS}"]
 
 
 def main() -> None:
@@ -64,8 +64,7 @@ def main() -> None:
         run_all(wanted, folder, arguments.processes, keep=digest)
     missing = missing_of(wanted, folder)
     done = {label: labels[label] for label in wanted if label not in missing}
-    setting = f"`{arguments.task}`, {arguments.steps} steps, embedded policy, default optimiser"
-    report(arms, done, missing, arguments.output, setting)
+    report(arms, done, missing, arguments.output, arguments.task, arguments.steps)
 
 
 def _place(family: str) -> int:
@@ -74,7 +73,7 @@ def _place(family: str) -> int:
 
 
 def report(
-    arms: Sequence[Arm], done: dict[str, tuple[Arm, int]], missing: Sequence[str], output: Path, setting: str
+    arms: Sequence[Arm], done: dict[str, tuple[Arm, int]], missing: Sequence[str], output: Path, task: str, steps: int
 ) -> None:
     """Write page, figures and JSON of the finished runs, and print the claims."""
     found: dict[str, dict[int, dict[str, object]]] = {}
@@ -84,7 +83,9 @@ def report(
     if not results:
         print(f"no run is finished yet in {output / 'runs'}")
         return
-    text = page(results, command_of_page(), missing, read_notes(output), setting)
+    before = warm_start(output / "warm_start.json", measured(task), {seed for _, seed in done.values()})
+    setting = f"`{task}`, {steps} steps, embedded policy, default optimiser"
+    text = page(results, before, command_of_page(), missing, read_notes(output), setting)
     (output / "README.md").write_text(text + "\n", encoding="utf-8")
     summary = {
         name: {
@@ -94,8 +95,8 @@ def report(
         for name, result in results.items()
     }
     (output / "summary.json").write_text(json.dumps({"schema": 1, "arms": summary}, indent=1))
-    draw_pareto(results, output / "pareto.png")
-    print("\n".join(line.replace("**", "") for line in verdicts(results)))
+    draw_pareto(results, before, output / "pareto.png")
+    print("\n".join(line.replace("**", "") for line in verdicts(results, before)))
     print(f"{len(done)} runs, {len(missing)} missing; the page is {output / 'README.md'}")
 
 

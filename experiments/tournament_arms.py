@@ -92,17 +92,24 @@ def digest(record: Mapping[str, Any]) -> dict[str, Any]:
         record: As :func:`side_by_side.run_all` makes it.
     """
     rows = record["rows"]
-    per_prompt = record["held_out"]["per_prompt"]
     return {
         **{key: record[key] for key in ("overrides", "then")},
-        "warm_start": {metric: record["warm_start"][metric] for metric in METRICS},
-        "held_out": {metric: [round(value, 6) for value in per_prompt[metric]] for metric in METRICS},
+        "held_out": held_out_values(record["held_out"]),
         "last": _means(rows[-LAST:]),
         "curve": [_means(rows[i : i + CURVE_STEPS]) for i in range(0, len(rows), CURVE_STEPS)],
         "target_entropy": rows[-1]["target_entropy"],
         "target_kl": rows[-1]["target_kl"],
         "seconds": round(sum(row["seconds"] for row in rows), 1),
     }
+
+
+def held_out_values(metrics: Mapping[str, Any]) -> dict[str, list[float]]:
+    """By metric the values of all prompts, to six decimals.
+
+    Args:
+        metrics: As ``HeldOutMetrics.to_dict`` makes them.
+    """
+    return {metric: [round(value, 6) for value in metrics["per_prompt"][metric]] for metric in METRICS}
 
 
 def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:

@@ -19,7 +19,7 @@ DIVERSITY = {
 }
 
 
-def draw_pareto(results: Mapping[str, Result], path: Path) -> None:
+def draw_pareto(results: Mapping[str, Result], warm_start: Result, path: Path) -> None:
     """Draw mean@8 against pass@8 and against coverage@8, with 95 % intervals; the warm start as a cross."""
     figure = style.figure(
         "Accuracy against diversity on held-out prompts",
@@ -34,7 +34,7 @@ def draw_pareto(results: Mapping[str, Result], path: Path) -> None:
         axes.set_xlabel("mean@8: share of answers that are right", fontsize=11)
         style.label_y(axes, label)
         labels = _draw_arms(axes, results, metric)
-        labels.append(_draw_warm_start(axes, results, metric))
+        labels.append(_draw_warm_start(axes, warm_start, metric))
         label_points(figure, axes, labels)
     there = {result.arm.family for result in results.values()}
     keys = [
@@ -56,21 +56,26 @@ def _draw_arms(axes: Axes, results: Mapping[str, Result], metric: str) -> list[P
     for name, result in results.items():
         (x, y), colour = places[name], COLOURS.get(result.arm.family, style.INK)
         bold = name == OURS or name in front
-        across, up = result.interval("mean"), result.interval(metric)
-        line_of = {"color": colour, "linewidth": 1, "alpha": 0.4 if bold else 0.1, "zorder": 1}
-        axes.plot([across.low, across.high], [y, y], **line_of)
-        axes.plot([x, x], [up.low, up.high], **line_of)
+        _draw_intervals(axes, result, metric, colour, alpha=0.4 if bold else 0.1)
         axes.plot(x, y, "o", color=colour, markersize=11 if name == OURS else 7, markeredgecolor="white", zorder=3)
         labels.append(PointLabel(name, x, y, colour, bold=bold, optional=not bold))
     return labels
+
+
+def _draw_intervals(axes: Axes, result: Result, metric: str, colour: str, alpha: float) -> None:
+    x, y = result.value("mean"), result.value(metric)
+    look = {"color": colour, "linewidth": 1, "alpha": alpha, "zorder": 1}
+    axes.plot(result.interval("mean"), [y, y], **look)
+    axes.plot([x, x], result.interval(metric), **look)
 
 
 def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return one != other and one[0] >= other[0] and one[1] >= other[1]
 
 
-def _draw_warm_start(axes: Axes, results: Mapping[str, Result], metric: str) -> PointLabel:
+def _draw_warm_start(axes: Axes, warm_start: Result, metric: str) -> PointLabel:
     """The policy before any training."""
-    warm = next(iter(next(iter(results.values())).runs.values()))["warm_start"]
-    axes.plot(warm["mean"], warm[metric], "x", color=style.INK, markersize=9, zorder=3)
-    return PointLabel("warm start", warm["mean"], warm[metric], style.INK, bold=False, optional=False)
+    x, y = warm_start.value("mean"), warm_start.value(metric)
+    _draw_intervals(axes, warm_start, metric, style.INK, alpha=0.4)
+    axes.plot(x, y, "x", color=style.INK, markersize=9, zorder=3)
+    return PointLabel("warm start", x, y, style.INK, bold=False, optional=False)

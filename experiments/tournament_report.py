@@ -95,7 +95,7 @@ def pooled_table(results: Mapping[str, Result]) -> str:
     return "\n".join([heads, *lines]) if lines else ""
 
 
-def verdicts(results: Mapping[str, Result]) -> list[str]:
+def verdicts(results: Mapping[str, Result], warm_start: Result) -> list[str]:
     """Each claim, and whether it was reached."""
     if OURS not in results or BASE not in results:
         return [f"{OURS} or {BASE} has no run yet: nothing to compare."]
@@ -108,9 +108,8 @@ def verdicts(results: Mapping[str, Result]) -> list[str]:
         else:
             reached, wanted = found.value >= goal and found.interval.low > 0, f"{goal:+.2f} or more, without 0"
         lines.append(f"{_name(metric)}: {found} against {BASE} ({wanted}): {_verdict(reached)}")
-    warm = fmean(run["warm_start"]["pass_rate"] for run in ours.runs.values())
-    above = ours.interval("pass_rate").low > warm
-    lines.append(f"pass@8 {ours.value('pass_rate'):.3f}, warm start {warm:.3f} (interval above it): {_verdict(above)}")
+    solved = difference(ours, warm_start, "pass_rate")
+    lines.append(f"pass@8: {solved} against the warm start (interval above 0): {_verdict(solved.interval.low > 0)}")
     better, others = dominating(results), len(_comparable(results, ours))
     named = f" ({'; '.join(better)})" if better else ""
     lines.append(f"{len(better)} of {others} other arms above {OURS} in all three means: {_verdict(not better)}{named}")
@@ -143,10 +142,10 @@ def _name(metric: str) -> str:
     return f"{'pass' if metric == 'pass_rate' else metric}@8"
 
 
-def main_table(results: Iterable[Result], warm_start: Mapping[str, float]) -> str:
+def main_table(results: Iterable[Result], warm_start: Result) -> str:
     """Held-out metrics of every arm with their intervals, and where its training came to."""
     heads = ["arm", "seeds", *map(_name, METRICS), "H", "KL", "τ", "β", "tied", "token entropy"]
-    rows = [["**warm start**", "", *(f"{warm_start[metric]:.3f}" for metric in METRICS), *[""] * 6]]
+    rows = [["**warm start**", str(len(warm_start.runs)), *_metrics(warm_start), *[""] * 6]]
     family = ""
     for result in results:
         if result.arm.family != family:
@@ -157,14 +156,17 @@ def main_table(results: Iterable[Result], warm_start: Mapping[str, float]) -> st
 
 
 def _row(result: Result) -> list[str]:
-    metrics = [f"{result.value(m):.3f} [{low:.3f}, {high:.3f}]" for m in METRICS for low, high in [result.interval(m)]]
     figures = map(result.last, ("entropy", "kl", "tau", "beta", "tied_share", "policy_entropy"))
     return [
         f"`{result.arm.name}`",
         str(len(result.runs)),
-        *metrics,
+        *_metrics(result),
         *("" if v is None else f"{v:.3g}" for v in figures),
     ]
+
+
+def _metrics(result: Result) -> list[str]:
+    return [f"{result.value(m):.3f} [{low:.3f}, {high:.3f}]" for m in METRICS for low, high in [result.interval(m)]]
 
 
 def difference_table(results: Mapping[str, Result]) -> str:
@@ -176,18 +178,20 @@ def difference_table(results: Mapping[str, Result]) -> str:
     return "\n".join(lines)
 
 
-def page(results: Mapping[str, Result], command: str, missing: Sequence[str], notes: str, setting: str) -> str:
+def page(
+    results: Mapping[str, Result], warm_start: Result, command: str, missing: Sequence[str], notes: str, setting: str
+) -> str:
     """The whole page, in Markdown.
 
     Args:
         results: By name of the arm, in the order of the page.
+        warm_start: The policy before training; a draw of answers for every seed.
         command: Command that makes it.
         missing: Labels of runs that were not made yet.
         notes: Prose of ``notes.md`` beside the page, written by hand: what was learned.
         setting: Task, steps and policy of all arms.
     """
     first = next(iter(results.values()))
-    warm_start = next(iter(first.runs.values()))["warm_start"]
     seeds = sorted({seed for result in results.values() for seed in result.runs})
     prompts = len(first.table("mean")[0])
     todo = f"\n\n**{len(missing)} runs are missing**: the command makes them, and this page anew." if missing else ""
@@ -203,13 +207,14 @@ def page(results: Mapping[str, Result], command: str, missing: Sequence[str], no
             "`experiments/configs/tournament`: add one, run the command again, and the missing runs are made. "
             f" Finished runs are in `runs/`.{todo}",
             "## What was to be shown",
-            "\n".join(f"- {line}" for line in verdicts(results)),
+            "\n".join(f"- {line}" for line in verdicts(results, warm_start)),
             "![mean@8 against pass@8 and coverage@8](pareto.png)",
             *([notes] if notes else []),
             "## All arms",
             "Held-out means with 95 % intervals over seeds *and* prompts (both resampled). H (entropy of the weights, "
             "nats), KL (nats per token), τ, β and the share of groups whose rewards all tie: means over the last "
-            f"{LAST} steps. Token entropy: the policy's, nats.",
+            f"{LAST} steps. Token entropy: the policy's, nats. The warm start's seeds are draws of 8 answers to a "
+            "prompt.",
             main_table(results.values(), warm_start),
             "## Paired differences to ours",
             "By seed and prompt, with 95 % intervals over both.",

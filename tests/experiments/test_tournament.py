@@ -31,7 +31,6 @@ def result(name: str, *, mean: float, pass_rate: float, coverage: float, family:
     runs = {
         seed: {
             "held_out": {metric: [values[metric] + 0.02 * seed] * 40 for metric in METRICS},
-            "warm_start": {"mean": 0.4, "pass_rate": 0.7, "distinct": 1.6, "coverage": 0.4},
             "last": last,
         }
         for seed in (0, 1)
@@ -43,6 +42,9 @@ def results(*extra: Result) -> dict[str, Result]:
     grpo = result("grpo", mean=0.48, pass_rate=0.64, coverage=0.22, family="grpo")
     ours = result("analytic", mean=0.48, pass_rate=0.72, coverage=0.34, family="ours")
     return {each.arm.name: each for each in (ours, grpo, *extra)}
+
+
+WARM_START = result("warm start", mean=0.4, pass_rate=0.7, coverage=0.4)
 
 
 def test_every_arm_is_a_valid_configuration_of_a_known_family() -> None:
@@ -108,9 +110,13 @@ def test_all_of_ours_are_one_arm_on_the_seeds_that_all_have() -> None:
 
 
 def test_claims_are_reached_or_not() -> None:
-    assert all("**reached**" in line for line in verdicts(results()))
+    assert all("**reached**" in line for line in verdicts(results(), WARM_START))
     weak = {**results(), "grpo": result("grpo", mean=0.52, pass_rate=0.67, coverage=0.3, family="grpo")}
-    assert ["**not reached**" in line for line in verdicts(weak)] == [True, True, True, False, False]
+    assert ["**not reached**" in line for line in verdicts(weak, WARM_START)] == [True] * 3 + [False] * 2
+    strong = result("warm start", mean=0.4, pass_rate=0.72, coverage=0.4)
+    assert verdicts(results(), strong)[3] == (
+        "pass@8: +0.000 [+0.000, +0.000] against the warm start (interval above 0): **not reached**"
+    )
 
 
 def test_an_arm_that_is_better_in_all_three_is_named() -> None:
@@ -122,13 +128,13 @@ def test_an_arm_that_is_better_in_all_three_is_named() -> None:
     assert line.startswith("`better` by 0.020, 0.0") and ", for certain in " in line and line.endswith("coverage@8")
     (alone,) = dominating(results(replace(better, runs={0: better.runs[0]})))
     assert alone.endswith(", of one seed")  # an interval over its prompts alone
-    last = verdicts(results(better, mixed, elsewhere))[-1]
+    last = verdicts(results(better, mixed, elsewhere), WARM_START)[-1]
     assert last.startswith("1 of 3 other arms above analytic in all three means: **not reached** (`better` by 0.020")
 
 
 def test_a_row_leaves_out_what_an_arm_does_not_have() -> None:
     mine = result("mine", mean=0.5, pass_rate=0.7, coverage=0.3)
-    row = main_table([mine], dict.fromkeys(METRICS, 0.1)).splitlines()[-1]
+    row = main_table([mine], WARM_START).splitlines()[-1]
     assert row.endswith("| 0.5 | 0.5 | 0.5 | 0.5 | 0.5 | 0.5 |")
     grpo = {arm.name: arm for arm in read_arms()}["grpo"]
     assert Result(grpo, result("grpo", mean=0.5, pass_rate=0.7, coverage=0.3).runs).last("tau") is None
@@ -148,11 +154,12 @@ def test_entropic_acts_on_errors_as_they_are() -> None:
 
 def test_the_page_has_every_arm_and_what_is_missing(tmp_path: Path) -> None:
     found = results(result("third", mean=0.4, pass_rate=0.7, coverage=0.4))
-    text = page(found, "the command", ["third-2"], "What was learned.", "Countdown, 200 steps")
+    text = page(found, WARM_START, "the command", ["third-2"], "What was learned.", "Countdown, 200 steps")
     assert "**1 runs are missing**" in text
     assert "What was learned." in text
+    assert "| **warm start** | 2 | 0.410 [0.400, 0.420] |" in text
     assert all(f"| `{name}` | 2 |" in text for name in found)
-    tournament_figures.draw_pareto(found, tmp_path / "pareto.png")
+    tournament_figures.draw_pareto(found, WARM_START, tmp_path / "pareto.png")
     assert (tmp_path / "pareto.png").stat().st_size > 20_000
 
 
@@ -163,7 +170,7 @@ def test_a_digest_keeps_what_the_report_reads() -> None:
         for step in range(100)
     ]
     held_out = {"per_prompt": {metric: [1 / 3] * 4 for metric in METRICS}}
-    record: dict[str, Any] = {"overrides": [], "then": [], "rows": rows, "warm_start": dict.fromkeys(METRICS, 0.5)}
+    record: dict[str, Any] = {"overrides": [], "then": [], "rows": rows}
     found = digest({**record, "held_out": held_out})
     assert found["last"]["tied_share"] == 1.0
     assert [point["tied_share"] for point in found["curve"]] == [0.0, 0.0, 0.5, 1.0, 1.0]
@@ -185,5 +192,8 @@ def test_a_small_tournament_is_made_and_resumed(
     made = {path.name: path.stat().st_mtime_ns for path in (output / "runs").iterdir()}
     assert sorted(made) == ["analytic-0.json", "grpo-0.json"]
     assert set(json.loads((output / "summary.json").read_text())["arms"]) == {"analytic", "grpo"}
+    before = json.loads((output / "warm_start.json").read_text())
+    assert before["0"]["overrides"][-1] == "evaluation.seed=0"
+    assert len(before["0"]["held_out"]["coverage"]) == tournament.PROMPTS
     tournament.main()
     assert {path.name: path.stat().st_mtime_ns for path in (output / "runs").iterdir()} == made
