@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
@@ -12,6 +13,9 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 _BESIDE = 7
+"""Distance of a name from its point, in points of type."""
+_AWAY = (22, 40, 60, 85, 115)
+"""Further distances for a name that must be there, with a line to its point."""
 _DOT = 6
 """Pixels around the middle of a point that names keep free."""
 _CORNERS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
@@ -31,7 +35,10 @@ class PointLabel(NamedTuple):
 
 
 def label_points(figure: Figure, axes: Axes, labels: Sequence[PointLabel]) -> None:
-    """Write names, earlier ones first: each in the first corner that is free, else in the first of all or not at all.
+    """Write names, earlier ones first: each in the first corner that is free.
+
+    Where none is, an optional name is left out. Another goes further away, with a line to its point, and to the first
+    corner of all if nothing is free there either.
 
     Args:
         figure: Laid out here, so that the size of a name is known.
@@ -42,17 +49,29 @@ def label_points(figure: Figure, axes: Axes, labels: Sequence[PointLabel]) -> No
     middles = (axes.transData.transform((label.x, label.y)) for label in labels)
     taken = [Bbox.from_extents(x - _DOT, y - _DOT, x + _DOT, y + _DOT) for x, y in middles]
     for label in sorted(labels, key=lambda label: label.optional):
-        for corner in _CORNERS:
-            text = _write(axes, label, corner)
-            box = text.get_window_extent()
-            if _is_free(axes, box, taken):
+        for distance, corner in product((_BESIDE,) if label.optional else (_BESIDE, *_AWAY), _CORNERS):
+            text = _write(axes, label, corner, distance)
+            if _is_free(axes, text.get_window_extent(), taken):
+                if distance != _BESIDE:
+                    _join(axes, label, corner, distance)
                 break
             text.remove()
         else:
             if label.optional:
                 continue
-            text = _write(axes, label, _CORNERS[0])
+            text = _write(axes, label, _CORNERS[0], _BESIDE)
         taken.append(text.get_window_extent())
+
+
+def _join(axes: Axes, label: PointLabel, corner: tuple[int, int], distance: int) -> None:
+    """Draw a line from a point to its name."""
+    axes.annotate(
+        "",
+        (label.x, label.y),
+        xytext=(distance * corner[0], distance * corner[1]),
+        textcoords="offset points",
+        arrowprops={"arrowstyle": "-", "color": label.colour, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 4},
+    )
 
 
 def _is_free(axes: Axes, box: Bbox, taken: Sequence[Bbox]) -> bool:
@@ -60,12 +79,12 @@ def _is_free(axes: Axes, box: Bbox, taken: Sequence[Bbox]) -> bool:
     return inside and not any(box.overlaps(other) for other in taken)
 
 
-def _write(axes: Axes, label: PointLabel, corner: tuple[int, int]) -> Annotation:
+def _write(axes: Axes, label: PointLabel, corner: tuple[int, int], distance: int) -> Annotation:
     right, up = corner
     return axes.annotate(
         label.text,
         (label.x, label.y),
-        xytext=(_BESIDE * right, _BESIDE * up),
+        xytext=(distance * right, distance * up),
         textcoords="offset points",
         ha="left" if right > 0 else "right",
         va="bottom" if up > 0 else "top",
