@@ -2,9 +2,10 @@
 
     python experiments/tournament.py --output experiments/results/tournament
 
-Makes the runs that are missing (each arm of ``configs/tournament`` with each seed), then writes ``README.md``,
-``summary.json`` and ``pareto.png``. An interrupted tournament is resumed by the same command; ``--named``, ``--seeds``
-and ``--steps`` make another one, such as a longer one of two arms.
+Makes the runs that are missing (each arm of ``configs/tournament`` with each seed) and ``warm_start.json``, the same
+measured before training; then writes ``README.md``, ``summary.json`` and ``pareto.png``. An interrupted tournament is
+resumed by the same command; ``--named``, ``--seeds`` and ``--steps`` make another one, such as a longer one of two
+arms.
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ PROMPTS = 512
 
 def overrides(arm: Arm, seed: int, steps: int, task: str) -> list[str]:
     """Settings of a run that differ from the defaults; but for the seed the first ones are those of every arm."""
-    name, *prompts = measured(task)
-    return [name, f"train.steps={steps}", f"train.seed={seed}", *prompts, *arm.settings]
-
-
-def measured(task: str) -> list[str]:
-    """What is held out and evaluated, before training as after it."""
-    return [f"task.name={task}", f"task.held_out_prompts={PROMPTS}", f"evaluation.prompts={PROMPTS}"]
+    return [
+        f"task.name={task}",
+        f"train.steps={steps}",
+        f"train.seed={seed}",
+        f"task.held_out_prompts={PROMPTS}",
+        f"evaluation.prompts={PROMPTS}",
+        *arm.settings,
+    ]
 
 
 def main() -> None:
@@ -47,7 +49,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 … n − 1")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--processes", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--report-only", action="store_true", help="make no run")
+    parser.add_argument("--report-only", action="store_true", help="train nothing")
     arguments = parser.parse_args()
 
     there = sorted(read_arms(arguments.arms), key=lambda arm: (_place(arm.family), arm.name))
@@ -64,7 +66,13 @@ def main() -> None:
         run_all(wanted, folder, arguments.processes, keep=digest)
     missing = missing_of(wanted, folder)
     done = {label: labels[label] for label in wanted if label not in missing}
-    report(arms, done, missing, arguments.output, arguments.task, arguments.steps)
+    if not done:
+        print(f"no run is finished yet in {folder}")
+        return
+    seeds = sorted({seed for _, seed in done.values()})
+    before = warm_start(arguments.output / "warm_start.json", arguments.task, PROMPTS, seeds)
+    setting = f"`{arguments.task}`, {arguments.steps} steps, embedded policy, default optimiser"
+    report(arms, done, before, missing, arguments.output, setting)
 
 
 def _place(family: str) -> int:
@@ -73,18 +81,18 @@ def _place(family: str) -> int:
 
 
 def report(
-    arms: Sequence[Arm], done: dict[str, tuple[Arm, int]], missing: Sequence[str], output: Path, task: str, steps: int
+    arms: Sequence[Arm],
+    done: dict[str, tuple[Arm, int]],
+    before: Result,
+    missing: Sequence[str],
+    output: Path,
+    setting: str,
 ) -> None:
     """Write page, figures and JSON of the finished runs, and print the claims."""
     found: dict[str, dict[int, dict[str, object]]] = {}
     for label, (arm, seed) in done.items():
         found.setdefault(arm.name, {})[seed] = json.loads((output / "runs" / f"{label}.json").read_text())
     results = {arm.name: Result(arm, found[arm.name]) for arm in arms if arm.name in found}
-    if not results:
-        print(f"no run is finished yet in {output / 'runs'}")
-        return
-    before = warm_start(output / "warm_start.json", measured(task), {seed for _, seed in done.values()})
-    setting = f"`{task}`, {steps} steps, embedded policy, default optimiser"
     text = page(results, before, command_of_page(), missing, read_notes(output), setting)
     (output / "README.md").write_text(text + "\n", encoding="utf-8")
     summary = {
@@ -92,7 +100,7 @@ def report(
             "seeds": sorted(result.runs),
             **{metric: [result.value(metric), *result.interval(metric)] for metric in METRICS},
         }
-        for name, result in results.items()
+        for name, result in {**results, before.arm.name: before}.items()
     }
     (output / "summary.json").write_text(json.dumps({"schema": 1, "arms": summary}, indent=1))
     draw_pareto(results, before, output / "pareto.png")

@@ -145,7 +145,7 @@ def _name(metric: str) -> str:
 def main_table(results: Iterable[Result], warm_start: Result) -> str:
     """Held-out metrics of every arm with their intervals, and where its training came to."""
     heads = ["arm", "seeds", *map(_name, METRICS), "H", "KL", "τ", "β", "tied", "token entropy"]
-    rows = [["**warm start**", str(len(warm_start.runs)), *_metrics(warm_start), *[""] * 6]]
+    rows = [["**warm start**", str(len(warm_start.runs)), *_metric_cells(warm_start), *[""] * 6]]
     family = ""
     for result in results:
         if result.arm.family != family:
@@ -160,13 +160,13 @@ def _row(result: Result) -> list[str]:
     return [
         f"`{result.arm.name}`",
         str(len(result.runs)),
-        *_metrics(result),
+        *_metric_cells(result),
         *("" if v is None else f"{v:.3g}" for v in figures),
     ]
 
 
-def _metrics(result: Result) -> list[str]:
-    return [f"{result.value(m):.3f} [{low:.3f}, {high:.3f}]" for m in METRICS for low, high in [result.interval(m)]]
+def _metric_cells(result: Result) -> list[str]:
+    return [f"{result.value(m):.3f} [{result.interval(m).low:.3f}, {result.interval(m).high:.3f}]" for m in METRICS]
 
 
 def difference_table(results: Mapping[str, Result]) -> str:

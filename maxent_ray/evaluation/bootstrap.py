@@ -171,24 +171,28 @@ def seed_and_prompt_interval(
     """
     _check_settings(confidence, resamples)
     values = _table("a", a) - (0.0 if b is None else _table("b", b, len(a), len(a[0])))
-    of_seeds, of_prompts = _resamples(*values.shape, resamples, seed)
+    of_seeds, of_prompts = _resample_counts(*values.shape, resamples, seed)
     means = np.einsum("rs,sp,rp->r", of_seeds, values, of_prompts, optimize=True) / values.size
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))
 
 
 @lru_cache(maxsize=2)
-def _resamples(
+def _resample_counts(
     rows: int, columns: int, resamples: int, seed: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """How often every resample holds each row, ``[resamples, rows]``, and each column, ``[resamples, columns]``.
+    """Count how often every resample holds each row, ``[resamples, rows]``, and each column, ``[resamples, columns]``.
 
     Counts instead of indices: the mean over the cells of a resample is a product of two vectors with the table. Drawing
     them takes far longer than that product, and tables of one shape share them.
     """
     rng = np.random.default_rng(seed)
-    of_rows, of_columns = (rng.multinomial(n, np.full(n, 1 / n), size=resamples) for n in (rows, columns))
-    return of_rows.astype(np.float64), of_columns.astype(np.float64)
+    of_rows, of_columns = (
+        rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64) for n in (rows, columns)
+    )
+    for shared in (of_rows, of_columns):
+        shared.setflags(write=False)
+    return of_rows, of_columns
 
 
 def _check_settings(confidence: float, resamples: int) -> None:

@@ -143,6 +143,17 @@ def test_the_interval_over_seeds_is_wider_than_that_of_given_seeds() -> None:
     assert seed_and_prompt_interval(ours, ours) == Interval(0.0, 0.0)
 
 
+def test_an_interval_does_not_depend_on_those_before_it() -> None:
+    """Resamples are kept for tables of one shape, number and seed: none may get those of another."""
+    rng = np.random.default_rng(3)
+    wide, tall = rng.normal(size=(3, 20)).tolist(), rng.normal(size=(20, 3)).tolist()
+    cases = [(wide, 0, 200), (tall, 0, 200), (wide, 1, 200), (wide, 0, 300)]
+    first = [seed_and_prompt_interval(table, seed=seed, resamples=count) for table, seed, count in cases]
+    again = [seed_and_prompt_interval(table, seed=seed, resamples=count) for table, seed, count in reversed(cases)]
+    assert again[::-1] == first
+    assert len(set(first)) == len(cases)
+
+
 @pytest.mark.parametrize(
     ("a", "b", "named"),
     [

@@ -191,9 +191,22 @@ def test_a_small_tournament_is_made_and_resumed(
     assert "| `analytic` | 1 |" in (output / "README.md").read_text()
     made = {path.name: path.stat().st_mtime_ns for path in (output / "runs").iterdir()}
     assert sorted(made) == ["analytic-0.json", "grpo-0.json"]
-    assert set(json.loads((output / "summary.json").read_text())["arms"]) == {"analytic", "grpo"}
+    assert set(json.loads((output / "summary.json").read_text())["arms"]) == {"analytic", "grpo", "warm start"}
     before = json.loads((output / "warm_start.json").read_text())
     assert before["0"]["overrides"][-1] == "evaluation.seed=0"
     assert len(before["0"]["held_out"]["coverage"]) == tournament.PROMPTS
+    measured = (output / "warm_start.json").stat().st_mtime_ns
+    for options in ([], ["--report-only"]):
+        monkeypatch.setattr(sys, "argv", ["tournament.py", *given, "--named", "analytic", "grpo", *options])
+        tournament.main()
+        assert {path.name: path.stat().st_mtime_ns for path in (output / "runs").iterdir()} == made
+        assert (output / "warm_start.json").stat().st_mtime_ns == measured
+
+
+def test_a_report_without_runs_says_so_and_samples_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tournament.py", "--output", str(tmp_path / "new"), "--report-only"])
     tournament.main()
-    assert {path.name: path.stat().st_mtime_ns for path in (output / "runs").iterdir()} == made
+    assert "no run is finished yet" in capsys.readouterr().out
+    assert not (tmp_path / "new").exists()

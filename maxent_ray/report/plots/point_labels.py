@@ -13,9 +13,9 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 _BESIDE = 7
-"""Distance of a name from its point, in points of type."""
+"""Offset of a name from its point, across and up, in typographic points."""
 _AWAY = (22, 40, 60, 85, 115)
-"""Further distances for a name that must be there, with a line to its point."""
+"""Further offsets, for a name that must be there: with a line to its point."""
 _DOT = 6
 """Pixels around the middle of a point that names keep free."""
 _CORNERS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
@@ -49,26 +49,30 @@ def label_points(figure: Figure, axes: Axes, labels: Sequence[PointLabel]) -> No
     middles = (axes.transData.transform((label.x, label.y)) for label in labels)
     taken = [Bbox.from_extents(x - _DOT, y - _DOT, x + _DOT, y + _DOT) for x, y in middles]
     for label in sorted(labels, key=lambda label: label.optional):
-        for distance, corner in product((_BESIDE,) if label.optional else (_BESIDE, *_AWAY), _CORNERS):
-            text = _write(axes, label, corner, distance)
-            if _is_free(axes, text.get_window_extent(), taken):
-                if distance != _BESIDE:
-                    _join(axes, label, corner, distance)
-                break
-            text.remove()
-        else:
-            if label.optional:
-                continue
+        text = _write_where_free(axes, label, taken)
+        if text is None and not label.optional:
             text = _write(axes, label, _CORNERS[0], _BESIDE)
-        taken.append(text.get_window_extent())
+        if text is not None:
+            taken.append(text.get_window_extent())
 
 
-def _join(axes: Axes, label: PointLabel, corner: tuple[int, int], distance: int) -> None:
+def _write_where_free(axes: Axes, label: PointLabel, taken: Sequence[Bbox]) -> Annotation | None:
+    for offset, corner in product((_BESIDE,) if label.optional else (_BESIDE, *_AWAY), _CORNERS):
+        text = _write(axes, label, corner, offset)
+        if _is_free(axes, text.get_window_extent(), taken):
+            if offset != _BESIDE:
+                _join(axes, label, corner, offset)
+            return text
+        text.remove()
+    return None
+
+
+def _join(axes: Axes, label: PointLabel, corner: tuple[int, int], offset: int) -> None:
     """Draw a line from a point to its name."""
     axes.annotate(
         "",
         (label.x, label.y),
-        xytext=(distance * corner[0], distance * corner[1]),
+        xytext=(offset * corner[0], offset * corner[1]),
         textcoords="offset points",
         arrowprops={"arrowstyle": "-", "color": label.colour, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 4},
     )
@@ -79,12 +83,12 @@ def _is_free(axes: Axes, box: Bbox, taken: Sequence[Bbox]) -> bool:
     return inside and not any(box.overlaps(other) for other in taken)
 
 
-def _write(axes: Axes, label: PointLabel, corner: tuple[int, int], distance: int) -> Annotation:
+def _write(axes: Axes, label: PointLabel, corner: tuple[int, int], offset: int) -> Annotation:
     right, up = corner
     return axes.annotate(
         label.text,
         (label.x, label.y),
-        xytext=(distance * right, distance * up),
+        xytext=(offset * right, offset * up),
         textcoords="offset points",
         ha="left" if right > 0 else "right",
         va="bottom" if up > 0 else "top",
