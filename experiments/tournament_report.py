@@ -77,9 +77,12 @@ def difference(one: Result, other: Result, metric: str) -> Difference:
 
 
 def pooled_table(results: Mapping[str, Result]) -> str:
-    """All controllers of our family as one, by seed and prompt the mean of them, less the arms without one."""
+    """All controllers of our family as one, by seed and prompt the mean of them, less the arms without one.
+
+    Empty where there is one controller or none.
+    """
     ours = [result for result in results.values() if result.arm.family == "ours"]
-    if not ours:
+    if len(ours) < 2:
         return ""
     shared = set.intersection(*(set(each.runs) for each in ours))
     means = {

@@ -106,7 +106,7 @@ def test_all_of_ours_are_one_arm_on_the_seeds_that_all_have() -> None:
     *_, base, loop = pooled_table(results(second, kl_loop)).splitlines()
     assert base.startswith("| less `grpo` | 2 × 1 | +0.010 [+0.010, +0.010] | +0.070 [+0.070, +0.070] |")
     assert loop.startswith("| less `grpo_kl_loop` | 2 × 1 | +0.000 [")
-    assert pooled_table({"grpo": results()["grpo"]}) == ""
+    assert pooled_table(results()) == ""
 
 
 def test_claims_are_reached_or_not() -> None:
