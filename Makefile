@@ -50,7 +50,7 @@ $(DEV): $(STAMP)
 demo: $(STAMP) ## the main job: compare the two objectives on Countdown, results in results/demo
 	$(BIN)/maxent-ray compare --config $(CONFIG) --name $(NAME)
 
-test: $(DEV) ## the tests without the slow ones, and every example in a docstring: 15 minutes
+test: $(DEV) ## the tests without the slow ones, and every example in a docstring: 15 to 18 minutes
 	$(PYTEST) -m "not slow"
 
 test-all: $(DEV) ## the whole test suite: with kills of real processes, soaks and whole comparisons
