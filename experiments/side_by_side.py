@@ -41,7 +41,7 @@ def run_all(
             function of a module, since runs are made in processes of their own.
 
     Returns:
-        By label: ``{"overrides", "then", "rows", "warm_start", "held_out"}``, or what ``keep`` made of it.
+        By label: ``{"overrides", "then", "rows", "held_out"}``, or what ``keep`` made of it.
 
     Raises:
         ConfigError: the settings of a run are refused; none was made.
@@ -125,7 +125,6 @@ def _run(phases: list[list[str]], path: Path, keep: Callable[[Mapping[str, Any]]
         "overrides": phases[0],
         "then": phases[1:],
         "rows": [row.to_dict() for row in run.rows],
-        "warm_start": run.warm_start.to_dict(),
         "held_out": run.held_out.to_dict(),
     }
     partial = path.with_suffix(".partial")

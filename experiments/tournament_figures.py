@@ -78,4 +78,4 @@ def _draw_warm_start(axes: Axes, warm_start: Result, metric: str) -> PointLabel:
     x, y = warm_start.value("mean"), warm_start.value(metric)
     _draw_intervals(axes, warm_start, metric, style.INK, alpha=0.4)
     axes.plot(x, y, "x", color=style.INK, markersize=9, zorder=3)
-    return PointLabel("warm start", x, y, style.INK, bold=False, optional=False)
+    return PointLabel(warm_start.arm.name, x, y, style.INK, bold=False, optional=False)

@@ -148,7 +148,7 @@ def _name(metric: str) -> str:
 def main_table(results: Iterable[Result], warm_start: Result) -> str:
     """Held-out metrics of every arm with their intervals, and where its training came to."""
     heads = ["arm", "seeds", *map(_name, METRICS), "H", "KL", "τ", "β", "tied", "token entropy"]
-    rows = [["**warm start**", str(len(warm_start.runs)), *_metric_cells(warm_start), *[""] * 6]]
+    rows = [[f"**{warm_start.arm.name}**", str(len(warm_start.runs)), *_metric_cells(warm_start), *[""] * 6]]
     family = ""
     for result in results:
         if result.arm.family != family:
@@ -169,7 +169,11 @@ def _row(result: Result) -> list[str]:
 
 
 def _metric_cells(result: Result) -> list[str]:
-    return [f"{result.value(m):.3f} [{result.interval(m).low:.3f}, {result.interval(m).high:.3f}]" for m in METRICS]
+    cells = []
+    for metric in METRICS:
+        low, high = result.interval(metric)
+        cells.append(f"{result.value(metric):.3f} [{low:.3f}, {high:.3f}]")
+    return cells
 
 
 def difference_table(results: Mapping[str, Result]) -> str:

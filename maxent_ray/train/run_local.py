@@ -16,8 +16,6 @@ class LocalRun:
     """Records of a run."""
 
     rows: tuple[StepRecord, ...]
-    warm_start: HeldOutMetrics
-    """Held-out metrics before the first step."""
     held_out: HeldOutMetrics
     """Held-out metrics after the last step."""
 
@@ -43,14 +41,13 @@ def run_local(
     spec = RankSpec(run_id="local", rank=0, world_size=1, use_gpu=False, local=True, threads=threads)
     process.setup(config, spec)
     try:
-        warm_start = process.evaluate().metrics
         rows = _train(process, config.train.steps, on_row)
         for following in then:
             state = process.state_bytes()
             process.setup(following, spec)
             process.load_state_bytes(state)
             rows += _train(process, following.train.steps, on_row)
-        return LocalRun(tuple(rows), warm_start, process.evaluate().metrics)
+        return LocalRun(tuple(rows), process.evaluate().metrics)
     finally:
         process.close()
 
